@@ -1,0 +1,284 @@
+"""The grammar of a recipe, as typed and frozen models. One statement of every key, default and bound."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..types import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
+
+
+class Spec(BaseModel):
+    """Base of all recipe models: strict types, no unknown keys, immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=True)
+
+
+class About(Spec):
+    """What the recipe is for; shown in the report."""
+
+    title: str = ""
+    """One line."""
+    paper: str = ""
+    """Reference, such as `arXiv:1503.02531`."""
+    claim: str = ""
+    """What the paper says that this recipe should show."""
+    notes: str = ""
+    """Anything else a reader should know."""
+
+
+class Schedule(Spec):
+    """A value that changes over a stage."""
+
+    schedule: Literal["linear", "cosine", "exponential", "step"]
+    """Shape of the change from `start` to `end`; `step` jumps half-way between `begin` and `until`."""
+    start: float
+    """Value at the beginning."""
+    end: float
+    """Value at the end."""
+    begin: Fraction = 0.0
+    """Where the change starts, as a fraction of the stage."""
+    until: Fraction = 1.0
+    """Where the change is complete, as a fraction of the stage."""
+
+
+class Normalize(Spec):
+    """Per-channel input normalisation, `(x - mean) / std`, of inputs in [0, 1]."""
+
+    mean: list[float]
+    """One value a channel (or one for all)."""
+    std: list[Positive]
+    """One value a channel (or one for all)."""
+
+
+class ModelSpec(Spec):
+    """A model by reference."""
+
+    model: str
+    """`timm:NAME`, `torchvision:NAME`, `hf:ID_OR_FOLDER`, a built-in (`mlp`, `convnet`, `resnet`), or `module:callable`."""
+    weights: str | None = None
+    """`.safetensors` or `.pt` file, a run directory, `pretrained` (the library's own), or `hub:ID`; none means random."""
+    prefix: dict[str, str] = Field(default_factory=dict)
+    """Renames the beginning of parameter names of a foreign checkpoint, such as `{"module.": ""}`."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Further arguments of the builder."""
+    normalize: Normalize | Literal["auto", "data", "none"] = "auto"
+    """Input normalisation: the model's own where it has one, else the data's (`auto`); the data's; none; or given values."""
+
+
+class TeacherSpec(ModelSpec):
+    """A teacher: a model and how it is run."""
+
+    kind: str = "frozen"
+    """Kind of teacher; `limbeck methods` lists them."""
+    precision: Literal["fp32", "bf16", "fp16"] | None = None
+    """Precision of its forward; that of the training where absent."""
+    channels_last: bool = False
+    """Memory format of convolutional teachers."""
+    compile: bool = False
+    """Compile its forward with torch.compile."""
+
+
+class OptimizerSpec(Spec):
+    """An optimizer and its arguments; further keys go to the optimizer."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    name: str = "adamw"
+    """Name of a torch.optim class (any case), or `timm:NAME`."""
+    lr: NonNegative = 1e-3
+    """Learning rate."""
+
+
+class LRSchedule(Spec):
+    """Learning-rate schedule, stepped after every update."""
+
+    name: Literal["constant", "cosine", "linear", "step", "plateau"] = "cosine"
+    """`plateau` watches `train.monitor` and is stepped at every evaluation."""
+    warmup: NonNegative = 0.0
+    """Linear warm-up: a fraction of the stage if below 1, else a number of updates."""
+    final: Fraction = 0.0
+    """Learning rate at the end, as a fraction of the peak (cosine, linear)."""
+    milestones: list[Fraction] = Field(default_factory=lambda: [0.5, 0.75])
+    """Where `step` multiplies the rate by `gamma`, as fractions of the stage."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Factor of `step` and `plateau`."""
+    patience: NonNegativeInt = 3
+    """Evaluations without progress before `plateau` acts."""
+
+
+class EMASpec(Spec):
+    """Exponential moving average of the learner; it is what is evaluated and exported."""
+
+    decay: Fraction = 0.999
+    """Share of the old average that is kept at every update."""
+
+
+class EarlyStop(Spec):
+    """Ends a stage when the monitored metric stops improving."""
+
+    patience: PositiveInt = 5
+    """Evaluations without improvement before the stage ends."""
+    min_delta: NonNegative = 0.0
+    """Least change that counts as an improvement."""
+
+
+class TrainSpec(Spec):
+    """How a stage trains."""
+
+    epochs: PositiveInt = 10
+    """Passes over the training data; ignored where `steps` is set."""
+    steps: PositiveInt | None = None
+    """Number of updates."""
+    batch_size: PositiveInt = 64
+    """Examples of one update, over all accumulation steps and processes together."""
+    accumulate: PositiveInt = 1
+    """Into how many forward passes a process splits its share of an update."""
+    optimizer: OptimizerSpec = OptimizerSpec()
+    schedule: LRSchedule = LRSchedule()
+    """A mapping, or just the name: `schedule: cosine`."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Mixed precision of the learner."""
+    clip: Positive | None = None
+    """Largest gradient norm."""
+    ema: EMASpec | None = None
+    early_stop: EarlyStop | None = None
+    monitor: str | None = None
+    """Validation metric that picks the best checkpoint; the task's own where absent."""
+    select: Literal["best", "last"] = "best"
+    """Which weights a stage hands on: the best by `monitor` on the validation split, or the last."""
+    evaluate_every: PositiveInt = 1
+    """Epochs between evaluations on the validation split."""
+    checkpoint_every: PositiveInt | None = None
+    """Updates between checkpoints, besides the one after every epoch."""
+    log_every: PositiveInt = 10
+    """Updates between log lines."""
+    step: str = "supervised"
+    """How a batch becomes an update; a registered step or `module:Class`."""
+    channels_last: bool = False
+    """Memory format of a convolutional learner."""
+    compile: bool = False
+    """Compile the learner with torch.compile."""
+    workers: NonNegativeInt = 0
+    """Processes that load data; 0 loads in the training process."""
+
+
+class SplitSpec(Spec):
+    """How a source without splits of its own is cut. Fractions of all examples, stratified by class."""
+
+    valid: Fraction = 0.15
+    """Share held out to pick checkpoints."""
+    test: Fraction = 0.2
+    """Share that is only read at the end."""
+    seed: NonNegativeInt = 0
+    """Seed of the cut; kept apart from the seed of the training."""
+
+
+class DataSpec(Spec):
+    """Where examples come from."""
+
+    source: str
+    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `parquet:`, `hf:` or `module:callable`."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the source, such as `{target: species}` for a CSV file."""
+    split: SplitSpec = SplitSpec()
+    label_fraction: Fraction = 1.0
+    """Share of the training examples that keep their label, stratified; the rest stay as unlabelled."""
+    unlabelled: bool = True
+    """Keep the unlabelled examples in training; `false` drops them."""
+    limit: PositiveInt | None = None
+    """Use at most so many training examples."""
+    size: PositiveInt | None = None
+    """Images are resized to this height and width."""
+    transforms: list[str | dict[str, Any]] = Field(default_factory=list)
+    """Training-time augmentation by name, in order, such as `[flip, {crop: {padding: 4}}]`."""
+    tokenizer: str | None = None
+    """Text: tokenizer by hub id or local folder; the student's own where absent."""
+    max_length: PositiveInt = 128
+    """Text: longest sequence, in tokens."""
+
+
+class AdapterSpec(Spec):
+    """A trainable bridge from the student's feature to the teacher's; further keys go to the adapter."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, use_attribute_docstrings=True)
+
+    kind: str = "auto"
+    """A registered adapter, `auto` (picked from the shapes) or `none`."""
+
+
+class TermSpec(Spec):
+    """One loss of the objective. Every other key is a hyper-parameter of the loss."""
+
+    loss: str
+    """A registered loss, or `module:Class`."""
+    weight: NonNegative | Schedule = 1.0
+    """Factor of the term."""
+    student: list[str] = Field(default_factory=list)
+    """Layer path(s) of the student, for a loss on features."""
+    teacher: list[str] = Field(default_factory=list)
+    """Layer path(s) of the teacher; those of the student where absent."""
+    from_: str = Field(default="teacher", alias="from")
+    """Which teacher, where a recipe names several."""
+    adapter: AdapterSpec = AdapterSpec()
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Hyper-parameters of the loss, validated against its fields (written beside the keys above, not under `options`)."""
+    schedules: dict[str, Schedule] = Field(default_factory=dict)
+    """Those hyper-parameters that change over the stage."""
+
+
+class PlayerSpec(ModelSpec):
+    """A further model of a recipe (critic, generator, peer), with an optimizer of its own if it learns."""
+
+    optimizer: OptimizerSpec | None = None
+    """Its optimizer; a player without one is not trained."""
+
+
+class StageSpec(Spec):
+    """A phase. What it does not say, it takes from the top of the recipe."""
+
+    learner: str = "student"
+    """Which model learns: `student`, `teacher` (or the name of one), or a name from `models`."""
+    teacher: TeacherSpec | None = None
+    """Another teacher for this stage; merged over the recipe's."""
+    data: DataSpec | None = None
+    """Merged over the recipe's."""
+    objective: dict[str, TermSpec] | None = None
+    """Merged over the recipe's; a label set to null is removed. A stage whose learner is no student has no inherited objective."""
+    train: TrainSpec | None = None
+    """Merged over the recipe's."""
+    trainable: list[str] = Field(default_factory=list)
+    """Patterns of parameter names of the learner that learn, such as `layer4.*`; all where empty."""
+    start: Literal["continue", "fresh"] = "continue"
+    """Whether the learner goes on from the last stage or starts anew from its initial weights."""
+    repeat: PositiveInt = 1
+    """How many rounds the stage runs."""
+    between: str | None = None
+    """Action between two rounds, such as `refresh_teacher`."""
+
+
+class Recipe(Spec):
+    """A whole recipe."""
+
+    about: About = About()
+    task: str
+    """What kind of data and labels; `limbeck methods` lists the tasks."""
+    seed: NonNegativeInt = 0
+    """Seed of initial weights, order of the data, augmentation and dropout."""
+    data: DataSpec
+    student: ModelSpec
+    teacher: TeacherSpec | None = None
+    teachers: dict[str, TeacherSpec] = Field(default_factory=dict)
+    """Several teachers by name; a term picks one with `from`."""
+    models: dict[str, PlayerSpec] = Field(default_factory=dict)
+    """Further models, for steps with more than two players."""
+    objective: dict[str, TermSpec] = Field(default_factory=dict)
+    """Label to term."""
+    train: TrainSpec = TrainSpec()
+    stages: dict[str, StageSpec] = Field(default_factory=dict)
+    """Phases in order; without any there is one, named `distil`, that is the recipe itself."""
+    baseline: bool = False
+    """Also train the same student without any teacher, for comparison (`alone` in the report)."""
+    track: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
+    """Experiment trackers, besides metrics.jsonl."""

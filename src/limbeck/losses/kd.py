@@ -1,0 +1,38 @@
+r"""Knowledge distillation: divergence between softened predictions.
+
+.. math:: T^2 \, KL\left(softmax(z^t / T) \,\|\, softmax(z^s / T)\right)
+
+Reference: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from ..ops.divergence import kl
+from ..types import Needs, Positive, Signals
+from .base import Loss
+
+
+def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """KL of the student from the teacher at `temperature`; `(..., classes)` to `(...)`."""
+    return kl(teacher / temperature, student / temperature)
+
+
+@final
+@dataclass(eq=False, repr=False, kw_only=True)
+class KD(Loss):
+    """Hinton's distillation, scaled by T^2 so that its gradient keeps its size when the temperature changes."""
+
+    temperature: Positive = 4.0
+    """Softmax temperature T of both models."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(logits=True, label_kinds=("class",))
+
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
+        return self.temperature**2 * softened_kl(student.logits, teacher.logits, temperature=self.temperature)

@@ -1,0 +1,134 @@
+"""The vocabulary that every layer shares: signals, batches, bounds.
+
+Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+
+from annotated_types import Ge, Gt, Le
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Positive = Annotated[float, Gt(0)]
+NonNegative = Annotated[float, Ge(0)]
+Fraction = Annotated[float, Ge(0), Le(1)]
+PositiveInt = Annotated[int, Gt(0)]
+NonNegativeInt = Annotated[int, Ge(0)]
+
+IGNORE = -100
+"""The class label of an example (or token) that has none; torch's own convention."""
+
+LabelKind = Literal["class", "multilabel", "real"]
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What a model says about a batch.
+
+    A loss sees only the features that its term names, in the order in which the term names them.
+    """
+
+    logits: Tensor = cast("Tensor", None)
+    """Outputs of the head: `(batch, classes)`, `(batch, targets)` or `(batch, tokens, classes)`; None where absent."""
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    """Tapped values by layer path, batch first."""
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    """Other named signals, such as `embedding`, `attention` or `mask`."""
+
+    @property
+    def feature(self) -> Tensor:
+        """The only tapped value; an error where there is none or more than one."""
+        if len(self.features) != 1:
+            from .errors import SignalMissing
+
+            raise SignalMissing(f"one feature was expected, found {len(self.features)}: {list(self.features)}")
+        return next(iter(self.features.values()))
+
+    def select(self, paths: list[str] | tuple[str, ...]) -> Signals:
+        """The same signals with only the features at `paths`, in that order."""
+        return replace(self, features={path: self.features[path] for path in paths})
+
+    @classmethod
+    def of(cls, *features: Tensor) -> Signals:
+        """Signals that hold features only, named by position; handy in a loop of one's own."""
+        return cls(features={str(i): value for i, value in enumerate(features)})
+
+
+@dataclass
+class Batch:
+    """A batch on its way to the models.
+
+    A text batch holds a mapping of tensors in `inputs`; all other tasks hold one tensor.
+    """
+
+    inputs: Any
+    """A tensor, batch first, or a mapping of such tensors."""
+    labels: Tensor | None
+    """Class indices `(batch,)`, or `(batch, targets)`; `IGNORE` (integers) or NaN (floats) where unlabelled."""
+    index: Tensor
+    """Position of each example in its data set, `(batch,)`, int64; per-sample state is kept by it."""
+    extra: dict[str, Any] = field(default_factory=dict)
+    """Further views, stored signals, group membership, by name."""
+
+    def __len__(self) -> int:
+        return int(self.index.shape[0])
+
+    def to(self, device: Any) -> Batch:
+        """The batch on `device` (`index` stays on the CPU, where per-sample state is kept)."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {key: move(item) for key, item in value.items()}
+            return value.to(device, non_blocking=True) if hasattr(value, "to") else value
+
+        if device.type == "cpu":
+            return self
+        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra))
+
+
+def labelled(labels: Tensor) -> Tensor:
+    """Which examples carry a label: `(batch,)` or `(batch, tokens)`, bool."""
+    if not labels.dtype.is_floating_point:
+        return labels != IGNORE
+    known = labels.isfinite()
+    return known if known.ndim == 1 else known.flatten(1).all(1)
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """What models, tasks and reports need to know of the data."""
+
+    kind: Literal["image", "tabular", "text"]
+    labels: LabelKind
+    num_outputs: int
+    """Number of classes, of labels or of regression targets."""
+    input_shape: tuple[int, ...]
+    """Shape of one input without the batch: `(channels, height, width)`, `(columns,)`, `(tokens,)`."""
+    class_names: tuple[str, ...] = ()
+    mean: tuple[float, ...] | None = None
+    """Per-channel (or per-column) mean of the training inputs."""
+    std: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a loss asks for; the objective and `limbeck check` read it."""
+
+    logits: bool = False
+    """The logits of the student (and of the teacher, where it needs a teacher)."""
+    labels: bool = False
+    """Ground truth; unlabelled examples are masked out by the objective."""
+    teacher: bool = True
+    features: Literal["none", "optional", "one", "many"] = "none"
+    """Tapped layers: none; one or else the logits; exactly one; one or more."""
+    match: Literal["any", "space", "full"] = "full"
+    """What must agree between the student's and the teacher's feature, for the adapter: nothing, the spatial size, or the whole shape."""
+    label_kinds: tuple[LabelKind, ...] = ("class", "multilabel", "real")
+    """The tasks for which the loss is meaningful."""
+    global_batch: bool = False
+    """A batch quantity: the engine gathers the signals of all processes first."""
