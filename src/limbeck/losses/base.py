@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
+from ..errors import ShapeMismatch, SignalMissing
 from ..parts import Part
 from ..types import Needs, Signals
 
@@ -16,6 +19,9 @@ class Loss(Part):
     `forward` returns one value an example, `(batch,)`, or one a token or pixel, `(batch, ...)`;
     a batch quantity returns a scalar. It never averages over examples on its own.
     """
+
+    exempt: ClassVar[Mapping[str, str]] = {}
+    """Checks of `limbeck.testing` that do not apply to this loss, with the reason."""
 
     @property
     @abstractmethod
@@ -28,3 +34,56 @@ class Loss(Part):
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         """Unreduced loss."""
+
+
+def pairs(student: Signals, teacher: Signals) -> list[tuple[Tensor, Tensor]]:
+    """Student and teacher features in the order of their term; the logits where no feature is given.
+
+    Raises:
+        SignalMissing: where the numbers of features differ, or there are neither features nor logits.
+    """
+    ours, theirs = list(student.features.values()), list(teacher.features.values())
+    if len(ours) != len(theirs):
+        raise SignalMissing(
+            f"features come in pairs, found {len(ours)} of the student {list(student.features)} and "
+            f"{len(theirs)} of the teacher {list(teacher.features)}; name as many teacher layers as student layers."
+        )
+    return list(zip(ours, theirs, strict=True)) or [logit_pair(student, teacher)]
+
+
+def logit_pair(student: Signals, teacher: Signals) -> tuple[Tensor, Tensor]:
+    """The logits of both models, of equal shape.
+
+    Raises:
+        SignalMissing: where either has none.
+        ShapeMismatch: where the shapes differ.
+    """
+    for who, signals in (("student", student), ("teacher", teacher)):
+        if signals.logits is None:
+            raise SignalMissing(f"the {who} gave no logits; its signals hold {sorted(signals.features) or 'nothing'}.")
+    return agree(student.logits, teacher.logits)
+
+
+def agree(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both tensors, once their shapes are known to be equal.
+
+    Raises:
+        ShapeMismatch: naming both shapes; without it they would silently broadcast.
+    """
+    if student.shape != teacher.shape:
+        raise ShapeMismatch(
+            f"student {list(student.shape)} and teacher {list(teacher.shape)} must have the same shape here; "
+            "pick layers that agree or let an adapter map the student's onto the teacher's."
+        )
+    return student, teacher
+
+
+def required(labels: Tensor | None) -> Tensor:
+    """The labels.
+
+    Raises:
+        SignalMissing: where there are none.
+    """
+    if labels is None:
+        raise SignalMissing("this loss needs labels, and the batch has none; remove the term or use labelled data.")
+    return labels

@@ -13,13 +13,14 @@ from typing import final
 from torch import Tensor
 
 from ..ops.divergence import kl
+from ..ops.precision import widen
 from ..types import Needs, Positive, Signals
-from .base import Loss
+from .base import Loss, logit_pair
 
 
 def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
     """KL of the student from the teacher at `temperature`; `(..., classes)` to `(...)`."""
-    return kl(teacher / temperature, student / temperature)
+    return kl(widen(teacher) / temperature, widen(student) / temperature)
 
 
 @final
@@ -35,4 +36,4 @@ class KD(Loss):
         return Needs(logits=True, label_kinds=("class",))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        return self.temperature**2 * softened_kl(student.logits, teacher.logits, temperature=self.temperature)
+        return self.temperature**2 * softened_kl(*logit_pair(student, teacher), temperature=self.temperature)

@@ -1,1 +1,1 @@
-
+"""Pure tensor mathematics without the names of papers."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from .precision import widen
+
 
 def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     r"""Kullback-Leibler divergence :math:`KL(p \| q)` over the last dimension, in float32 or wider.
@@ -22,4 +24,4 @@ def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 def log_softmax(logits: Tensor) -> Tensor:
     """Log-probabilities over the last dimension; half precision is widened to float32 first."""
-    return (logits.float() if logits.element_size() < 4 else logits).log_softmax(-1)
+    return widen(logits).log_softmax(-1)

@@ -1,0 +1,46 @@
+r"""Binary cross-entropy of every label, for tasks with several labels an example.
+
+.. math:: -\frac{1}{K} \sum_k y_k \log \sigma(z^s_k) + (1 - y_k) \log(1 - \sigma(z^s_k))
+
+Supervised: it reads no teacher. The mean over the labels keeps its size independent of their number; a label that is NaN
+counts as fitted already.
+
+Reference: Nam et al., "Large-scale Multi-label Text Classification - Revisiting Neural Networks", ECML PKDD 2014,
+arXiv:1312.5419, equation 3 (there a sum over the labels).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..ops.precision import widen
+from ..ops.reduce import example_mean
+from ..types import Needs, Signals
+from .base import Loss, agree, required
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean over the labels, `(batch, labels)` and targets in [0, 1] of the same shape to `(batch,)`."""
+    logits, labels = agree(widen(logits), widen(labels))
+    known = ~labels.isnan()
+    values = F.binary_cross_entropy_with_logits(logits, labels.masked_fill(~known, 0), reduction="none")
+    return example_mean(values * known)
+
+
+@final
+@dataclass(eq=False, repr=False, kw_only=True)
+class BCE(Loss):
+    """The usual supervised loss of multi-label classification."""
+
+    exempt: ClassVar = {"shift": "every label has a sigmoid of its own, so the level of the logits carries meaning"}
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(logits=True, labels=True, teacher=False, label_kinds=("multilabel",))
+
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
+        return binary_cross_entropy(student.logits, required(labels))

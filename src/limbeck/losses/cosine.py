@@ -1,0 +1,43 @@
+r"""Cosine distance between the directions of student and teacher.
+
+.. math:: 1 - \frac{\langle s, t \rangle}{\|s\| \, \|t\|}
+
+On a map `(batch, channels, height, width)` the vectors are those of the channels at each position, on `(batch, tokens, dim)`
+those of the tokens; the mean over the positions is taken.
+
+Reference: Sanh et al., "DistilBERT, a distilled version of BERT", 2019, arXiv:1910.01108, section 3 (there on hidden states).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+
+from ..ops.geometry import unit
+from ..ops.reduce import example_mean
+from ..types import Needs, Signals
+from .base import Loss, agree, pairs
+
+
+def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
+    """Mean over the positions, two tensors `(batch, ...)` to `(batch,)`; the channels are dimension 1 of a map, else the last."""
+    student, teacher = agree(student, teacher)
+    dim = 1 if student.ndim > 3 else -1
+    return example_mean(1 - (unit(student, dim=dim) * unit(teacher, dim=dim)).sum(dim))
+
+
+@final
+@dataclass(eq=False, repr=False, kw_only=True)
+class Cosine(Loss):
+    """Matches directions and leaves lengths free, on logits or on features where the term names layers."""
+
+    exempt: ClassVar = {"shift": "adding a constant to a vector turns it"}
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(logits=True, features="optional")
+
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
+        return cosine_distance(*pairs(student, teacher)[0])

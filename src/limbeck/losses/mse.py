@@ -1,0 +1,53 @@
+r"""Mean squared error, to the teacher's logits or features, or to real-valued labels.
+
+.. math:: \frac{1}{D} \sum_d (s_d - t_d)^2
+
+With `target: labels` it is supervised regression and reads no teacher; a target that is NaN counts as fitted already.
+
+Reference: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014, arXiv:1312.6184, equation 2 (there a sum over the
+outputs with a factor 1/2, which belong into the weight here).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+from torch import Tensor
+
+from ..ops.precision import widen
+from ..ops.reduce import example_mean
+from ..types import Needs, Signals
+from .base import Loss, agree, pairs, required
+
+
+def squared_error(student: Tensor, target: Tensor) -> Tensor:
+    """Mean over everything behind the batch, two tensors `(batch, ...)` to `(batch,)`."""
+    student, target = agree(widen(student), widen(target))
+    return example_mean((student - target).square())
+
+
+@final
+@dataclass(eq=False, repr=False, kw_only=True)
+class MSE(Loss):
+    """Squared error on logits, or on features where the term names layers."""
+
+    exempt: ClassVar = {"shift": "the level of the logits is part of what is matched"}
+
+    target: Literal["teacher", "labels"] = "teacher"
+    """What the student is pulled to: the teacher's signal, or the labels."""
+
+    @property
+    def needs(self) -> Needs:
+        if self.target == "labels":
+            return Needs(logits=True, labels=True, teacher=False, label_kinds=("real",))
+        return Needs(logits=True, features="optional")
+
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
+        if self.target == "teacher":
+            return squared_error(*pairs(student, teacher)[0])
+        target = required(labels)
+        if target.ndim == student.logits.ndim - 1 and student.logits.shape[-1] == 1:
+            target = target.unsqueeze(-1)
+        # A missing target takes the student's own value: no error and, unlike a product with a mask, no NaN in the gradient.
+        return squared_error(student.logits, target.where(~target.isnan(), student.logits.detach().to(target.dtype)))

@@ -1,0 +1,16 @@
+"""Keeps the arithmetic of losses in float32 or wider, whatever precision the models run in."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def widen(x: Tensor) -> Tensor:
+    """`x` in float32 where it is narrower (bfloat16, float16), else as it is."""
+    return x.float() if x.element_size() < 4 else x
+
+
+def without_autocast(x: Tensor) -> torch.autocast:
+    """A context in which matrix products of `x` keep their precision inside an autocast region."""
+    return torch.autocast(x.device.type, enabled=False)
