@@ -1,1 +1,1 @@
-
+"""Sources, splits, augmentation and loaders."""

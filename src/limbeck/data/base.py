@@ -1,0 +1,109 @@
+"""What the rest of Limbeck sees of data: the request, the examples of a split, the splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from ..types import Batch, DataInfo
+
+if TYPE_CHECKING:
+    from .stores import Store
+    from .transforms.base import Transform
+
+
+@dataclass(frozen=True)
+class DataRequest:
+    """Where examples come from and how they are cut; the plain form of a recipe's `data`."""
+
+    source: str
+    """`sklearn:NAME`, `torchvision:NAME`, `folder:PATH`, `idx:PATH`, `npz:PATH`, `csv:PATH`, `jsonl:PATH`, `parquet:PATH`,
+    `hf:ID_OR_PATH` or `module:callable`."""
+    args: Mapping[str, Any] = field(default_factory=dict)
+    """Arguments of the source."""
+    valid: float = 0.15
+    """Share held out to pick checkpoints: of all examples, or of the training part where the source has a test part of its own."""
+    test: float = 0.2
+    """Share held out for the end, where the source has no test part of its own."""
+    split_seed: int = 0
+    """Seed of the cut, of `limit` and of `label_fraction`."""
+    label_fraction: float = 1.0
+    """Share of the training examples that keep their label."""
+    unlabelled: bool = True
+    """Keep the training examples without a label."""
+    limit: int | None = None
+    """Most training examples."""
+    size: int | None = None
+    """Images are scaled to this height and width."""
+    transforms: Sequence[str | Mapping[str, Any]] = ()
+    """Training-time augmentation, in order."""
+    tokenizer: str | None = None
+    """Text: hub id or local folder of the tokenizer."""
+    max_length: int = 128
+    """Text: longest sequence in tokens."""
+
+
+class Examples(Dataset[Batch]):
+    """The examples of one split.
+
+    A list of indices gives one batch in one call; `DataLoader` uses that by itself.
+
+    Args:
+        store: the inputs of the whole source.
+        labels: one (row of) label(s) an example of this split, `IGNORE` or NaN where there is none.
+        rows: which rows of the store are in this split, int64; all in order where absent.
+        transforms: augmentation, applied only in the views that `augmented` gives.
+    """
+
+    def __init__(self, store: Store, labels: Tensor, rows: Tensor | None = None, transforms: Sequence[Transform] = ()) -> None:
+        self.store, self.labels = store, labels
+        self.rows = torch.arange(len(store)) if rows is None else rows
+        self.transforms = tuple(transforms)
+        self._key: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Batch:
+        """A batch of one."""
+        return self.__getitems__([index])
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        """The examples at `indices` (0 to `len - 1`), in that order, as one batch."""
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        inputs = self.store.gather(self.rows[index])
+        if self._key is not None and self.transforms:
+            from .transforms.base import Draws
+
+            counters = index.numpy().astype(np.int64, copy=False)
+            for position, transform in enumerate(self.transforms):
+                inputs = transform.apply(inputs, Draws(*self._key, counters, position))
+        return Batch(inputs, self.labels[index], index)
+
+    def augmented(self, seed: int, epoch: int) -> Examples:
+        """A view whose augmentation is a pure function of `seed`, `epoch` and each example's index.
+
+        The order, the composition of the batches and the number of workers and processes change nothing.
+        """
+        view = Examples(self.store, self.labels, self.rows, self.transforms)
+        view._key = (seed, epoch)
+        return view
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set, cut."""
+
+    train: Examples
+    valid: Examples | None
+    """None where nothing is held out for it."""
+    test: Examples
+    info: DataInfo
+    notes: tuple[str, ...] = ()
+    """What was done to the data that its owner should know, such as filled-in missing values; one sentence each."""

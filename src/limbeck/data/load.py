@@ -1,0 +1,220 @@
+"""From a request to splits: read the source, encode the labels, cut, encode the inputs, measure the training part."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import DataError, LimbeckError, UnknownName
+from ..types import IGNORE, DataInfo, LabelKind, labelled
+from .arguments import build
+from .base import DataRequest, Examples, Splits
+from .labels import Labels, encode_labels
+from .sources import SOURCES
+from .sources.base import Kind, Pool, Source, Wanted
+from .split import cut, labelled_rows, limit_rows
+from .statistics import moments
+from .stores import Store, TensorStore
+from .transforms._parse import parse_transforms
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A source, read and cut; its inputs are not yet encoded."""
+
+    pool: Pool
+    labels: Labels
+    parts: dict[str, NDArray[np.int64]]
+    known: NDArray[np.bool_]
+    """Which rows have a label in the source."""
+    kept: NDArray[np.int64]
+    """Training rows that keep their label."""
+    notes: list[str]
+
+
+def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, allow_code: bool = False) -> Splits:
+    """The splits of a data set, ready for training.
+
+    Args:
+        request: where the examples come from and how they are cut.
+        kind: the kind of data that the task needs; None takes what the source gives.
+        labels: what the labels mean.
+        allow_code: run a source (or transform) that is local code.
+
+    Raises:
+        DataError: anything about the data that the user can mend.
+        UnknownName: no such source, transform or name.
+    """
+    transforms = parse_transforms(request.transforms, allow_code=allow_code)
+    prepared = _prepare(request, kind, labels, allow_code=allow_code, preview=False)
+    pool, parts = prepared.pool, prepared.parts
+    for entry, transform in zip(request.transforms, transforms, strict=True):
+        if pool.kind not in transform.kinds:
+            name = entry if isinstance(entry, str) else next(iter(entry))
+            raise DataError(f"transform {name!r} is for {' and '.join(transform.kinds)} data, {request.source} is {pool.kind} data.")
+    train_rows = torch.from_numpy(parts["train"])
+    store, notes = _encode_inputs(pool, request, parts["train"])
+    values = prepared.labels.values
+    if build_source_standardises(request):
+        values, note = _standardise(values, prepared, labels, request.source)
+        notes.append(note)
+    mean, std = moments(store, train_rows, pool.kind)
+    hidden = values.clone()
+    hidden[torch.from_numpy(np.setdiff1d(parts["train"], prepared.kept))] = IGNORE if labels == "class" else torch.nan
+
+    def split(name: str) -> Examples:
+        rows = torch.from_numpy(parts[name])
+        return Examples(store, (hidden if name == "train" else values)[rows], rows, transforms if name == "train" else ())
+
+    info = replace(_info(prepared, labels, store.shape), mean=mean, std=std)
+    return Splits(split("train"), split("valid") if "valid" in parts else None, split("test"), info, tuple(prepared.notes + notes))
+
+
+def data_info(request: DataRequest, *, kind: Kind | None, labels: LabelKind, allow_code: bool = False) -> DataInfo:
+    """Shapes and names without statistics: no text is tokenised and no image of a folder is decoded.
+
+    Raises:
+        DataError: as `load_data`.
+    """
+    prepared = _prepare(request, kind, labels, allow_code=allow_code, preview=True)
+    inputs = prepared.pool.inputs
+    if prepared.pool.kind == "text":
+        return _info(prepared, labels, (request.max_length,))
+    store = inputs if isinstance(inputs, Store) else _encode_inputs(prepared.pool, request, prepared.parts["train"])[0]
+    return _info(prepared, labels, _resized(store, prepared.pool.kind, request.size).shape)
+
+
+def is_local_code(source: str) -> bool:
+    """Whether a source is `module:callable` rather than a source of Limbeck or of an installed package."""
+    return ":" in source and source.partition(":")[0] not in SOURCES.names()
+
+
+def build_source(request: DataRequest, *, allow_code: bool = False) -> tuple[Source, str]:
+    """The source of a request, its arguments checked, and the location that it is to read.
+
+    Raises:
+        UnknownName: no such source.
+        DataError: an argument that the source does not take.
+        CodeNotAllowed: local code that the user has not allowed.
+    """
+    name, colon, location = request.source.partition(":")
+    if name in SOURCES.names():
+        source = build(SOURCES.get(name), request.args, f"data.source {name!r}")
+        return source, location
+    if colon and _importable(name):
+        from .sources._code import CodeSource
+
+        return CodeSource(reference=request.source, args=dict(request.args), allow_code=allow_code), location
+    hint = "A source is written `csv:data.csv`." if colon else f"A source is written NAME:WHERE, such as csv:{name}."
+    raise UnknownName("data source", name, SOURCES.names(), hint)
+
+
+def build_source_standardises(request: DataRequest) -> bool:
+    """Whether the source's arguments ask for standardised targets."""
+    return request.args.get("standardise_target") is True
+
+
+def _importable(module: str) -> bool:
+    top = module.partition(".")[0]
+    if not top.isidentifier():
+        return False
+    return (Path.cwd() / top).is_dir() or (Path.cwd() / f"{top}.py").is_file() or importlib.util.find_spec(top) is not None
+
+
+def _prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allow_code: bool, preview: bool) -> _Prepared:
+    source, location = build_source(request, allow_code=allow_code)
+    try:
+        pool = source.read(location, Wanted(kind, labels, request.size, preview))
+    except (OSError, MemoryError) as error:
+        raise DataError(f"{request.source}: cannot be read: {error}") from error
+    if kind is not None and pool.kind != kind:
+        raise DataError(f"{request.source} gives {pool.kind} data, the task needs {kind} data. Choose another source or task.")
+    encoded = encode_labels(pool.labels, labels, names=pool.names, where=request.source)
+    known = labelled(encoded.values).numpy()
+    classes = encoded.values.numpy() if labels == "class" else None
+    notes = list(pool.notes)
+    own = _judged(pool.parts, known, notes, request.source)
+    parts = cut(own, classes, known, valid=request.valid, test=request.test, seed=request.split_seed)
+    if classes is not None:
+        _check_classes(classes, parts, encoded.names, request.source)
+    train = parts["train"]
+    if missing := int((~known[train]).sum()):
+        notes.append(f"{missing} training examples have no (complete) label in the source; they count as unlabelled.")
+    if request.limit is not None:
+        train = limit_rows(train, classes, request.limit, seed=request.split_seed)
+    kept = labelled_rows(train, classes, known, request.label_fraction, seed=request.split_seed)
+    if not request.unlabelled:
+        train = kept
+    if len(train) == 0:
+        raise DataError("no training example is left: data.label_fraction is 0 and data.unlabelled is false. Raise one of them.")
+    return _Prepared(pool, encoded, {**parts, "train": train}, known, kept, notes)
+
+
+def _judged(
+    parts: Mapping[str, NDArray[np.int64]], known: NDArray[np.bool_], notes: list[str], source: str
+) -> dict[str, NDArray[np.int64]]:
+    """The source's own parts; of those that judge a model, only the labelled rows."""
+    own = dict(parts)
+    for name in ("valid", "test"):
+        if name in own and not known[own[name]].all():
+            dropped = int((~known[own[name]]).sum())
+            own[name] = own[name][known[own[name]]]
+            notes.append(f"{dropped} examples of the {name} part have no (complete) label and were left out.")
+            if len(own[name]) == 0:
+                raise DataError(f"{source}: no example of its {name} part has a label.")
+    return own
+
+
+def _check_classes(classes: NDArray[np.int64], parts: Mapping[str, NDArray[np.int64]], names: tuple[str, ...], source: str) -> None:
+    """Every class that is judged must have been seen in training."""
+    trained = set(np.unique(classes[parts["train"]]).tolist())
+    for part in ("valid", "test"):
+        unseen = set(np.unique(classes[parts[part]]).tolist()) - trained if part in parts else set()
+        if unseen:
+            listed = ", ".join(repr(names[i]) for i in sorted(unseen)[:5])
+            raise DataError(f"{source}: the {part} part has classes that the training part lacks: {listed}. Add training examples of them.")
+
+
+def _encode_inputs(pool: Pool, request: DataRequest, train: NDArray[np.int64]) -> tuple[Store, list[str]]:
+    """The inputs as a store, and what should be said of it."""
+    inputs = pool.inputs
+    if isinstance(inputs, Store):
+        return _resized(inputs, pool.kind, request.size), []
+    if isinstance(inputs, Mapping):
+        from .tabular import encode_columns
+
+        return encode_columns(inputs, train, categorical=pool.categorical, ordinal=pool.ordinal, where=request.source)
+    from .text import tokenise
+
+    return tokenise(cast("list[Any]", inputs), request.tokenizer, request.max_length), []
+
+
+def _resized(store: Store, kind: Kind, size: int | None) -> Store:
+    return store.resized(size) if kind == "image" and size is not None and isinstance(store, TensorStore) else store
+
+
+def _standardise(values: Tensor, prepared: _Prepared, kind: LabelKind, source: str) -> tuple[Tensor, str]:
+    if kind != "real":
+        raise LimbeckError(f"{source}: standardise_target is for regression.")
+    known = values[torch.from_numpy(prepared.kept)].double()
+    if len(known) == 0:
+        raise DataError(f"{source}: standardise_target needs labelled training examples; raise data.label_fraction.")
+    mean, std = known.mean(0), known.std(0, unbiased=False)
+    std = torch.where(std > 0, std, torch.ones_like(std))
+    told = "; ".join(
+        f"{n}: mean {m:.6g}, deviation {s:.6g}" for n, m, s in zip(prepared.labels.names, mean.tolist(), std.tolist(), strict=True)
+    )
+    return ((values.double() - mean) / std).float(), f"targets are standardised by the labelled training examples ({told})."
+
+
+def _info(prepared: _Prepared, labels: LabelKind, shape: tuple[int, ...]) -> DataInfo:
+    names = prepared.labels.names
+    return DataInfo(prepared.pool.kind, labels, len(names), shape, names)

@@ -1,0 +1,120 @@
+"""Which examples go into which update, and the loaders that fetch them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from ..errors import DataError
+from ..types import Batch
+from .base import Examples
+from .hashing import permutation
+
+
+class EpochPlan:
+    """The updates of one epoch.
+
+    An update's examples are the same for every number of processes and of accumulation steps: the order depends on
+    `seed` and `epoch` only, is cut into updates of `batch_size`, and each update is then divided among the processes and
+    within a process among the micro-batches, as evenly as possible. The last incomplete update is dropped, unless there
+    is no other: then it holds all examples.
+
+    Args:
+        size: number of examples.
+        batch_size: examples of one update, over all processes and accumulation steps together.
+        accumulate: micro-batches of one process in an update.
+        rank: number of this process.
+        world: number of processes.
+        seed: seed of the order.
+        epoch: number of the epoch, from 0.
+        shuffle: false keeps the order of the data.
+
+    Raises:
+        DataError: where an update has fewer examples than `world * accumulate`.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        batch_size: int,
+        accumulate: int = 1,
+        rank: int = 0,
+        world: int = 1,
+        seed: int = 0,
+        epoch: int = 0,
+        shuffle: bool = True,
+    ) -> None:
+        if size < 1:
+            raise DataError("the training split is empty; use more data, a smaller data.split or a larger data.limit.")
+        self.size, self.batch_size, self.accumulate, self.rank, self.world = size, batch_size, accumulate, rank, world
+        self.seed, self.epoch, self.shuffle = seed, epoch, shuffle
+        self.per_update = min(size, batch_size)
+        if self.per_update < world * accumulate:
+            raise DataError(
+                f"an update of {self.per_update} examples (train.batch_size {batch_size}, {size} training examples) cannot be divided "
+                f"into {accumulate} accumulation steps on {world} process(es). "
+                "Lower train.accumulate, raise train.batch_size or use fewer processes."
+            )
+
+    @property
+    def updates(self) -> int:
+        """Number of updates in the epoch."""
+        return self.size // self.per_update
+
+    def micro_batches(self, start_update: int = 0) -> list[list[int]]:
+        """Indices of this process's micro-batches from update `start_update` on: `accumulate` lists an update, none empty."""
+        order = permutation(self.size, self.seed, self.epoch) if self.shuffle else np.arange(self.size)
+        lists: list[list[int]] = []
+        for update in range(start_update, self.updates):
+            whole = order[update * self.per_update : (update + 1) * self.per_update]
+            share = np.array_split(whole, self.world)[self.rank]
+            lists += [part.tolist() for part in np.array_split(share, self.accumulate)]
+        return lists
+
+
+class BatchStream:
+    """Batches in a given order, fetched in this process or by workers; can be read any number of times.
+
+    The global random state is never touched, so that it does not depend on the number of workers.
+    """
+
+    def __init__(self, examples: Examples, lists: Sequence[list[int]], workers: int = 0) -> None:
+        self.examples, self.lists, self.workers = examples, lists, workers
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self.workers == 0 or not self.lists:
+            return (self.examples.__getitems__(indices) for indices in self.lists)
+        loader = DataLoader(
+            self.examples,
+            batch_sampler=self.lists,
+            collate_fn=_identity,
+            num_workers=min(self.workers, len(self.lists)),
+            generator=torch.Generator().manual_seed(0),  # the loader draws its workers' seeds from it, not from the global one
+        )
+        return iter(loader)
+
+
+def train_loader(examples: Examples, plan: EpochPlan, *, start_update: int = 0, workers: int = 0) -> BatchStream:
+    """This process's micro-batches of an epoch from update `start_update` on, `plan.accumulate` of them an update."""
+    return BatchStream(examples, plan.micro_batches(start_update), workers)
+
+
+def eval_loader(examples: Examples, *, batch_size: int, rank: int = 0, world: int = 1, workers: int = 0) -> BatchStream:
+    """Every example once and in order; process `rank` reads each `world`-th one.
+
+    Shares differ by at most one example and may be empty; `Batch.index` tells which examples they hold.
+    """
+    mine = range(rank, len(examples), world)
+    return BatchStream(examples, [list(mine[start : start + batch_size]) for start in range(0, len(mine), batch_size)], workers)
+
+
+def _identity(batch: Any) -> Any:
+    return batch
