@@ -1,1 +1,1 @@
-
+"""Models by reference: built-ins, timm, torchvision, transformers and local code; weights and layer tables."""

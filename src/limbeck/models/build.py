@@ -1,0 +1,116 @@
+"""Builds a model from its reference."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..errors import ModelError, UnknownName, did_you_mean
+from ..registry import Registry, load_code
+from ..types import DataInfo
+from .arguments import accepted_arguments, call_builder
+from .base import BuiltModel, ModelRequest, Normalization
+from .checkpoints import find_weights, load_into, read_state_dict, saved_normalization
+
+SOURCES = ("timm", "torchvision", "hf")
+BUILTINS = Registry("model", "limbeck.models.builtin", "Builtin")
+
+
+def is_local_code(reference: str) -> bool:
+    """Whether `reference` is `module:callable`, which runs code of the user's own."""
+    return ":" in reference and reference.partition(":")[0] not in SOURCES
+
+
+def build_model(request: ModelRequest, info: DataInfo, *, allow_code: bool = False, load: bool = True) -> BuiltModel:
+    """Builds the model that `request` names, for data that `info` describes.
+
+    Args:
+        request: reference, weights, arguments, normalisation.
+        info: gives the number of outputs and the shape of an input, unless `request.args` does.
+        allow_code: whether `module:callable` may run.
+        load: False reads no weights and fetches nothing; works under `with torch.device("meta")`.
+
+    Raises:
+        UnknownName: no model of that name.
+        ModelError: wrong arguments, or weights that cannot be had or do not fit.
+        CodeNotAllowed: local code without permission.
+    """
+    prefix, _, name = request.model.partition(":")
+    own: Normalization | None = None
+    if ":" not in request.model:
+        module = _builtin(request, info)
+    elif prefix in SOURCES:
+        source = importlib.import_module(f".sources.{prefix}", __package__)
+        module, own = source.build(name, request, info, load=load)
+    else:
+        module = _local(request, info, allow_code=allow_code)
+    if request.weights not in (None, "pretrained"):
+        own = saved_normalization(request.weights)
+        if load:
+            path = find_weights(request.weights)
+            load_into(module, read_state_dict(path), prefix=request.prefix, source=str(path))
+    return BuiltModel(module, _normalization(request, info, own), request)
+
+
+def _normalization(request: ModelRequest, info: DataInfo, own: Normalization | None) -> Normalization | None:
+    """The normalisation that `request.normalize` asks for."""
+    if isinstance(request.normalize, Normalization):
+        return request.normalize
+    if info.kind == "text" or request.normalize == "none":
+        return None
+    if request.normalize == "auto" and own is not None:
+        channels = info.input_shape[0]
+        if len(own.mean) not in (1, channels):  # colour statistics for grey images: their average
+            return Normalization((sum(own.mean) / len(own.mean),), (sum(own.std) / len(own.std),))
+        return own
+    if info.mean is None or info.std is None:
+        return None
+    return Normalization(tuple(info.mean), tuple(info.std))
+
+
+def _builtin(request: ModelRequest, info: DataInfo) -> nn.Module:
+    names = BUILTINS.names()
+    if request.model not in names:
+        hint = _nearest_elsewhere(request.model)
+        raise UnknownName("built-in model", request.model, names, hint)
+    if request.weights == "pretrained":
+        raise ModelError(f"{request.model} has no pretrained weights; give a file or a run directory, or leave weights out.")
+    if info.kind == "text":
+        raise ModelError(f"{request.model} does not read text; use hf:ID_OR_FOLDER, such as hf:distilbert-base-uncased.")
+    args = {"num_outputs": info.num_outputs, "input_shape": info.input_shape, **request.args}
+    return call_builder(request.model, BUILTINS.get(request.model), args)
+
+
+def _nearest_elsewhere(name: str) -> str:
+    """Where a name without a prefix can be written: other sources, a file."""
+    if Path(name).suffix in (".safetensors", ".pt", ".pth", ".py"):
+        return "A file goes under weights; the model is a reference such as convnet or timm:resnet18."
+    return "Models of libraries are written with a prefix: timm:NAME, torchvision:NAME, hf:ID_OR_FOLDER."
+
+
+def _local(request: ModelRequest, info: DataInfo, *, allow_code: bool) -> nn.Module:
+    prefix = request.model.partition(":")[0]
+    if did_you_mean(prefix, SOURCES) and importlib.util.find_spec(prefix.partition(".")[0] or " ") is None:
+        raise UnknownName("source of models", prefix, SOURCES)
+    builder = load_code(request.model, allow_code=allow_code)
+    if not callable(builder):
+        raise ModelError(f"{request.model} must be a function or class that gives an nn.Module, found {type(builder).__name__}.")
+    if request.weights == "pretrained":
+        raise ModelError(f"{request.model} is code of your own; weights: pretrained is for library models. Give a file, or load inside it.")
+    module = call_builder(request.model, builder, {**_offered(accepted_arguments(builder)[0], info), **request.args})
+    if not isinstance(module, nn.Module):
+        raise ModelError(f"{request.model} must give an nn.Module, it gave {type(module).__name__}.")
+    return module
+
+
+def _offered(names: list[str], info: DataInfo) -> Mapping[str, Any]:
+    """What the data says, under those names that the builder's signature has."""
+    facts: dict[str, Any] = {"num_outputs": info.num_outputs, "num_classes": info.num_outputs, "input_shape": info.input_shape}
+    if info.kind != "text":
+        facts |= {"in_channels": info.input_shape[0], "in_chans": info.input_shape[0]}
+    return {name: value for name, value in facts.items() if name in names}
