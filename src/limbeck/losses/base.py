@@ -58,10 +58,18 @@ def logit_pair(student: Signals, teacher: Signals) -> tuple[Tensor, Tensor]:
         SignalMissing: where either has none.
         ShapeMismatch: where the shapes differ.
     """
-    for who, signals in (("student", student), ("teacher", teacher)):
-        if signals.logits is None:
-            raise SignalMissing(f"the {who} gave no logits; its signals hold {sorted(signals.features) or 'nothing'}.")
-    return agree(student.logits, teacher.logits)
+    return agree(logits_of(student), logits_of(teacher, "teacher"))
+
+
+def logits_of(signals: Signals, who: str = "student") -> Tensor:
+    """The logits.
+
+    Raises:
+        SignalMissing: where there are none.
+    """
+    if signals.logits is None:
+        raise SignalMissing(f"the {who} gave no logits; its signals hold {sorted(signals.features) or 'nothing'}.")
+    return signals.logits
 
 
 def agree(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

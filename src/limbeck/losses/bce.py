@@ -20,7 +20,7 @@ from torch import Tensor
 from ..ops.precision import widen
 from ..ops.reduce import example_mean
 from ..types import Needs, Signals
-from .base import Loss, agree, required
+from .base import Loss, agree, logits_of, required
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -43,4 +43,4 @@ class BCE(Loss):
         return Needs(logits=True, labels=True, teacher=False, label_kinds=("multilabel",))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        return binary_cross_entropy(student.logits, required(labels))
+        return binary_cross_entropy(logits_of(student), required(labels))

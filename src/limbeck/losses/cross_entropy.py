@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..ops.precision import widen
 from ..types import IGNORE, Fraction, Needs, Signals
-from .base import Loss, required
+from .base import Loss, logits_of, required
 
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float) -> Tensor:
@@ -42,4 +42,4 @@ class CrossEntropy(Loss):
         return Needs(logits=True, labels=True, teacher=False, label_kinds=("class",))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        return smoothed_cross_entropy(student.logits, required(labels), label_smoothing=self.label_smoothing)
+        return smoothed_cross_entropy(logits_of(student), required(labels), label_smoothing=self.label_smoothing)

@@ -1,4 +1,4 @@
-r"""Mean squared error, to the teacher's logits or features, or to real-valued labels.
+r"""Mean squared error to the teacher's logits or features, or to real labels.
 
 .. math:: \frac{1}{D} \sum_d (s_d - t_d)^2
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from ..ops.precision import widen
 from ..ops.reduce import example_mean
 from ..types import Needs, Signals
-from .base import Loss, agree, pairs, required
+from .base import Loss, agree, logits_of, pairs, required
 
 
 def squared_error(student: Tensor, target: Tensor) -> Tensor:
@@ -46,8 +46,8 @@ class MSE(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         if self.target == "teacher":
             return squared_error(*pairs(student, teacher)[0])
-        target = required(labels)
-        if target.ndim == student.logits.ndim - 1 and student.logits.shape[-1] == 1:
+        logits, target = logits_of(student), required(labels)
+        if target.ndim == logits.ndim - 1 and logits.shape[-1] == 1:
             target = target.unsqueeze(-1)
         # A missing target takes the student's own value: no error and, unlike a product with a mask, no NaN in the gradient.
-        return squared_error(student.logits, target.where(~target.isnan(), student.logits.detach().to(target.dtype)))
+        return squared_error(logits, target.where(~target.isnan(), logits.detach().to(target.dtype)))

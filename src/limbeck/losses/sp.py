@@ -1,4 +1,4 @@
-r"""Similarity-preserving distillation: pairs that look alike to the teacher look alike to the student.
+r"""Similarity-preserving distillation: what looks alike to the teacher stays alike.
 
 .. math:: \sum_l \frac{1}{b^2} \left\| G^s_l - G^t_l \right\|_F^2
 

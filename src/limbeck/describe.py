@@ -1,0 +1,267 @@
+"""Reads what a part says of itself (docstrings, fields, defaults) from its source, without importing it or torch."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+from . import types
+from .errors import LimbeckError, UnknownName
+from .registry import Registry
+
+
+@dataclass(frozen=True)
+class Field:
+    """A hyper-parameter."""
+
+    name: str
+    type: str
+    """In words, with its bounds, such as `number > 0` or `paper | official`."""
+    default: str | None
+    """As YAML writes it; None where a value must be given."""
+    help: str
+
+
+@dataclass(frozen=True)
+class Doc:
+    """What a part says of itself."""
+
+    name: str
+    kind: str
+    class_name: str
+    title: str
+    """First line of the module docstring."""
+    summary: str
+    """First paragraph of the class docstring."""
+    formula: str
+    """LaTeX, or empty."""
+    reference: str
+    description: str
+    """Every other paragraph of the two docstrings."""
+    fields: tuple[Field, ...]
+    file: str
+
+
+def describe(registry: Registry, name: str) -> Doc:
+    """The documentation of a registered part, or of local code given as `module:Class`.
+
+    Raises:
+        UnknownName: where the registry knows no such part.
+        LimbeckError: where its source cannot be found.
+    """
+    files = registry.files()
+    if name in files:
+        return describe_file(files[name], name=name, kind=registry.kind, base=registry.base)
+    reference = name if ":" in name else ""
+    if not reference:
+        plugins = registry.plugins()
+        if name not in plugins:
+            raise UnknownName(registry.kind, name, registry.names())
+        reference = plugins[name].value
+    module, _, class_name = reference.partition(":")
+    return describe_file(_module_file(module), name=name, kind=registry.kind, base=registry.base, class_name=class_name)
+
+
+def _module_file(module: str) -> Path:
+    local = Path.cwd().joinpath(*module.split(".")).with_suffix(".py")
+    if local.is_file():
+        return local
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
+        raise LimbeckError(
+            f"the source of the module {module!r} was not found, neither here ({Path.cwd()}) nor among the installed packages."
+        )
+    return Path(spec.origin)
+
+
+def describe_file(file: Path, *, name: str, kind: str, base: str = "", class_name: str = "") -> Doc:
+    """The documentation of the class in `file` that is called `class_name`, or that extends `base`.
+
+    Raises:
+        LimbeckError: where there is no such class.
+    """
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    cls = _find_class(tree, base, class_name)
+    if cls is None:
+        raise LimbeckError(f"{file} defines no class {class_name or 'that extends ' + base!r}.")
+    title, module_rest = _split(ast.get_docstring(tree) or "")
+    formula, reference, rest = _sort(module_rest)
+    summary, more = _paragraphs(ast.get_docstring(cls) or "")
+    return Doc(
+        name=name,
+        kind=kind,
+        class_name=cls.name,
+        title=title.removesuffix("."),
+        summary=summary,
+        formula=formula,
+        reference=reference,
+        description="\n\n".join([*rest, *more]),
+        fields=tuple(_fields(cls)),
+        file=str(file),
+    )
+
+
+def _find_class(tree: ast.Module, base: str, class_name: str) -> ast.ClassDef | None:
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    if class_name:
+        return next((c for c in classes if c.name == class_name), None)
+    public = [c for c in classes if not c.name.startswith("_")]
+    extending = [c for c in public if any(_last_name(b) == base for b in c.bases)]
+    # A part may extend the base through a class of its own; then it is the last public class with any base.
+    return next(iter(extending), None) or next((c for c in reversed(public) if c.bases), None)
+
+
+def _last_name(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
+
+
+def _split(docstring: str) -> tuple[str, list[str]]:
+    first, _, rest = docstring.strip().partition("\n")
+    return first.strip(), re.split(r"\n\s*\n", textwrap.dedent(rest).strip()) if rest.strip() else []
+
+
+def _paragraphs(docstring: str) -> tuple[str, list[str]]:
+    parts = [_flow(p) for p in re.split(r"\n\s*\n", docstring.strip())] if docstring.strip() else [""]
+    return parts[0], parts[1:]
+
+
+def _flow(paragraph: str) -> str:
+    """One line for running text; lists and examples keep their lines."""
+    lines = textwrap.dedent(paragraph).strip().splitlines()
+    if any(line.startswith((" ", "-", "*")) for line in lines):
+        return "\n".join(lines)
+    return " ".join(line.strip() for line in lines)
+
+
+def _sort(paragraphs: list[str]) -> tuple[str, str, list[str]]:
+    """Formula, reference and the rest."""
+    formulas: list[str] = []
+    reference, rest = "", []
+    waiting = False  # `.. math::` may stand alone above an indented block
+    for paragraph in paragraphs:
+        text = paragraph.strip()
+        if text.startswith(".. math::"):
+            body = text.removeprefix(".. math::")
+            waiting = not body.strip()
+            formulas += [] if waiting else [" ".join(body.split())]
+        elif waiting and paragraph.startswith(" "):
+            formulas.append(" ".join(text.split()))
+            waiting = False
+        elif re.match(r"References?:", text):
+            reference = " ".join(re.sub(r"^References?:", "", text).split())
+        else:
+            rest.append(_flow(paragraph))
+    return "\n".join(formulas), reference, rest
+
+
+def _fields(cls: ast.ClassDef) -> list[Field]:
+    found: list[Field] = []
+    for i, node in enumerate(cls.body):
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.target, ast.Name):
+            continue
+        if node.target.id.startswith("_") or _head(node.annotation) in ("ClassVar", "Final", "InitVar"):
+            continue
+        after = cls.body[i + 1] if i + 1 < len(cls.body) else None
+        text = after.value.value if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant) else ""
+        text = " ".join(text.split()) if isinstance(text, str) else ""
+        default = _default(node.value)
+        if default != "<internal>":
+            found.append(Field(node.target.id, _words(node.annotation), default, text))
+    return found
+
+
+def _head(annotation: ast.expr) -> str:
+    return _last_name(annotation.value if isinstance(annotation, ast.Subscript) else annotation)
+
+
+def _default(value: ast.expr | None) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, ast.Call) and _last_name(value.func) == "field":
+        return _field_default({k.arg: k.value for k in value.keywords if k.arg})
+    try:
+        literal = ast.literal_eval(value)
+    except ValueError:
+        return ast.unparse(value)
+    return literal if isinstance(literal, str) and literal else json.dumps(literal)
+
+
+def _field_default(arguments: dict[str, ast.expr]) -> str | None:
+    """The default of `field(...)`."""
+    if "init" in arguments and ast.unparse(arguments["init"]) == "False":
+        return "<internal>"
+    if "default" in arguments:
+        return _default(arguments["default"])
+    if "default_factory" not in arguments:
+        return None
+    factory = arguments["default_factory"]
+    return {"list": "[]", "tuple": "[]", "dict": "{}"}.get(ast.unparse(factory), ast.unparse(getattr(factory, "body", factory)))
+
+
+_BASES: dict[str, str] = {
+    "float": "number",
+    "int": "whole number",
+    "str": "text",
+    "bool": "true | false",
+    "None": "null",
+    "Any": "anything",
+}
+
+
+def _words(annotation: ast.expr) -> str:
+    """A type in words."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return _words(ast.parse(annotation.value, mode="eval").body)
+    if isinstance(annotation, ast.BinOp) and isinstance(annotation.op, ast.BitOr):
+        return f"{_words(annotation.left)} | {_words(annotation.right)}"
+    if isinstance(annotation, ast.Subscript):
+        return _subscript(annotation)
+    name = ast.unparse(annotation)
+    alias = getattr(types, name, None) if name.isidentifier() else None
+    if get_origin(alias) is Annotated:
+        base, *bounds = get_args(alias)
+        return _bounded(_BASES.get(base.__name__, base.__name__), [(_SIGNS[type(b).__name__], _limit(b)) for b in bounds])
+    return _BASES.get(name, name)
+
+
+_SIGNS = {"Gt": ">", "Ge": ">=", "Lt": "<", "Le": "<="}
+
+
+def _limit(bound: Any) -> str:
+    return str(getattr(bound, type(bound).__name__.lower()))
+
+
+def _subscript(annotation: ast.Subscript) -> str:
+    head, inner = _head(annotation), annotation.slice
+    items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+    if head == "Literal":
+        return " | ".join(_default(item) or "null" for item in items)
+    if head == "Annotated":
+        bounds = [
+            (_SIGNS[_last_name(b.func)], ast.unparse(b.args[0]))
+            for b in items[1:]
+            if isinstance(b, ast.Call) and _last_name(b.func) in _SIGNS
+        ]
+        return _bounded(_words(items[0]), bounds)
+    if head in ("list", "Sequence"):
+        return f"list of {_words(items[0])}"
+    if head == "tuple":
+        return "list of " + ", ".join(_words(i) for i in items if ast.unparse(i) != "...")
+    if head in ("dict", "Mapping"):
+        return "mapping"
+    return ast.unparse(annotation)
+
+
+def _bounded(base: str, bounds: list[tuple[str, str]]) -> str:
+    if [sign for sign, _ in bounds] == [">=", "<="]:
+        return f"{base} from {bounds[0][1]} to {bounds[1][1]}"
+    return " and ".join([f"{base} {bounds[0][0]} {bounds[0][1]}", *(f"{sign} {limit}" for sign, limit in bounds[1:])]) if bounds else base
