@@ -1,0 +1,135 @@
+"""The sentence at the top of a report. It says what the numbers say, also where they disappoint."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .numbers import Metric, factor, finite, primary_metric
+from .table import ordered
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A figure of the headline."""
+
+    value: str
+    label: str
+    detail: str = ""
+    role: str = ""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Verdict, sentence, figures and reservations."""
+
+    verdict: Literal["better", "worse", "equal", "unknown"]
+    title: str
+    text: str
+    tiles: tuple[Tile, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def headline(results: Mapping[str, Any]) -> Headline:
+    """What came of the run.
+
+    Args:
+        results: the contents of results.json; any part of it may be absent.
+    """
+    by_role: dict[str, Mapping[str, Any]] = {}
+    for name, role, model in ordered(results.get("models") or {}):
+        if role not in by_role or name == role:
+            by_role[role] = model
+    main = primary_metric(results.get("models") or {})
+    if main is None or "distilled" not in by_role:
+        return Headline("unknown", "No measured student", "The run holds no test results of a distilled student yet.", (), _unfinished(results))
+    values = {role: finite((model.get("metrics") or {}).get(main.key)) for role, model in by_role.items()}
+    verdict, title, text = _judge(main, values.get("distilled"), values.get("alone"), values.get("teacher"), _test_size(results))
+    tiles = _tiles(main, values, by_role)
+    return Headline(verdict, title, text, tuple(tiles), (*_unfinished(results), *_notes(main, values, results)))
+
+
+def _judge(main: Metric, student: float | None, alone: float | None, teacher: float | None, test: int):
+    name = _noun(main)
+    if student is None:
+        return "unknown", f"The student's {name} is no number", "Training or evaluation of the student ended without a finite result."
+    behind = _against_teacher(main, student, teacher)
+    if alone is None:
+        text = f"The distilled student reaches {main.text(student)} {name}{behind}. What distillation adds is not known: the same student "
+        return "unknown", f"{main.text(student)} {name}", text + "was not trained alone. Add baseline: true to the recipe."
+    gain = main.gain(student, alone)
+    difference = main.delta(student - alone)
+    if not _resolvable(main, gain, alone, test):
+        title = f"No clear difference ({difference})"
+        text = f"The distilled student reaches {main.text(student)} {name}, the same student trained alone {main.text(alone)}{behind}. "
+        return "equal", title, text + "The difference is within what the test set can resolve."
+    if gain < 0:
+        text = f"The distilled student reaches {main.text(student)} {name}, the same student trained alone {main.text(alone)}{behind}. "
+        return "worse", f"Distillation did not help ({difference})", text + "Here training without the teacher is the better choice."
+    closed = _gap_closed(main, student, alone, teacher)
+    text = f"The distilled student reaches {main.text(student)} {name}; the same student trained alone {main.text(alone)}{behind}.{closed}"
+    return "better", f"Distillation helps: {difference} {name}", text
+
+
+def _against_teacher(main: Metric, student: float, teacher: float | None) -> str:
+    if teacher is None:
+        return ""
+    relation = "which it surpasses" if main.gain(student, teacher) > 0 else ""
+    return f" (teacher: {main.text(teacher)}{', ' + relation if relation else ''})"
+
+
+def _gap_closed(main: Metric, student: float, alone: float, teacher: float | None) -> str:
+    if teacher is None:
+        return ""
+    gap = main.gain(teacher, alone)
+    if gap <= 0:
+        return " The teacher itself is not ahead of the student alone, so there is no gap to close."
+    share = main.gain(student, alone) / gap
+    return " All of the gap to the teacher is closed." if share >= 1 else f" That closes {100 * share:.0f}% of the gap to the teacher."
+
+
+def _resolvable(main: Metric, gain: float, alone: float, test: int) -> bool:
+    """Whether a gain exceeds one standard error of the difference of two accuracies, or half a percent of another metric."""
+    if main.key != "accuracy" or test <= 0:
+        return abs(gain) > 0.005 * abs(alone)
+    return abs(gain) > math.sqrt(2 * max(alone * (1 - alone), 0) / test)
+
+
+def _tiles(main: Metric, values: Mapping[str, float | None], models: Mapping[str, Mapping[str, Any]]) -> list[Tile]:
+    labels = {"distilled": "distilled student", "alone": "same student, alone", "teacher": "teacher"}
+    tiles = [Tile(main.text(values[role]), label, _noun(main), role) for role, label in labels.items() if role in models]
+    if "teacher" not in models:
+        return tiles
+    ours, theirs = models["distilled"].get("cost") or {}, models["teacher"].get("cost") or {}
+    for key, more, less, detail in (("parameters", "smaller", "larger", "parameters"), ("latency_ms", "faster", "slower", "latency, batch of one")):
+        a, b = finite(ours.get(key)), finite(theirs.get(key))
+        if a and b:
+            tiles.append(Tile(factor(max(a, b) / min(a, b)), f"{more if b >= a else less} than the teacher", detail))
+    return tiles
+
+
+def _notes(main: Metric, values: Mapping[str, float | None], results: Mapping[str, Any]) -> list[str]:
+    notes = []
+    test = _test_size(results)
+    student = values.get("distilled")
+    if main.key == "accuracy" and test and student is not None:
+        half = 1.96 * math.sqrt(max(student * (1 - student), 0) / test)
+        notes.append(f"One run with one seed; {test:,} test examples fix an accuracy like this one to about ±{100 * half:.1f} points (95%).")
+    else:
+        notes.append("One run with one seed: repeat it over several seeds before drawing conclusions.")
+    return notes
+
+
+def _unfinished(results: Mapping[str, Any]) -> tuple[str, ...]:
+    status = results.get("status")
+    return () if status in (None, "finished") else (f"The run is not finished (status: {status}); these are its numbers so far.",)
+
+
+def _test_size(results: Mapping[str, Any]) -> int:
+    return int(finite((results.get("data") or {}).get("test")) or 0)
+
+
+def _noun(main: Metric) -> str:
+    return main.title if main.title[1:2].isupper() or not main.title.isalpha() else main.title.lower()

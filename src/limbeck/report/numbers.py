@@ -1,0 +1,164 @@
+"""How numbers are written: metrics with their title and direction, amounts with their unit, differences with a sign."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+ABSENT = "–"  # noqa: RUF001 (an en dash is the typographic sign for "no value")
+MINUS = "−"  # noqa: RUF001 (a true minus sign is as wide as a digit)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity of results.json and how people read it."""
+
+    key: str
+    title: str
+    better: Literal["higher", "lower", "neither"]
+    style: Literal["percent", "number"] = "number"
+    help: str = ""
+
+    def text(self, value: Any) -> str:
+        """The value as it stands in a table."""
+        number = finite(value)
+        if number is None:
+            return ABSENT
+        return percent(number) if self.style == "percent" else plain(number)
+
+    def delta(self, value: float) -> str:
+        """A difference with its sign: `+1.2 pts` or `−0.031`."""
+        if self.style == "percent":
+            return signed(100 * value, 1) + " pts"
+        return signed(value, 3 if abs(value) < 10 else 1)
+
+    def gain(self, value: float, other: float) -> float:
+        """By how much `value` is better than `other`; negative where it is worse."""
+        return other - value if self.better == "lower" else value - other
+
+
+METRICS = {
+    metric.key: metric
+    for metric in (
+        Metric("accuracy", "Accuracy", "higher", "percent"),
+        Metric("top5", "Top-5 accuracy", "higher", "percent"),
+        Metric("macro_f1", "Macro F1", "higher", "percent", "mean of the F1 scores of the classes"),
+        Metric("micro_f1", "Micro F1", "higher", "percent", "F1 over all labels together"),
+        Metric("map", "mAP", "higher", "percent", "mean average precision over the labels"),
+        Metric("r2", "R²", "higher", "number", "explained share of the variance"),
+        Metric("rmse", "RMSE", "lower", "number", "root mean squared error"),
+        Metric("mae", "MAE", "lower", "number", "mean absolute error"),
+        Metric("mse", "MSE", "lower", "number", "mean squared error"),
+        Metric("ece", "Calibration error", "lower", "number", "expected calibration error over 15 equal bins"),
+        Metric("nll", "Negative log-likelihood", "lower", "number", "mean over the test examples"),
+        Metric("brier", "Brier score", "lower", "number", "squared error of the probabilities"),
+        Metric("loss", "Loss", "lower", "number"),
+    )
+}
+PRIMARY = ("accuracy", "map", "rmse", "mae", "r2", "macro_f1", "micro_f1")
+"""In this order, the first metric that the models have is the one of the headline."""
+
+
+def metric(key: str) -> Metric:
+    """What is known of a metric; an unknown one is shown as a plain number without a direction."""
+    known = METRICS.get(key) or METRICS.get(key.lower())
+    if known:
+        return Metric(key, known.title, known.better, known.style, known.help)
+    return Metric(key, key.replace("_", " ").capitalize(), "neither")
+
+
+def primary_metric(models: Mapping[str, Any]) -> Metric | None:
+    """The metric of the headline: the first of `PRIMARY` that a model has, else any."""
+    keys = [key for model in models.values() for key in (model.get("metrics") or {})]
+    lower = {key.lower(): key for key in reversed(keys)}
+    for wanted in PRIMARY:
+        if wanted in lower:
+            return metric(lower[wanted])
+    return metric(keys[0]) if keys else None
+
+
+def finite(value: Any) -> float | None:
+    """The number, or None where there is none that can be shown (absent, NaN, infinite, no number)."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def percent(value: float) -> str:
+    """A share as a percentage with one decimal."""
+    return f"{100 * value:.1f}%".replace("-", MINUS)
+
+
+def plain(value: float) -> str:
+    """A number with about four significant digits, without an exponent where it can be helped."""
+    if value == 0:
+        return "0"
+    size = abs(value)
+    if size >= 1e6 or size < 1e-3:
+        text = f"{value:.2e}"
+    else:
+        decimals = 3 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0
+        text = f"{value:.{decimals}f}"
+    return text.replace("-", MINUS)
+
+
+def signed(value: float, decimals: int) -> str:
+    """A number with an explicit sign; plus-minus zero where it rounds to nothing."""
+    text = f"{abs(value):.{decimals}f}"
+    if not float(text):
+        return "±" + text
+    return ("+" if value > 0 else MINUS) + text
+
+
+def amount(value: Any, unit: str = "") -> str:
+    """A count with an SI prefix: 448, 21.4 k, 1.25 M."""
+    number = finite(value)
+    if number is None:
+        return ABSENT
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(number) >= limit:
+            divisor = 1e3 if prefix == "k" else limit
+            return f"{_three(number / divisor)} {prefix}{unit}"
+    return f"{number:.0f} {unit}".rstrip()
+
+
+def size(value: Any) -> str:
+    """Bytes as B, kB, MB or GB (powers of ten)."""
+    number = finite(value)
+    if number is None:
+        return ABSENT
+    for limit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(number) >= limit:
+            return f"{_three(number / limit)} {prefix}B"
+    return f"{number:.0f} B"
+
+
+def milliseconds(value: Any) -> str:
+    """Milliseconds with three significant digits, in µs below a tenth."""
+    number = finite(value)
+    if number is None:
+        return ABSENT
+    return f"{_three(1000 * number)} µs" if number < 0.1 else f"{_three(number)} ms"
+
+
+def duration(value: Any) -> str:
+    """Seconds as `3.2 s`, `4 min 10 s` or `2 h 5 min`."""
+    number = finite(value)
+    if number is None:
+        return ABSENT
+    if number < 60:
+        return f"{number:.1f} s"
+    minutes, seconds = divmod(round(number), 60)
+    return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def factor(value: float) -> str:
+    """A ratio: `14×`, `3.1×`."""
+    return f"{value:.0f}×" if value >= 10 else f"{value:.1f}×"  # noqa: RUF001 (the sign is meant)
+
+
+def _three(value: float) -> str:
+    size = abs(value)
+    return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
