@@ -59,7 +59,7 @@ def training_figures(run: RunFiles) -> list[Figure]:
     if main is not None:
         found = {name: values[main.key] for name, values in valid.items() if main.key in values}
         roles = [_stage_role(name, stages) for name in found]
-        figures.append(_overlay("valid", f"Validation {main.title}", main, [Curve(name, c.x, c.y) for name, c in found.items()], roles))
+        figures.append(_overlay("valid", f"Validation {main.noun}", main, [Curve(name, c.x, c.y) for name, c in found.items()], roles))
     for name in names:
         terms = {key: curve for key, curve in curves(run.log, name, "train").items() if key not in _HIDDEN}
         if terms:
@@ -71,12 +71,12 @@ def overlaid_figures(runs: Sequence[RunFiles]) -> list[Figure]:
     """Validation metric and total loss of several runs in one figure each, stage by stage."""
     figures = []
     stages = list(dict.fromkeys(name for run in runs for name in stage_names(run.log, run.results.get("stages") or [])))
-    for stage in stages:
+    for stage in reversed(stages):  # the student's own stage is the last, and what readers look for
         valid = {run.name: curves(run.log, stage, "valid") for run in runs}
         train = {run.name: curves(run.log, stage, "train") for run in runs}
         main = next((found for run in runs if (found := _monitored(run, {stage: valid[run.name]}))), None)
         for key, title, found, scale in (
-            (main.key if main else "", f"{stage}: validation {main.title if main else ''}", valid, _scale(main)),
+            (main.key if main else "", f"{stage}: validation {main.noun if main else ''}", valid, _scale(main)),
             ("total", f"{stage}: training loss", train, "auto"),
         ):
             lines = [(i, Curve(run.name, values.x, values.y)) for i, run in enumerate(runs) if (values := found[run.name].get(key))]

@@ -52,7 +52,7 @@ def headline(results: Mapping[str, Any]) -> Headline:
 
 
 def _judge(main: Metric, student: float | None, alone: float | None, teacher: float | None, test: int):
-    name = _noun(main)
+    name = main.noun
     if student is None:
         return "unknown", f"The student's {name} is no number", "Training or evaluation of the student ended without a finite result."
     behind = _against_teacher(main, student, teacher)
@@ -60,7 +60,7 @@ def _judge(main: Metric, student: float | None, alone: float | None, teacher: fl
         text = f"The distilled student reaches {main.text(student)} {name}{behind}. What distillation adds is not known: the same student "
         return "unknown", f"{main.text(student)} {name}", text + "was not trained alone. Add baseline: true to the recipe."
     gain = main.gain(student, alone)
-    difference = main.delta(student - alone)
+    difference = main.delta(student - alone).replace(" pts", " points")
     if not _resolvable(main, gain, alone, test):
         title = f"No clear difference ({difference})"
         text = f"The distilled student reaches {main.text(student)} {name}, the same student trained alone {main.text(alone)}{behind}. "
@@ -70,7 +70,7 @@ def _judge(main: Metric, student: float | None, alone: float | None, teacher: fl
         return "worse", f"Distillation did not help ({difference})", text + "Here training without the teacher is the better choice."
     closed = _gap_closed(main, student, alone, teacher)
     text = f"The distilled student reaches {main.text(student)} {name}; the same student trained alone {main.text(alone)}{behind}.{closed}"
-    return "better", f"Distillation helps: {difference} {name}", text
+    return "better", f"Distillation helps: {difference} of {name}" if main.style == "percent" else f"Distillation helps: {difference} {name}", text
 
 
 def _against_teacher(main: Metric, student: float, teacher: float | None) -> str:
@@ -99,7 +99,7 @@ def _resolvable(main: Metric, gain: float, alone: float, test: int) -> bool:
 
 def _tiles(main: Metric, values: Mapping[str, float | None], models: Mapping[str, Mapping[str, Any]]) -> list[Tile]:
     labels = {"distilled": "distilled student", "alone": "same student, alone", "teacher": "teacher"}
-    tiles = [Tile(main.text(values[role]), label, _noun(main), role) for role, label in labels.items() if role in models]
+    tiles = [Tile(main.text(values[role]), label, main.noun, role) for role, label in labels.items() if role in models]
     if "teacher" not in models:
         return tiles
     ours, theirs = models["distilled"].get("cost") or {}, models["teacher"].get("cost") or {}
@@ -129,7 +129,3 @@ def _unfinished(results: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _test_size(results: Mapping[str, Any]) -> int:
     return int(finite((results.get("data") or {}).get("test")) or 0)
-
-
-def _noun(main: Metric) -> str:
-    return main.title if main.title[1:2].isupper() or not main.title.isalpha() else main.title.lower()

@@ -34,6 +34,11 @@ class Metric:
             return signed(100 * value, 1) + " pts"
         return signed(value, 3 if abs(value) < 10 else 1)
 
+    @property
+    def noun(self) -> str:
+        """The title inside a sentence: `accuracy`, but `RMSE`."""
+        return self.title if self.title[1:2].isupper() or self.title == "mAP" or not self.title[:1].isalpha() else self.title[0].lower() + self.title[1:]
+
     def gain(self, value: float, other: float) -> float:
         """By how much `value` is better than `other`; negative where it is worse."""
         return other - value if self.better == "lower" else value - other
@@ -112,16 +117,15 @@ def signed(value: float, decimals: int) -> str:
     return ("+" if value > 0 else MINUS) + text
 
 
-def amount(value: Any, unit: str = "") -> str:
-    """A count with an SI prefix: 448, 21.4 k, 1.25 M."""
+def amount(value: Any) -> str:
+    """A count in full below a million, then with an SI prefix: 21,386 or 1.25 M."""
     number = finite(value)
     if number is None:
         return ABSENT
-    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
         if abs(number) >= limit:
-            divisor = 1e3 if prefix == "k" else limit
-            return f"{_three(number / divisor)} {prefix}{unit}"
-    return f"{number:.0f} {unit}".rstrip()
+            return f"{_three(number / limit)} {prefix}"
+    return f"{number:,.0f}"
 
 
 def size(value: Any) -> str:

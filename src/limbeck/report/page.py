@@ -137,7 +137,7 @@ def _stages(results: Mapping[str, Any]) -> list[StageRow]:
         text = ABSENT
         if best:
             known = metric(str(best.get("metric")))
-            text = f"{known.text(best.get('value'))} {known.title} at update {best.get('step')}"
+            text = f"{known.text(best.get('value'))} {known.noun} at update {best.get('step')}"
         name = str(stage.get("name")) + (f" (round {stage['round']})" if stage.get("round") else "")
         counts = [f"{number:,.0f}" if (number := finite(stage.get(key))) is not None else ABSENT for key in ("updates", "epochs")]
         rows.append(StageRow(name, str(stage.get("learner") or ABSENT), *counts, duration(stage.get("seconds")), text))
