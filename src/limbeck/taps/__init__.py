@@ -1,1 +1,1 @@
-
+"""Reads intermediate values of a model by layer path."""

@@ -37,7 +37,7 @@ def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tu
     module = call_builder(request.model, builder, args)
     if request.weights != "pretrained":
         return module, None
-    weights = models.get_model_weights(name).DEFAULT
+    weights = models.get_model_weights(name)["DEFAULT"]
     preset = weights.transforms()
     if load:
         try:
