@@ -7,6 +7,7 @@ import importlib.util
 import json
 import re
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -45,7 +46,16 @@ class Doc:
     description: str
     """Every other paragraph of the two docstrings."""
     fields: tuple[Field, ...]
+    needs: Mapping[str, Any]
+    """What a loss asks for with its defaults, as written in its `needs`; empty for other parts."""
     file: str
+
+    @property
+    def short_reference(self) -> str:
+        """Authors, year and arXiv number, for a list."""
+        authors = self.reference.split(', "')[0] if ', "' in self.reference else ""
+        year, number = re.search(r"\b(19|20)\d\d\b", self.reference), re.search(r"arXiv:[\w.\-/]*\w", self.reference)
+        return ", ".join([*([f"{authors} {year[0]}"] if authors and year else []), *([number[0]] if number else [])])
 
 
 def describe(registry: Registry, name: str) -> Doc:
@@ -106,6 +116,7 @@ def describe_file(file: Path, *, name: str, kind: str, base: str = "", class_nam
         reference=reference,
         description="\n\n".join([*rest, *more]),
         fields=tuple(_fields(cls)),
+        needs=_needs(cls),
         file=str(file),
     )
 
@@ -161,6 +172,19 @@ def _sort(paragraphs: list[str]) -> tuple[str, str, list[str]]:
         else:
             rest.append(_flow(paragraph))
     return "\n".join(formulas), reference, rest
+
+
+def _needs(cls: ast.ClassDef) -> dict[str, Any]:
+    """Keywords of the last `Needs(...)` in the class; earlier ones belong to special cases."""
+    calls = [n for n in ast.walk(cls) if isinstance(n, ast.Call) and _last_name(n.func) == "Needs"]
+    if not calls:
+        return {}
+    last = max(calls, key=lambda call: call.lineno)
+    return {k.arg: ast.literal_eval(k.value) for k in last.keywords if k.arg and _is_literal(k.value)}
+
+
+def _is_literal(node: ast.expr) -> bool:
+    return all(isinstance(n, ast.Constant | ast.Tuple | ast.List | ast.Load) for n in ast.walk(node))
 
 
 def _fields(cls: ast.ClassDef) -> list[Field]:
@@ -229,7 +253,7 @@ def _words(annotation: ast.expr) -> str:
     alias = getattr(types, name, None) if name.isidentifier() else None
     if get_origin(alias) is Annotated:
         base, *bounds = get_args(alias)
-        return _bounded(_BASES.get(base.__name__, base.__name__), [(_SIGNS[type(b).__name__], _limit(b)) for b in bounds])
+        return _bounded(_BASES.get(str(base.__name__), str(base.__name__)), [(_SIGNS[type(b).__name__], _limit(b)) for b in bounds])
     return _BASES.get(name, name)
 
 
@@ -244,7 +268,7 @@ def _subscript(annotation: ast.Subscript) -> str:
     head, inner = _head(annotation), annotation.slice
     items = inner.elts if isinstance(inner, ast.Tuple) else [inner]
     if head == "Literal":
-        return " | ".join(_default(item) or "null" for item in items)
+        return " | ".join(str(_default(item)) for item in items)
     if head == "Annotated":
         bounds = [
             (_SIGNS[_last_name(b.func)], ast.unparse(b.args[0]))

@@ -1,0 +1,37 @@
+"""List the losses, or show one.
+
+`limbeck losses` lists every loss that an objective can name, with its paper. `limbeck losses show NAME` prints its formula, its
+reference, its fields with types and defaults, and how a recipe uses it.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    actions = parser.add_subparsers(dest="action", metavar="show")
+    show = actions.add_parser("show", help="show one loss", description="Show one loss: formula, reference, fields, example.")
+    show.add_argument("name", metavar="NAME", help="name of the loss, or module:Class for one of your own")
+    show.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from ..describe import describe
+    from ..registry import LOSSES
+    from ._show import as_dict, print_doc, print_json, table
+
+    if args.action == "show":
+        doc = describe(LOSSES, args.name)
+        print_json(as_dict(doc)) if args.json else print_doc(doc)
+        return 0
+    docs = [describe(LOSSES, name) for name in LOSSES.names()]
+    if args.json:
+        print_json([{"name": d.name, "class": d.class_name, "title": d.title, "reference": d.reference} for d in docs])
+        return 0
+    print("\n".join(table((d.name, d.title, d.short_reference) for d in docs)))
+    print("\nlimbeck losses show NAME tells more.")
+    return 0
