@@ -1,1 +1,1 @@
-
+"""The recipe: grammar, reader, composition, checks and provenance."""

@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from ..types import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
+
+TAGS = ("<mapping>", "<scalar>")
+"""Names of the two forms of a value that may be a mapping or a scalar; they appear in pydantic's locations only."""
+
+
+def _form(value: Any) -> str:
+    return TAGS[0] if isinstance(value, (dict, BaseModel)) else TAGS[1]
 
 
 class Spec(BaseModel):
     """Base of all recipe models: strict types, no unknown keys, immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=True, allow_inf_nan=False
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        """A known key set to null has its default, as everywhere else in a recipe; an unknown one is still reported."""
+        if not isinstance(data, dict):
+            return data
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in data.items() if value is not None or key not in known}
 
 
 class About(Spec):
@@ -52,6 +70,13 @@ class Normalize(Spec):
     """One value a channel (or one for all)."""
 
 
+Normalization = Annotated[
+    Annotated[Normalize, Tag(TAGS[0])] | Annotated[Literal["auto", "data", "none"], Tag(TAGS[1])], Discriminator(_form)
+]
+Weight = Annotated[Annotated[Schedule, Tag(TAGS[0])] | Annotated[NonNegative, Tag(TAGS[1])], Discriminator(_form)]
+Transform = Annotated[Annotated[dict[str, Any], Tag(TAGS[0])] | Annotated[str, Tag(TAGS[1])], Discriminator(_form)]
+
+
 class ModelSpec(Spec):
     """A model by reference."""
 
@@ -63,7 +88,7 @@ class ModelSpec(Spec):
     """Renames the beginning of parameter names of a foreign checkpoint, such as `{"module.": ""}`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Further arguments of the builder."""
-    normalize: Normalize | Literal["auto", "data", "none"] = "auto"
+    normalize: Normalization = "auto"
     """Input normalisation: the model's own where it has one, else the data's (`auto`); the data's; none; or given values."""
 
 
@@ -83,7 +108,7 @@ class TeacherSpec(ModelSpec):
 class OptimizerSpec(Spec):
     """An optimizer and its arguments; further keys go to the optimizer."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow")
 
     name: str = "adamw"
     """Name of a torch.optim class (any case), or `timm:NAME`."""
@@ -191,7 +216,7 @@ class DataSpec(Spec):
     """Use at most so many training examples."""
     size: PositiveInt | None = None
     """Images are resized to this height and width."""
-    transforms: list[str | dict[str, Any]] = Field(default_factory=list)
+    transforms: list[Transform] = Field(default_factory=list)
     """Training-time augmentation by name, in order, such as `[flip, {crop: {padding: 4}}]`."""
     tokenizer: str | None = None
     """Text: tokenizer by hub id or local folder; the student's own where absent."""
@@ -202,7 +227,7 @@ class DataSpec(Spec):
 class AdapterSpec(Spec):
     """A trainable bridge from the student's feature to the teacher's; further keys go to the adapter."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="allow")
 
     kind: str = "auto"
     """A registered adapter, `auto` (picked from the shapes) or `none`."""
@@ -213,7 +238,7 @@ class TermSpec(Spec):
 
     loss: str
     """A registered loss, or `module:Class`."""
-    weight: NonNegative | Schedule = 1.0
+    weight: Weight = 1.0
     """Factor of the term."""
     student: list[str] = Field(default_factory=list)
     """Layer path(s) of the student, for a loss on features."""
@@ -282,3 +307,9 @@ class Recipe(Spec):
     """Also train the same student without any teacher, for comparison (`alone` in the report)."""
     track: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
     """Experiment trackers, besides metrics.jsonl."""
+
+    def phases(self) -> dict[str, StageSpec]:
+        """The stages by name; a recipe without any has one, `distil`, made of its top level."""
+        if self.stages:
+            return self.stages
+        return {"distil": StageSpec(teacher=self.teacher, data=self.data, objective=self.objective, train=self.train)}

@@ -1,0 +1,285 @@
+"""Checks of a recipe that need no data and no model: names, references, and whether terms, teachers and stages fit together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from ..errors import LimbeckError, UnknownName, did_you_mean
+from ..registry import ACTIONS, ADAPTERS, STEPS, TASKS, TEACHERS, Registry
+from ..types import LabelKind, Needs
+from .marks import Node, Parts, Report, found
+from .optimizers import check_optimizer
+from .references import check_code, check_model, check_source
+from .terms import Term, is_code
+
+_LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+class Checker:
+    """Walks a composed recipe once.
+
+    Attributes:
+        code: local code that the recipe names, in order.
+    """
+
+    def __init__(self, tree: Node, report: Report, terms: dict[Parts, Term], *, allow_code: bool) -> None:
+        self.tree, self.report, self.terms, self.allow_code = tree, report, terms, allow_code
+        self.code: list[str] = []
+        self.labels: LabelKind | None = None
+
+    def run(self) -> None:
+        """All checks."""
+        self.names_of_labels()
+        self.task()
+        self.models()
+        self.section(())
+        for term in self.terms.values():
+            self.term_names(term)
+        stages = self.tree.mapping.get("stages")
+        if stages is None or not stages.mapping:
+            self.phase((), self.tree)
+            return
+        for name, stage in stages.mapping.items():
+            path: Parts = ("stages", name)
+            self.section(path)
+            self.phase(path, stage)
+
+    def named(self, path: Parts, registry: Registry, *extra: str) -> str | None:
+        """Checks a value that names a registered part or local code; returns it where it is good."""
+        node = self.tree.get(*path)
+        if node is None or node.text is None:
+            return None
+        if is_code(node.text):
+            good = check_code(self.report, self.tree, path, node.text, ())
+            self.add_code(node.text if good else None)
+            return node.text if good else None
+        try:
+            names = [*extra, *registry.names()]
+        except LimbeckError as error:
+            self.report.at_value(self.tree, path, str(error))
+            return None
+        if node.text in names:
+            return node.text
+        self.report.at_value(self.tree, path, str(UnknownName(registry.kind, node.text, names)))
+        return None
+
+    def add_code(self, reference: str | None) -> None:
+        """Remembers local code."""
+        if reference is not None and reference not in self.code:
+            self.code.append(reference)
+
+    def names_of_labels(self) -> None:
+        """Names that users choose appear in `--set` paths and in logs, so they hold no dots or spaces."""
+        for section in ("objective", "teachers", "models", "stages"):
+            node = self.tree.mapping.get(section)
+            for name in node.mapping if node is not None else ():
+                if not _LABEL.fullmatch(name):
+                    message = f"expected a name of letters, digits, '_' and '-' that begins with a letter, found {found(name)}."
+                    self.report.at_key(self.tree, (section, name), message)
+
+    def task(self) -> None:
+        """The task, and the kind of labels that it works on."""
+        name = self.named(("task",), TASKS)
+        if name is None or (is_code(name) and not self.allow_code):
+            return
+        try:
+            self.labels = TASKS.get(name, allow_code=self.allow_code).labels
+        except LimbeckError as error:
+            self.report.at_value(self.tree, ("task",), str(error))
+
+    def models(self) -> None:
+        """Every model of the top level."""
+        self.model(("student",))
+        self.teacher(("teacher",))
+        for section, check in (("teachers", self.teacher), ("models", self.model)):
+            for name in self.tree.mapping[section].mapping if section in self.tree.mapping else ():
+                check((section, name))
+        teachers = self.tree.mapping.get("teachers")
+        for name in ("student", "teacher"):
+            if teachers is not None and name in teachers.mapping:
+                self.report.at_key(self.tree, ("teachers", name), f"expected a name other than 'student' and 'teacher', found {name!r}.")
+
+    def model(self, path: Parts) -> None:
+        """A model reference, its weights, and the optimizer of a further player."""
+        node = self.tree.get(*path)
+        if node is None:
+            return
+        self.add_code(check_model(self.report, self.tree, path, node))
+        if (optimizer := node.get("optimizer")) is not None:
+            check_optimizer(self.report, self.tree, (*path, "optimizer"), optimizer)
+
+    def teacher(self, path: Parts) -> None:
+        """A teacher: a model of a registered kind."""
+        self.model(path)
+        self.named((*path, "kind"), TEACHERS)
+
+    def section(self, prefix: Parts) -> None:
+        """Data and training, of the top or of a stage."""
+        source = self.tree.get(*prefix, "data", "source")
+        if source is not None:
+            self.add_code(check_source(self.report, self.tree, (*prefix, "data", "source"), source))
+        self.split(prefix)
+        self.transforms((*prefix, "data", "transforms"))
+        self.named((*prefix, "train", "step"), STEPS)
+        optimizer = self.tree.get(*prefix, "train", "optimizer")
+        if optimizer is not None:
+            check_optimizer(self.report, self.tree, (*prefix, "train", "optimizer"), optimizer)
+
+    def split(self, prefix: Parts) -> None:
+        """The held-out shares leave something to train on."""
+        path: Parts = (*prefix, "data", "split")
+        shares = {"valid": 0.15, "test": 0.2}
+        for name in shares:
+            node = self.tree.get(*path, name)
+            if node is not None:
+                if isinstance(node.value, bool) or not isinstance(node.value, (int, float)):
+                    return
+                shares[name] = node.value
+        if sum(shares.values()) >= 1:
+            message = f"expected valid + test below 1, found {shares['valid']:g} + {shares['test']:g}: nothing is left to train on."
+            self.report.at_key(self.tree, path, message)
+
+    def transforms(self, path: Parts) -> None:
+        """Each entry is a name, or a name with its arguments."""
+        node = self.tree.get(*path)
+        for position, entry in enumerate(node.value if node is not None and isinstance(node.value, list) else ()):
+            if isinstance(entry.value, dict) and len(entry.value) != 1:
+                message = f"expected one transform with its arguments, such as `crop: {{padding: 4}}`, found {len(entry.value)} keys."
+                self.report.at_value(self.tree, (*path, position), message)
+
+    def term_names(self, term: Term) -> None:
+        """Local code of a term, and its adapter."""
+        if term.loss is not None and is_code(term.loss) and term.cls is None:
+            self.add_code(term.loss if check_code(self.report, self.tree, (*term.path, "loss"), term.loss, ()) else None)
+        elif term.loss is not None and is_code(term.loss):
+            self.add_code(term.loss)
+        self.named((*term.path, "adapter", "kind"), ADAPTERS, "auto", "none")
+
+    def phase(self, path: Parts, node: Node) -> None:
+        """A stage (or the recipe itself, where it has none): who learns, from whom, by what."""
+        if not isinstance(node.value, dict):
+            return
+        if path and node.mapping.get("teacher") is not None:
+            self.teacher((*path, "teacher"))
+        learner = self.learner(path, node)
+        self.named((*path, "between"), ACTIONS)
+        if path and "data" not in node.mapping and "data" in self.tree.mapping:
+            self.report.at_key(self.tree, path, "expected data in every stage, found `data: null`.")
+        objective = node.mapping.get("objective")
+        if learner is not None and (objective is None or objective.value is None or objective.value == {}):
+            self.no_objective(path, learner)
+        for term in self.terms_below((*path, "objective")):
+            self.signals(term)
+            self.origin(term, node, learner)
+
+    def terms_below(self, path: Parts) -> Iterator[Term]:
+        """The terms of one objective."""
+        return (term for own, term in self.terms.items() if own[:-1] == path)
+
+    def learner(self, path: Parts, node: Node) -> str | None:
+        """The name of the model that learns; None where there is no such model."""
+        value = node.mapping.get("learner") if path else None
+        if value is None or value.text is None:
+            return "student"
+        names = ["student", *self.teachers(node), *self.keys("models")]
+        if value.text not in names:
+            self.report.at_value(self.tree, (*path, "learner"), str(UnknownName("model of this recipe", value.text, names)))
+            return None
+        return value.text
+
+    def keys(self, section: str) -> list[str]:
+        """The names in a section of named models."""
+        node = self.tree.mapping.get(section)
+        return list(node.mapping) if node is not None else []
+
+    def teachers(self, node: Node) -> list[str]:
+        """The teachers that a phase can ask."""
+        own = node.mapping.get("teacher")
+        return [*(["teacher"] if own is not None and own.value is not None else []), *self.keys("teachers")]
+
+    def no_objective(self, path: Parts, learner: str) -> None:
+        """A phase must say what it minimises."""
+        example = "`objective: {labels: cross_entropy}`"
+        inherited = "; only stages of the student inherit the recipe's" if path and learner != "student" else ""
+        self.report.at_key(self.tree, (*path, "objective"), f"expected at least one term, such as {example}, found none{inherited}.")
+
+    def signals(self, term: Term) -> None:
+        """The loss fits the task, and the layers fit the loss."""
+        if term.needs is None:
+            return
+        where = (*term.path, "loss")
+        if self.labels is not None and self.labels not in term.needs.label_kinds:
+            kinds = " or ".join(repr(kind) for kind in term.needs.label_kinds)
+            self.report.at_value(
+                self.tree, where, f"expected a loss for labels of kind {self.labels!r}, found {term.loss!r}, which is for {kinds}."
+            )
+        student, teacher = self.layers(term, "student"), self.layers(term, "teacher")
+        if student is None or teacher is None:
+            return
+        if term.needs.features == "none":
+            self.no_layers(term, {"student": student, "teacher": teacher})
+        elif not student and (term.needs.features != "optional" or teacher):
+            many = "layers" if term.needs.features == "many" else "the layer"
+            self.report.at_value(
+                self.tree, where, f"expected {many} that loss {term.loss!r} reads, found no `student:`. Add `student: LAYER`."
+            )
+        else:
+            self.counts(term, student, teacher, term.needs)
+
+    def no_layers(self, term: Term, sides: dict[str, list[str]]) -> None:
+        """A loss on logits takes no layers and no adapter."""
+        for side, layers in sides.items():
+            if layers:
+                message = f"loss {term.loss!r} reads logits and takes no layers, found {found(layers[0])}. Remove this key."
+                self.report.at_key(self.tree, (*term.path, side), message)
+
+    def counts(self, term: Term, student: list[str], teacher: list[str], needs: Needs) -> None:
+        """As many layers as the loss takes, and as many of the teacher as of the student."""
+        if needs.features in ("one", "optional") and len(student) > 1:
+            self.report.at_value(self.tree, (*term.path, "student"), f"expected one layer for loss {term.loss!r}, found {len(student)}.")
+        if teacher and not needs.teacher:
+            self.report.at_key(self.tree, (*term.path, "teacher"), f"loss {term.loss!r} asks no teacher. Remove this key.")
+        elif teacher and len(teacher) != len(student):
+            message = f"expected as many layers as `student` has ({len(student)}), found {len(teacher)}."
+            self.report.at_value(self.tree, (*term.path, "teacher"), message)
+
+    def layers(self, term: Term, side: str) -> list[str] | None:
+        """The layers of one side; None where the value is no list of text."""
+        node = term.node.mapping.get(side)
+        if node is None or node.value is None:
+            return []
+        values = node.plain()
+        return values if isinstance(values, list) and all(isinstance(value, str) for value in values) else None
+
+    def origin(self, term: Term, node: Node, learner: str | None) -> None:
+        """The teacher that a term asks exists and is not the learner itself."""
+        given = term.node.mapping.get("from")
+        known = self.teachers(node)
+        if given is None or given.value is None:
+            if term.needs is None or not term.needs.teacher:
+                return
+            name = "teacher"
+        elif given.text is None:
+            return
+        else:
+            name = given.text
+        where = (*term.path, "from" if given is not None and given.text is not None else "loss")
+        if not known:
+            subject = f"loss {term.loss!r}" if term.loss else "this term"
+            self.report.at_value(
+                self.tree, where, f"expected a teacher for {subject}, found none. Add `teacher: {{model: ...}}` to the recipe."
+            )
+        elif name not in known:
+            self.report.at_value(self.tree, where, self._choose(name, known))
+        elif name == learner:
+            self.report.at_value(
+                self.tree, where, f"expected a teacher other than the learner, found {name!r}, which is what this stage trains."
+            )
+
+    def _choose(self, name: str, known: Iterable[str]) -> str:
+        known = list(known)
+        if name == "teacher":
+            return f"expected `from` to say which teacher ({', '.join(known)}), found nothing."
+        hint = did_you_mean(name, known) or f" Known: {', '.join(known)}."
+        return f"no teacher is called {name!r}.{hint}"

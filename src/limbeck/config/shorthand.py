@@ -1,0 +1,86 @@
+"""Brings the short forms of a recipe into the long one, so that merging and validation know a single form."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .marks import Node
+
+Rewrite = Callable[[Node], Node]
+
+
+def expand(root: Node) -> Node:
+    """A recipe (or a part of one that overrides another) with every shorthand written out; marks are kept."""
+    return _entries(
+        root,
+        data=_data,
+        student=_keyed("model"),
+        teacher=_keyed("model"),
+        teachers=_each(_keyed("model")),
+        models=_each(_player),
+        objective=_each(_term),
+        train=_train,
+        stages=_each(_stage),
+        track=_listed,
+    )
+
+
+def _entries(node: Node, **rewrites: Rewrite) -> Node:
+    """Rewrites some entries of a mapping; anything else is left to the validation."""
+    changes = {key: rewrite(node.mapping[key]) for key, rewrite in rewrites.items() if key in node.mapping}
+    return node.replaced(changes) if changes else node
+
+
+def _each(rewrite: Rewrite) -> Rewrite:
+    """Rewrites every value of a mapping."""
+
+    def each(node: Node) -> Node:
+        return node.replaced({key: rewrite(value) for key, value in node.mapping.items()}) if node.mapping else node
+
+    return each
+
+
+def _keyed(key: str, *types: type) -> Rewrite:
+    """`x` becomes `{key: x}`."""
+    accepted = types or (str,)
+
+    def keyed(node: Node) -> Node:
+        if not isinstance(node.value, accepted) or isinstance(node.value, bool):
+            return node
+        return Node({key: node}, node.mark, {key: node.mark}, replaces=True)
+
+    return keyed
+
+
+def _listed(node: Node) -> Node:
+    """`x` becomes `[x]`."""
+    return Node([node], node.mark) if isinstance(node.value, str) else node
+
+
+def _data(node: Node) -> Node:
+    def transforms(entries: Node) -> Node:
+        return _listed(entries) if entries.text is not None else entries
+
+    return _entries(_keyed("source")(node), transforms=transforms)
+
+
+def _train(node: Node) -> Node:
+    return _entries(
+        node,
+        optimizer=_keyed("name"),
+        schedule=_keyed("name"),
+        ema=_keyed("decay", int, float),
+        early_stop=_keyed("patience", int),
+    )
+
+
+def _player(node: Node) -> Node:
+    return _entries(_keyed("model")(node), optimizer=_keyed("name"))
+
+
+def _term(node: Node) -> Node:
+    return _entries(_keyed("loss")(node), student=_listed, teacher=_listed, adapter=_keyed("kind"))
+
+
+def _stage(node: Node) -> Node:
+    return _entries(node, teacher=_keyed("model"), data=_data, objective=_each(_term), train=_train, trainable=_listed)
