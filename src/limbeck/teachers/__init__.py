@@ -1,1 +1,1 @@
-
+"""Who teaches: sources of signals, each right by construction."""

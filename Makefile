@@ -1,0 +1,55 @@
+# Everything a newcomer needs: `make quickstart`, then `make test`. Both set up what they need and are quick the second time.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help quickstart test check format docs docs-serve bench evidence clean
+.DEFAULT_GOAL := help
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Limbeck needs Python 3.11 or newer; name one with: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.core: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.venv pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@ $(VENV)/.core
+
+quickstart: $(VENV)/.core  ## distil a small model on real data and write its report (a minute or so)
+	$(BIN)/limbeck run recipes/quickstart.yaml
+
+test: check  ## all checks and all tests
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev  ## style, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## put the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.dev  ## the documentation as a site, in site/
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.dev  ## the documentation in a browser
+	$(BIN)/mkdocs serve
+
+bench: $(VENV)/.dev  ## how fast Limbeck is, beside a hand-written loop and torchdistill
+	$(BIN)/python benchmarks/overhead.py
+
+evidence: $(VENV)/.dev  ## the slow runs whose results are kept in evidence/
+	$(BIN)/python evidence/quickstart.py
+
+clean:  ## remove what was made
+	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .import_linter_cache

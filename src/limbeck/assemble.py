@@ -1,0 +1,243 @@
+"""From a validated recipe to plain objects: requests, terms, plans, phases. No data is read and no model built here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from .config.load import LoadedRecipe
+from .config.schema import DataSpec, ModelSpec, Normalize, Recipe, Schedule, StageSpec, TeacherSpec, TermSpec, TrainSpec
+from .data.base import DataRequest
+from .engine.optim import LRPlan
+from .engine.stage import Plan
+from .errors import LimbeckError
+from .models.base import ModelRequest, Normalization
+from .objective import Ramp, Term
+from .registry import LOSSES, TASKS
+from .tasks.base import Task
+
+ALONE = "alone"
+"""Name of the student that is trained without any teacher, for comparison."""
+RANDOM = "random"
+"""Explicit word for a model without weights."""
+
+
+PATH_SCHEMES = ("folder", "idx", "npz", "csv", "jsonl", "parquet", "hf")
+"""Data sources whose location may be a path."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage with everything it inherits written out."""
+
+    name: str
+    learner: str
+    data: DataSpec
+    objective: Mapping[str, TermSpec]
+    train: TrainSpec
+    key: str = ""
+    """Dotted path of the stage in the recipe, for messages; empty where the recipe has no stages."""
+    teacher: TeacherSpec | None = None
+    """A teacher of this stage's own."""
+    trainable: tuple[str, ...] = ()
+    start: Literal["continue", "fresh"] = "continue"
+    repeat: int = 1
+    between: str | None = None
+
+
+def located(loaded: LoadedRecipe) -> Recipe:
+    """The recipe with every relative path made absolute, so that it means the same from any folder."""
+    recipe = loaded.recipe
+
+    def path(text: str | None, key: str) -> str | None:
+        if text is None or Path(text).is_absolute():
+            return text
+        found = loaded.find(text, key)
+        return str(found.resolve()) if found is not None else text
+
+    def model(spec: Any, key: str) -> Any:
+        scheme, _, rest = spec.model.partition(":")
+        reference = f"hf:{path(rest, f'{key}.model')}" if scheme == "hf" else spec.model
+        return spec.model_copy(update={"model": reference, "weights": path(spec.weights, f"{key}.weights")})
+
+    def data(spec: DataSpec, key: str) -> DataSpec:
+        scheme, _, rest = spec.source.partition(":")
+        source = f"{scheme}:{path(rest, f'{key}.source')}" if scheme in PATH_SCHEMES else spec.source
+        return spec.model_copy(update={"source": source, "tokenizer": path(spec.tokenizer, f"{key}.tokenizer")})
+
+    def stage(spec: StageSpec, key: str) -> StageSpec:
+        own = {"data": data(spec.data, f"{key}.data") if spec.data is not None else None}
+        return spec.model_copy(update={**own, "teacher": model(spec.teacher, f"{key}.teacher") if spec.teacher is not None else None})
+
+    return recipe.model_copy(
+        update={
+            "data": data(recipe.data, "data"),
+            "student": model(recipe.student, "student"),
+            "teacher": model(recipe.teacher, "teacher") if recipe.teacher is not None else None,
+            "teachers": {name: model(spec, f"teachers.{name}") for name, spec in recipe.teachers.items()},
+            "models": {name: model(spec, f"models.{name}") for name, spec in recipe.models.items()},
+            "stages": {name: stage(spec, f"stages.{name}") for name, spec in recipe.stages.items()},
+        }
+    )
+
+
+def build_task(recipe: Recipe, *, allow_code: bool) -> Task:
+    """The recipe's task."""
+    return TASKS.get(recipe.task, allow_code=allow_code)()
+
+
+def phases(recipe: Recipe, task: Task, *, allow_code: bool) -> list[Phase]:
+    """What will be trained, in order: the stages, and the student alone before the first stage that trains it."""
+    found = [_phase(recipe, name, stage) for name, stage in recipe.stages.items()]
+    if not found:
+        found = [Phase("distil", "student", recipe.data, recipe.objective, recipe.train)]
+    if not recipe.baseline:
+        return found
+    first = next((i for i, phase in enumerate(found) if phase.learner == "student"), None)
+    if first is None:
+        raise LimbeckError("baseline: true compares with the student trained alone, but no stage trains the student.")
+    return [*found[:first], *_alone(found[first:], task, allow_code=allow_code), *found[first:]]
+
+
+def _phase(recipe: Recipe, name: str, stage: StageSpec) -> Phase:
+    objective = stage.objective if stage.objective is not None else (recipe.objective if stage.learner == "student" else {})
+    own = stage.teacher if stage.teacher is not None and stage.teacher != recipe.teacher else None
+    return Phase(
+        name=name,
+        learner=stage.learner,
+        data=stage.data or recipe.data,
+        objective=objective,
+        train=stage.train or recipe.train,
+        key=f"stages.{name}",
+        teacher=own,
+        trainable=tuple(stage.trainable),
+        start=stage.start,
+        repeat=stage.repeat,
+        between=stage.between,
+    )
+
+
+def _alone(student_phases: list[Phase], task: Task, *, allow_code: bool) -> list[Phase]:
+    """The student's stages without their teacher.
+
+    So that the comparison is fair, the student alone gets the same number of updates, every one of them full of
+    labelled examples, and the weight of a single supervised term is 1.
+    """
+    alone: list[Phase] = []
+    for phase in student_phases:
+        if phase.learner != "student":
+            continue
+        kept = {label: term for label, term in phase.objective.items() if not _loss_needs(term, allow_code=allow_code).teacher}
+        if len(kept) == 1:
+            kept = {label: term.model_copy(update={"weight": 1.0}) for label, term in kept.items()}
+        if not kept and phase is student_phases[-1] and not alone:
+            kept = {"labels": TermSpec(loss=task.loss)}
+        if kept:
+            data = phase.data.model_copy(update={"unlabelled": False})
+            name = ALONE if len(student_phases) == 1 or not alone else f"{ALONE}-{phase.name}"
+            alone.append(replace(phase, name=name, learner=ALONE, data=data, objective=kept, teacher=None, repeat=1, between=None))
+    return alone
+
+
+def _loss_needs(spec: TermSpec, *, allow_code: bool) -> Any:
+    return LOSSES.get(spec.loss, allow_code=allow_code)(**spec.options).needs
+
+
+def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:
+    """A term with its loss.
+
+    Raises:
+        LimbeckError: where the loss refuses its hyper-parameters.
+    """
+    cls = LOSSES.get(spec.loss, allow_code=allow_code)
+    ramps = {name: _ramp(schedule) for name, schedule in spec.schedules.items()}
+    try:
+        loss = cls(**spec.options, **{name: ramp.start for name, ramp in ramps.items()})
+    except (TypeError, ValueError) as error:
+        raise LimbeckError(f"objective.{label}: {error}") from None
+    return Term(
+        label=label,
+        loss=loss,
+        weight=_ramp(spec.weight) if isinstance(spec.weight, Schedule) else spec.weight,
+        student=tuple(spec.student),
+        teacher=tuple(spec.teacher),
+        source=spec.from_,
+        adapter=spec.adapter.kind,
+        adapter_options=dict(spec.adapter.model_extra or {}),
+        ramps=ramps,
+    )
+
+
+def _ramp(schedule: Schedule) -> Ramp:
+    return Ramp(schedule.schedule, schedule.start, schedule.end, schedule.begin, schedule.until)
+
+
+def model_request(spec: ModelSpec) -> ModelRequest:
+    """A model as the models layer wants it."""
+    normalize: Any = spec.normalize
+    if isinstance(normalize, Normalize):
+        normalize = Normalization(tuple(normalize.mean), tuple(normalize.std))
+    weights = None if spec.weights == RANDOM else spec.weights
+    return ModelRequest(spec.model, weights, dict(spec.prefix), dict(spec.args), normalize)
+
+
+def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
+    """Data as the data layer wants it; the tokenizer is the student's own where none is named."""
+    tokenizer = spec.tokenizer
+    if tokenizer is None and recipe.student.model.startswith("hf:"):
+        tokenizer = recipe.student.model.removeprefix("hf:")
+    return DataRequest(
+        source=spec.source,
+        args=dict(spec.args),
+        valid=spec.split.valid,
+        test=spec.split.test,
+        split_seed=spec.split.seed,
+        label_fraction=spec.label_fraction,
+        unlabelled=spec.unlabelled,
+        limit=spec.limit,
+        size=spec.size,
+        transforms=list(spec.transforms),
+        tokenizer=tokenizer,
+        max_length=spec.max_length,
+    )
+
+
+def plan(phase: Phase, task: Task, *, seed: int, round: int, steps: int | None) -> Plan:  # noqa: A002
+    """How one round of a phase is trained.
+
+    Args:
+        steps: a number of updates that overrides the phase's own.
+    """
+    train = phase.train
+    rate = train.schedule
+    monitor = train.monitor or task.monitor
+    return Plan(
+        name=phase.name,
+        learner=phase.learner,
+        round=round,
+        rounds=phase.repeat,
+        seed=seed,
+        epochs=train.epochs,
+        steps=steps if steps is not None else train.steps,
+        batch_size=train.batch_size,
+        accumulate=train.accumulate,
+        workers=train.workers,
+        clip=train.clip,
+        rate=LRPlan(rate.name, rate.warmup, rate.final, tuple(rate.milestones), rate.gamma, rate.patience),
+        log_every=train.log_every,
+        evaluate_every=train.evaluate_every,
+        checkpoint_every=train.checkpoint_every,
+        monitor=monitor,
+        maximize=task.maximize.get(monitor, True),
+        select_best=train.select == "best",
+        patience=train.early_stop.patience if train.early_stop else None,
+        min_delta=train.early_stop.min_delta if train.early_stop else 0.0,
+    )
+
+
+def teacher_specs(recipe: Recipe) -> dict[str, TeacherSpec]:
+    """Every teacher of the recipe by name."""
+    single = {"teacher": recipe.teacher} if recipe.teacher is not None else {}
+    return {**single, **recipe.teachers}

@@ -1,0 +1,74 @@
+"""Progress on the screen: a live bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+EVERY = 2.0
+"""Seconds between plain lines."""
+
+
+class Screen:
+    """A listener that draws."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.progress: Progress | None = None
+        self._bar: Any = None
+        self._losses, self._metrics = "", ""
+        self._last = 0.0
+        self._name, self._total = "", 0
+
+    def stage(self, name: str, learner: str, round: int, rounds: int, updates: int, done: int) -> None:  # noqa: A002
+        """A stage begins."""
+        self.close()
+        self._losses, self._metrics, self._total = "", "", updates
+        self._name = name + (f" {round + 1}/{rounds}" if rounds > 1 else "")
+        if not self.console.is_terminal:
+            self.console.print(f"{self._name}: training {learner}, {updates} updates" + (f", {done} done" if done else ""), highlight=False)
+            return
+        columns = (
+            TextColumn("[bold]{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[values]}", markup=False),
+        )
+        self.progress = Progress(*columns, console=self.console)
+        self.progress.start()
+        self._bar = self.progress.add_task(self._name, total=updates, completed=done, values="")
+
+    def update(self, update: int) -> None:
+        """An update is over."""
+        if self.progress is not None:
+            self.progress.update(self._bar, completed=update)
+
+    def record(self, record: Mapping[str, Any]) -> None:
+        """Shows the latest values."""
+        values = record["values"]
+        if record["kind"] == "train":
+            self._losses = "  ".join(f"{k} {v:.3g}" for k, v in values.items() if v is not None and k != "lr")
+        else:
+            self._metrics = "  ".join(f"{k} {v:.4g}" for k, v in list(values.items())[:2] if v is not None)
+        text = "  ".join(part for part in (self._losses, self._metrics and f"| valid {self._metrics}") if part)
+        if self.progress is not None:
+            self.progress.update(self._bar, values=text)
+        elif record["step"] == self._total or time.monotonic() - self._last > EVERY:
+            self._last = time.monotonic()
+            self.console.print(f"{self._name}: {record['step']}/{self._total}  {text}", highlight=False, soft_wrap=True)
+
+    def message(self, text: str) -> None:
+        """A note."""
+        self.console.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
+
+    def close(self) -> None:
+        """Ends the live bar."""
+        if self.progress is not None:
+            self.progress.stop()
+            self.progress = None

@@ -1,0 +1,32 @@
+"""Evaluate the student of a run, or a checkpoint, on the test split.
+
+RUN is a run folder; or a weights file (.safetensors, .pt) of the student of a recipe that --recipe names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declares the arguments."""
+    parser.add_argument("target", metavar="RUN_OR_CHECKPOINT", help="a run folder, or a file of weights")
+    parser.add_argument("--recipe", metavar="FILE", help="the recipe of a file of weights; that of the run where the file lies in one")
+    parser.add_argument("--split", choices=("test", "valid"), default="test", help="which split to use (default: test)")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:N or mps (default: the best that is there)")
+    parser.add_argument("--allow-code", action="store_true", help="run code of your own that the recipe names")
+    parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from ..judge import evaluate
+
+    metrics = evaluate(args.target, recipe=args.recipe, split=args.split, device=args.device, allow_code=args.allow_code)
+    if args.json:
+        print(json.dumps(metrics))
+        return 0
+    for name, value in metrics.items():
+        print(f"{name:<12} {value:.4f}")
+    return 0

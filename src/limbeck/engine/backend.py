@@ -1,0 +1,183 @@
+"""The only file that knows Accelerate: devices, processes, precision, trackers.
+
+A teacher never goes through here: it is no part of what is wrapped, averaged or saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
+from torch import Tensor, nn
+
+from ..errors import LimbeckError
+
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def check_precision(precision: str, device: str) -> None:
+    """Refuses fp16 where there is no hardware for it, before anything is loaded."""
+    if precision == "fp16" and device == "cpu":
+        raise LimbeckError("train.precision: fp16 needs a GPU, found the CPU. Use bf16 or fp32.")
+
+
+def pick_device(wanted: str | None) -> str:
+    """The kind of device that will be used: `cpu`, `cuda` or `mps`.
+
+    Raises:
+        LimbeckError: where the wanted device is not there.
+    """
+    found = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted in (None, "auto"):
+        return found
+    kind = str(wanted).split(":")[0]
+    if kind not in ("cpu", "cuda", "mps"):
+        raise LimbeckError(f"--device: expected auto, cpu, cuda, cuda:N or mps, found {wanted!r}.")
+    if kind not in ("cpu", found):
+        raise LimbeckError(f"--device: {wanted!r} was asked for, but this machine offers {found!r} only. `limbeck doctor` tells why.")
+    return kind
+
+
+class Backend:
+    """One process or many behind one interface."""
+
+    def __init__(
+        self,
+        *,
+        precision: Precision = "fp32",
+        device: str | None = None,
+        trackers: Sequence[str] = (),
+        folder: Path | None = None,
+    ) -> None:
+        kind = pick_device(device)
+        check_precision(precision, kind)
+        if kind == "cuda" and device and ":" in device:
+            torch.cuda.set_device(torch.device(device))
+        self._ddp = DistributedDataParallelKwargs()
+        self._accelerator = _fresh_accelerator(precision, kind, trackers, folder, self._ddp)
+        self.precision: Precision = precision
+        self.device: torch.device = self._accelerator.device
+        self.rank: int = self._accelerator.process_index
+        self.world: int = self._accelerator.num_processes
+        self.is_main: bool = self._accelerator.is_main_process
+        self._clips = precision == "fp16"
+
+    # models and optimizers
+
+    def prepare(self, module: nn.Module, *, find_unused: bool = False) -> nn.Module:
+        """Wraps a trainable module for the processes at hand.
+
+        Args:
+            find_unused: whether its forward may leave out parameters that learn.
+        """
+        if self.world == 1:
+            return module.to(self.device)
+        self._ddp.find_unused_parameters = find_unused
+        return self._accelerator.prepare_model(module.to(self.device))
+
+    def prepare_optimizer(self, optimizer: torch.optim.Optimizer) -> Any:
+        """Adds loss scaling to an optimizer where the precision asks for it."""
+        return self._accelerator.prepare_optimizer(optimizer, device_placement=False) if self._clips else optimizer
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Mixed precision of the learner's forward."""
+        dtype = DTYPES[self.precision]
+        return torch.autocast(self.device.type, dtype) if dtype else nullcontext()
+
+    def backward(self, loss: Tensor) -> None:
+        """Backward, scaled under fp16."""
+        if self._clips:
+            self._accelerator.backward(loss)
+        else:
+            loss.backward()
+
+    def clip(self, optimizer: Any, parameters: Sequence[Tensor], norm: float) -> None:
+        """Clips the gradient's norm, unscaled first under fp16."""
+        if self._clips:
+            self._accelerator.unscale_gradients(optimizer)
+        torch.nn.utils.clip_grad_norm_(parameters, norm)
+
+    def no_sync(self, module: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
+        """Holds back the gradient exchange until the last forward pass of an update."""
+        return nullcontext() if last or self.world == 1 else self._accelerator.no_sync(module)
+
+    def scaler_state(self) -> dict[str, Any]:
+        """State of the loss scaler, empty without one."""
+        scaler = self._accelerator.scaler
+        return dict(scaler.state_dict()) if scaler is not None else {}
+
+    def load_scaler(self, state: Mapping[str, Any]) -> None:
+        """Restores the loss scaler."""
+        if state and self._accelerator.scaler is not None:
+            self._accelerator.scaler.load_state_dict(dict(state))
+
+    # processes
+
+    def sum(self, value: Tensor) -> Tensor:
+        """Sum over processes."""
+        return value if self.world == 1 else self._accelerator.reduce(value, "sum")  # pyright: ignore[reportReturnType]
+
+    def gather(self, value: Tensor) -> Tensor:
+        """All processes' values, joined along the batch, which may differ in size; only the own part has a gradient."""
+        if self.world == 1:
+            return value
+        sizes = self._accelerator.gather(torch.tensor([value.shape[0]], device=self.device)).tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        padded = value.detach().new_zeros((max(sizes), *value.shape[1:]))
+        padded[: value.shape[0]] = value.detach()
+        joined: Tensor = self._accelerator.gather(padded.contiguous())  # pyright: ignore[reportAssignmentType]
+        parts = [part[:size] for part, size in zip(joined.split(max(sizes)), sizes, strict=True)]
+        parts[self.rank] = value
+        return torch.cat(parts)
+
+    def gather_objects(self, value: Any) -> list[Any]:
+        """Every process's value, in the order of the processes."""
+        return [value] if self.world == 1 else gather_object([value])
+
+    def broadcast_object(self, value: Any) -> Any:
+        """The main process's value, on every process."""
+        return value if self.world == 1 else broadcast_object_list([value])[0]
+
+    def wait(self) -> None:
+        """Waits for all processes."""
+        self._accelerator.wait_for_everyone()
+
+    # trackers
+
+    @contextmanager
+    def tracking(self, project: str, config: Mapping[str, Any]) -> Iterator[None]:
+        """Opens the trackers for the time of a run."""
+        if not self._accelerator.log_with:
+            yield
+            return
+        self._accelerator.init_trackers(project, dict(config))
+        try:
+            yield
+        finally:
+            self._accelerator.end_training()
+
+    def track(self, values: Mapping[str, float], step: int) -> None:
+        """Sends values to the trackers."""
+        if self._accelerator.trackers:
+            self._accelerator.log(dict(values), step=step)
+
+
+def _fresh_accelerator(precision: str, kind: str, trackers: Sequence[str], folder: Path | None, ddp: DistributedDataParallelKwargs) -> Accelerator:
+    from accelerate.state import AcceleratorState
+
+    # Accelerate keeps precision and device in process-wide state; without this, a second run in one process would
+    # inherit (or refuse) the settings of the first.
+    AcceleratorState._reset_state(reset_partial_state=False)
+    return Accelerator(
+        mixed_precision={"fp32": "no"}.get(precision, precision),
+        cpu=kind == "cpu",
+        log_with=list(trackers) or None,
+        project_dir=str(folder) if folder else None,
+        kwargs_handlers=[ddp],
+        step_scheduler_with_optimizer=False,
+    )

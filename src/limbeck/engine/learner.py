@@ -1,0 +1,78 @@
+"""The one trainable module: model, adapters and learnable losses, wrapped once and saved together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..errors import UnknownName
+from ..objective import Counts, Objective
+from ..objective.objective import Gather
+from ..taps.tapped import Tapped
+from ..teachers.base import Call
+from ..types import Batch, Signals
+
+
+class Learner(nn.Module):
+    """A model that learns, together with the objective that it is trained on.
+
+    Its forward runs the model, reads its taps and evaluates the objective, so that everything that learns is used
+    inside the one wrapped forward, as data-parallel wrappers require.
+    """
+
+    def __init__(self, model: nn.Module, objective: Objective, call: Call, *, compile_model: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.objective = objective
+        taps = objective.student_taps()
+        self._call = call
+        self._tapped = Tapped(model, taps, stop_early=not objective.needs_student_logits()) if taps else None
+        self._run: Any = self._tapped or (_compiled(model) if compile_model else model)
+
+    def signals(self, batch: Batch) -> Signals:
+        """What the model says about `batch`."""
+        return self._call(self._run, batch)
+
+    def forward(
+        self, batch: Batch, teachers: Mapping[str, Signals], counts: Counts, gather: Gather | None = None
+    ) -> tuple[Tensor, dict[str, Tensor], Signals]:
+        """The total to run backward on, each term's value, and the model's signals."""
+        signals = self._call(self._run, batch)
+        total, values = self.objective(signals, teachers, batch.labels, counts, gather)
+        return total, values, signals
+
+    @property
+    def stops_early(self) -> bool:
+        """Whether the end of the model is not run, because no term reads it."""
+        return self._tapped is not None and not self.objective.needs_student_logits()
+
+    def train_only(self, patterns: Sequence[str]) -> None:
+        """Freezes the model's parameters that match none of `patterns`; adapters and losses always learn.
+
+        Raises:
+            UnknownName: for a pattern that matches no parameter.
+        """
+        names = [name for name, _ in self.model.named_parameters()]
+        for pattern in patterns:
+            if not any(_matches(name, pattern) for name in names):
+                raise UnknownName("parameter", pattern, names, "`trainable` takes patterns such as 'layer4.*'.")
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(not patterns or any(_matches(name, pattern) for pattern in patterns))
+
+    def close(self) -> None:
+        """Releases the hooks on the model."""
+        if self._tapped is not None:
+            self._tapped.close()
+
+
+def _compiled(model: nn.Module) -> Any:
+    import torch
+
+    return torch.compile(model)
+
+
+def _matches(name: str, pattern: str) -> bool:
+    return fnmatchcase(name, pattern) or name.startswith(pattern.rstrip(".") + ".")

@@ -1,0 +1,182 @@
+"""The loop. Everything that happens in training happens here, in this order.
+
+    for every update: batches -> step (teachers, learner, objective, backward, optimizer) -> rates, averages, logs
+    at the end of an epoch, every `evaluate_every`: evaluation -> best weights -> early stop -> checkpoint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from ..data.loader import EpochPlan, train_loader
+from ..errors import Interrupted
+from ..objective import Counts
+from ..types import Batch, labelled
+from .checkpoint import load_tensors, seed_everything
+from .stage import Stage
+from .watch import LossWatch
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a round ended. The learner's model holds the weights that are handed on."""
+
+    updates: int
+    epochs: int
+    seconds: float
+    best_step: int
+    best: float | None
+    """Value of the monitored metric at the best evaluation; None where there was none."""
+
+
+def train(stage: Stage, resume: Path | None = None) -> Outcome:
+    """Trains one round of a stage, from its beginning or from a checkpoint.
+
+    Raises:
+        NonFinite: where a term is no longer finite; the last checkpoint is kept.
+        Interrupted: after a checkpoint, where the user asked to stop.
+    """
+    plan, progress = stage.plan, stage.progress
+    per_epoch = _epoch_plan(stage, 0).updates
+    total = plan.steps if plan.steps is not None else plan.epochs * per_epoch
+    for player in stage.context.players.values():
+        if player.rate is not None:
+            player.rate.total = total
+    began = stage.journal.seconds
+    watch = LossWatch(plan.name, stage.context.backend.sum)
+    stage.step.setup()
+    if resume is None:
+        seed_everything(plan.seed + stage.context.backend.rank)
+        stage.save(watch)
+    else:
+        stage.restore(resume)
+        progress = stage.progress
+    stage.listener.stage(plan.name, plan.learner, plan.round, plan.rounds, total, progress.update)
+    stage.context.learner.train()
+
+    while progress.update < total and not _exhausted(stage):
+        for batches in _updates(stage):
+            _one_update(stage, batches, watch, total)
+            progress.within += 1
+            _after_update(stage, watch)
+            if progress.update >= total:
+                break
+        if progress.within < per_epoch:  # the number of steps ends within an epoch
+            break
+        progress.epoch, progress.within = progress.epoch + 1, 0
+        _after_epoch(stage, watch, last=progress.update >= total)
+
+    stage.log(watch)
+    if progress.within:
+        _evaluate(stage)
+    hand_on(stage)
+    sign = 1 if plan.maximize else -1
+    best = progress.best * sign if progress.best is not None else None
+    return Outcome(progress.update, progress.epoch, stage.journal.seconds - began, progress.best_step, best)
+
+
+def _epoch_plan(stage: Stage, epoch: int) -> EpochPlan:
+    plan, backend = stage.plan, stage.context.backend
+    return EpochPlan(
+        len(stage.train),
+        batch_size=plan.batch_size,
+        accumulate=plan.accumulate,
+        rank=backend.rank,
+        world=backend.world,
+        seed=plan.seed,
+        epoch=epoch,
+    )
+
+
+def _updates(stage: Stage) -> Iterator[list[Batch]]:
+    """The batches of each update that is left in the epoch."""
+    progress, plan = stage.progress, stage.plan
+    examples = stage.train.augmented(plan.seed, progress.epoch)
+    loader = iter(train_loader(examples, _epoch_plan(stage, progress.epoch), start_update=progress.within, workers=plan.workers))
+    while batches := list(islice(loader, plan.accumulate)):
+        yield batches
+
+
+def _one_update(stage: Stage, batches: list[Batch], watch: LossWatch, total: int) -> None:
+    context, progress = stage.context, stage.progress
+    context.progress = progress.update / max(total - 1, 1)
+    context.learner.objective.set_progress(context.progress)
+    for player in context.players.values():
+        if player.rate is not None:
+            player.rate.set(progress.update)
+    values = stage.step.update(batches, _counts(stage, batches))
+    for teacher in context.teachers.values():
+        teacher.after_step(context.learner.model)
+    if stage.ema is not None:
+        stage.ema.update()
+    progress.update += 1
+    watch.add(progress.update, values, [batch.index for batch in batches])
+
+
+def _counts(stage: Stage, batches: list[Batch]) -> Counts:
+    """What the update holds, over its forward passes and all processes; nothing is read back from the device."""
+    backend = stage.context.backend
+    examples: float | torch.Tensor = float(sum(len(batch) for batch in batches))
+    if not stage.partly_labelled:
+        if backend.world > 1:
+            examples = backend.sum(torch.tensor(examples, device=backend.device))
+        return Counts(examples, examples, backend.world)
+    known = float(sum(int(labelled(batch.labels).sum()) for batch in batches if batch.labels is not None))
+    if backend.world == 1:
+        return Counts(examples, known)
+    both = backend.sum(torch.tensor([examples, known], device=backend.device))
+    return Counts(both[0], both[1], backend.world)
+
+
+def _after_update(stage: Stage, watch: LossWatch) -> None:
+    plan, progress = stage.plan, stage.progress
+    stage.listener.update(progress.update)
+    due = progress.update % plan.log_every == 0
+    if due:
+        stage.log(watch)
+    # With several processes all must agree to stop, which costs an exchange; so it is asked only when a line is due.
+    world = stage.context.backend.world
+    if (world == 1 and stage.interrupted()) or (world > 1 and due and any(stage.context.backend.gather_objects(stage.interrupted()))):
+        stage.save(watch)
+        raise Interrupted(f"stopped at update {progress.update} of stage {plan.name!r}; everything is saved.")
+    if plan.checkpoint_every and progress.update % plan.checkpoint_every == 0:
+        stage.save(watch)
+
+
+def _after_epoch(stage: Stage, watch: LossWatch, *, last: bool) -> None:
+    stage.log(watch)
+    if last or stage.progress.epoch % stage.plan.evaluate_every == 0:
+        _evaluate(stage)
+        stage.save(watch)
+
+
+def _evaluate(stage: Stage) -> None:
+    if stage.evaluate is None:
+        return
+    if stage.ema is not None:
+        with stage.ema.applied():
+            metrics = stage.evaluate()
+    else:
+        metrics = stage.evaluate()
+    stage.record("valid", metrics)
+    stage.keep_best(metrics)
+
+
+def _exhausted(stage: Stage) -> bool:
+    """Whether patience has run out."""
+    patience = stage.plan.patience
+    return patience is not None and stage.progress.waited >= patience
+
+
+def hand_on(stage: Stage) -> None:
+    """Puts the weights that the round hands on into the model: the best, else the average, else the last."""
+    stage.context.backend.wait()
+    if stage.plan.select_best and stage.progress.best is not None:
+        stage.context.learner.model.load_state_dict(load_tensors(stage.best_file))
+    elif stage.ema is not None:
+        stage.context.learner.model.load_state_dict(stage.ema.average)

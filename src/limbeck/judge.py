@@ -1,0 +1,74 @@
+"""Evaluates a finished student, or a file of weights, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from . import assemble
+from .config.load import load_recipe
+from .data.load import load_data
+from .data.loader import eval_loader
+from .engine.backend import DTYPES, Backend
+from .engine.evaluation import collect
+from .errors import RunError
+from .models.build import build_model
+from .session import EVAL_BATCH
+from .student import load_student
+
+
+def evaluate(
+    target: str | Path,
+    *,
+    recipe: str | Path | None = None,
+    split: str = "test",
+    device: str | None = None,
+    allow_code: bool = False,
+) -> dict[str, float]:
+    """Metrics of a student.
+
+    Args:
+        target: a run directory, or a file with the weights of the student of `recipe`.
+        recipe: where it is absent, the recipe of the run in which `target` lies.
+        split: `test` or `valid`.
+        device: as for `distill`.
+        allow_code: as for `distill`.
+
+    Raises:
+        RunError: where there is no such run or file, or no recipe for it.
+    """
+    target = Path(target)
+    if not target.exists():
+        raise RunError(f"{target}: no such run or file. Expected a run folder or a .safetensors or .pt file.")
+    run = _run_of(target)
+    file = recipe or (run / "recipe.yaml" if run is not None else None)
+    if file is None:
+        raise RunError(f"{target}: lies in no run; name the recipe of these weights with --recipe.")
+    wanted = assemble.located(load_recipe(file, allow_code=allow_code))
+    task = assemble.build_task(wanted, allow_code=allow_code)
+    data = load_data(assemble.data_request(wanted.data, wanted), kind=task.data_kind, labels=task.labels, allow_code=allow_code)
+    if target.is_dir():
+        built, _ = load_student(target, allow_code=allow_code)
+    else:
+        spec = wanted.student.model_copy(update={"weights": str(target)})
+        built = build_model(assemble.model_request(spec), data.info, allow_code=allow_code)
+    examples = data.test if split == "test" else data.valid
+    if examples is None:
+        raise RunError(f"{target}: the data of this recipe has no {split} split.")
+    backend = Backend(precision=wanted.train.precision, device=device)
+    loader = eval_loader(examples, batch_size=EVAL_BATCH, rank=backend.rank, world=backend.world)
+    said = collect(
+        built.module.to(backend.device),
+        lambda model, batch: task.call(model, built.normalization, batch),
+        loader,
+        backend,
+        precision=DTYPES[backend.precision],
+    )
+    return task.report(said.logits, said.labels)
+
+
+def _run_of(path: Path) -> Path | None:
+    """The run directory that `path` is or lies in."""
+    for folder in (path, *path.parents):
+        if (folder / "recipe.yaml").is_file():
+            return folder
+    return None

@@ -1,0 +1,315 @@
+"""Checks a recipe against the real models and data before any weight is read: layer paths, shapes, adapters.
+
+Models are built on the meta device, where tensors have shapes and no contents; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import assemble
+from .assemble import ALONE, Phase
+from .config.load import LoadedRecipe
+from .config.schema import DataSpec, ModelSpec, TeacherSpec
+from .data.load import data_info
+from .engine.backend import check_precision, pick_device
+from .errors import CodeNotAllowed, LimbeckError, Problem, RecipeError
+from .models.base import BuiltModel
+from .models.build import build_model, is_local_code
+from .objective import Objective, Term
+from .taps.tapped import Tapped
+from .tasks.base import Task
+from .types import DataInfo, Signals
+
+META = torch.device("meta")
+
+
+@dataclass
+class Preflight:
+    """What the check found."""
+
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    """What could not be checked, and what the user should know."""
+    inferred: dict[str, Any] = field(default_factory=dict)
+    """Values that follow from the models, such as adapters, by dotted key."""
+    bytes_needed: int = 0
+    """Least space that the run will take on disk."""
+    facts: list[str] = field(default_factory=list)
+    """What the recipe amounts to, a line each."""
+    plan: list[str] = field(default_factory=list)
+    """What would be trained, a line a stage."""
+
+    def raise_problems(self) -> None:
+        """Raises all problems at once, where there are any."""
+        if self.problems:
+            raise RecipeError(self.problems)
+
+
+def preflight(loaded: LoadedRecipe, *, allow_code: bool, device: str | None = None) -> Preflight:
+    """Checks a recipe that has passed the static checks."""
+    return _Check(loaded, allow_code, device).run()
+
+
+class _Check:
+    def __init__(self, loaded: LoadedRecipe, allow_code: bool, device: str | None) -> None:
+        self.loaded, self.recipe, self.allow_code = loaded, assemble.located(loaded), allow_code
+        self.device = pick_device(device)
+        self.found = Preflight()
+        self.models: dict[str, BuiltModel] = {}
+
+    @contextmanager
+    def at(self, key: str) -> Iterator[None]:
+        """Turns what goes wrong inside into a problem at `key`."""
+        try:
+            yield
+        except CodeNotAllowed as error:
+            self.found.notes.append(f"{key}: {error} It was not checked.")
+        except LimbeckError as error:
+            self.problem(key, str(error))
+
+    def problem(self, key: str, message: str) -> None:
+        self.found.problems.append(self.loaded.problem(key, message))
+
+    def run(self) -> Preflight:
+        phases: list[Phase] = []
+        task: Task | None = None
+        with self.at("task"):
+            task = assemble.build_task(self.recipe, allow_code=self.allow_code)
+        if task is None:
+            return self.found
+        with self.at("baseline"):
+            phases = assemble.phases(self.recipe, task, allow_code=self.allow_code)
+        self._training(phases, task)
+        info = self._data(task)
+        if info is None:
+            return self.found
+        self._models(info, task)
+        for phase in phases:
+            if phase.learner in self.models or phase.learner == ALONE:
+                self._phase(phase, task, info)
+        self._teachers_know_something(phases)
+        self.found.plan = [_line(phase) for phase in phases]
+        return self.found
+
+    def _training(self, phases: list[Phase], task: Task) -> None:
+        for phase in phases:
+            if phase.learner == ALONE:
+                continue
+            prefix = f"{phase.key}.train" if phase.key else "train"
+            with self.at(f"{prefix}.precision"):
+                check_precision(phase.train.precision, self.device)
+                if phase.train.precision != self.recipe.train.precision and "fp16" in (phase.train.precision, self.recipe.train.precision):
+                    raise LimbeckError("fp16 scales the loss for the whole run; all stages must use it or none.")
+            monitor = phase.train.monitor
+            if monitor is not None and monitor not in task.maximize:
+                self.problem(f"{prefix}.monitor", f"expected a metric of {self.recipe.task} ({', '.join(task.maximize)}), found {monitor!r}.")
+
+    def _data(self, task: Task) -> DataInfo | None:
+        info: DataInfo | None = None
+        specs: dict[str, DataSpec] = {"data": self.recipe.data}
+        specs |= {f"stages.{name}.data": stage.data for name, stage in self.recipe.stages.items() if stage.data is not None}
+        seen: list[DataSpec] = []
+        for key, spec in specs.items():
+            if spec in seen:
+                continue
+            seen.append(spec)
+            where = f"{key}.source" if key == "data" else key
+            if _remote(spec):
+                self.found.notes.append(f"{where}: {spec.source} is not on this machine; the data, and what depends on them, were not checked.")
+                continue
+            with self.at(where):
+                request = assemble.data_request(spec, self.recipe)
+                own = data_info(request, kind=task.data_kind, labels=task.labels, allow_code=self.allow_code)
+                if key == "data":
+                    info = own
+        return info
+
+    def _models(self, info: DataInfo, task: Task) -> None:
+        specs: dict[str, tuple[str, ModelSpec]] = {"student": ("student", self.recipe.student)}
+        for name, spec in assemble.teacher_specs(self.recipe).items():
+            specs[name] = ("teacher" if spec is self.recipe.teacher else f"teachers.{name}", spec)
+        for name, spec in self.recipe.models.items():
+            specs[name] = (f"models.{name}", spec)
+        for name, (key, spec) in specs.items():
+            built = self._build(key, spec, info)
+            if built is not None:
+                self.models[name] = built
+                if name not in self.recipe.models:
+                    self._head(key, name, built, task, info)
+        weights = [sum(p.numel() * 4 for p in built.module.parameters()) for built in self.models.values()]
+        self.found.bytes_needed = 6 * sum(weights) + 2**20
+
+    def _build(self, key: str, spec: ModelSpec, info: DataInfo) -> BuiltModel | None:
+        with self.at(f"{key}.model"), META:
+            built = build_model(assemble.model_request(spec), info, allow_code=self.allow_code, load=False)
+            count = sum(p.numel() for p in built.module.parameters())
+            self.found.facts.append(f"{key}: {spec.model}, {count:,} parameters")
+            return built
+        return None
+
+    def _head(self, key: str, name: str, built: BuiltModel, task: Task, info: DataInfo) -> None:
+        with self.at(f"{key}.model"):
+            signals = self._signals(key, built.module, built, [], task, info)
+            if signals is not None and signals.logits is not None:
+                task.check_head(signals.logits, info, model=name)
+
+    def _signals(self, key: str, run: Any, built: BuiltModel, taps: list[str], task: Task, info: DataInfo) -> Signals | None:
+        """Signals on the meta device; None, with a note, where the model cannot be traced there."""
+        built.module.eval()
+        try:
+            with torch.no_grad():
+                return task.call(run, built.normalization, task.example(info))
+        except LimbeckError:
+            raise
+        except Exception as error:  # any model's own code may fail on a device without contents
+            first = str(error).strip().split("\n")[0]
+            text = f"{key}: {built.request.model} cannot take inputs of shape {info.input_shape}: {first}"
+            if isinstance(error, (RuntimeError, ValueError)) and not isinstance(error, NotImplementedError) and "meta" not in first.lower():
+                raise LimbeckError(text) from None
+            note = f"{text}; its layers were checked by name only."
+            if note not in self.found.notes:
+                self.found.notes.append(note)
+            return None
+
+    def _phase(self, phase: Phase, task: Task, info: DataInfo) -> None:
+        prefix = f"{phase.key}." if phase.key else ""
+        learner = self.models["student" if phase.learner == ALONE else phase.learner]
+        self._trainable(phase, learner.module)
+        terms: list[Term] = []
+        for label, spec in phase.objective.items():
+            with self.at(f"{prefix}objective.{label}"):
+                terms.append(assemble.build_term(label, spec, allow_code=self.allow_code))
+        if phase.learner == ALONE or not terms:
+            return
+        names = list(dict.fromkeys(term.source for term in terms if term.loss.needs.teacher))
+        teachers = {name: self._teacher(phase, name, info) for name in names}
+        signals: dict[str, Signals] = {}
+        complete = True
+        for term in terms:
+            complete &= self._paths(f"{prefix}objective.{term.label}", term, learner, teachers.get(term.source), task, info)
+        if not complete or any(teacher is None for teacher in teachers.values()):
+            return
+        objective = Objective(terms)
+        mine = self._tapped(f"{prefix}objective", learner, objective.student_taps(), task, info)
+        for name, teacher in teachers.items():
+            said = self._tapped(f"{prefix}objective", teacher, objective.teacher_taps(name), task, info) if teacher else None
+            if said is not None:
+                signals[name] = said
+        if mine is None or len(signals) != len(teachers):
+            return
+        self._adapters(prefix, terms, mine, signals)
+
+    def _adapters(self, prefix: str, terms: list[Term], mine: Signals, signals: Mapping[str, Signals]) -> None:
+        """Sets up each term alone, so that every term that does not fit is reported at its own place."""
+        for term in terms:
+            with self.at(f"{prefix}objective.{term.label}"), META:
+                made = Objective([term]).setup(mine, signals)
+                for label, descriptions in made.items():
+                    self.found.inferred[f"{prefix}objective.{label}.adapter.kind"] = descriptions[0]["kind"]
+                    self.found.facts += [f"{prefix}objective.{label}: adapter {description}" for description in descriptions]
+                self._same_classes(term, mine, signals)
+
+    def _same_classes(self, term: Term, mine: Signals, signals: Mapping[str, Signals]) -> None:
+        needs = term.loss.needs
+        if not (needs.teacher and needs.logits) or term.student:
+            return
+        theirs = signals[term.source].logits
+        if mine.logits is not None and theirs is not None and mine.logits.shape != theirs.shape:
+            raise LimbeckError(
+                f"the student gives {mine.logits.shape[-1]} outputs, {term.source} gives {theirs.shape[-1]}; "
+                "a loss on logits needs the same classes on both sides."
+            )
+
+    def _teacher(self, phase: Phase, name: str, info: DataInfo) -> BuiltModel | None:
+        if phase.teacher is not None and name == "teacher":
+            return self._build(f"{phase.key}.teacher", phase.teacher, info)
+        return self.models.get(name)
+
+    def _paths(self, key: str, term: Term, learner: BuiltModel, teacher: BuiltModel | None, task: Task, info: DataInfo) -> bool:
+        fine = True
+        for side, built, taps in (("student", learner, term.student), ("teacher", teacher, term.teacher)):
+            if built is None or not taps:
+                continue
+            before = len(self.found.problems)
+            place = f"{key}.{side}" if side == "student" or term.teacher != term.student else f"{key}.student"
+            with self.at(place):
+                self._tapped(place, built, list(taps), task, info, what=side)
+            fine &= len(self.found.problems) == before
+        return fine
+
+    def _tapped(self, key: str, built: BuiltModel, taps: list[str], task: Task, info: DataInfo, what: str = "") -> Signals | None:
+        if not taps:
+            return self._signals(key, built.module, built, taps, task, info)
+        try:
+            tapped = Tapped(built.module, taps)
+        except LimbeckError as error:
+            raise LimbeckError(f"{what + ' ' if what else ''}{built.request.model}: {error}") from None
+        try:
+            return self._signals(key, tapped, built, taps, task, info)
+        finally:
+            tapped.close()
+
+    def _trainable(self, phase: Phase, module: nn.Module) -> None:
+        if phase.trainable:
+            from .engine.learner import Learner
+
+            with self.at(f"{phase.key}.trainable"):
+                learner = Learner(module, Objective([]), partial(_no_call))
+                learner.train_only(phase.trainable)
+                learner.train_only(())
+
+    def _teachers_know_something(self, phases: list[Phase]) -> None:
+        """A teacher with random weights that no stage trains is a mistake, unless the recipe says so."""
+        trained: set[str] = set()
+        for phase in phases:
+            for term in phase.objective.values():
+                name = term.from_
+                own = phase.teacher is not None and name == "teacher"
+                spec = phase.teacher if own else assemble.teacher_specs(self.recipe).get(name)
+                if isinstance(spec, TeacherSpec) and self._knows_nothing(spec) and not (name in trained and not own):
+                    key = f"{phase.key}.teacher" if own else ("teacher" if name == "teacher" else f"teachers.{name}")
+                    text = (
+                        f"{spec.model} has no weights and no earlier stage trains it, so it has nothing to teach. Give `weights`, add a stage "
+                        f"with `learner: {name}`, or write `weights: random` if that is what you want."
+                    )
+                    problem = self.loaded.problem(key, text)
+                    if problem not in self.found.problems and self._uses_teacher(term):
+                        self.found.problems.append(problem)
+            trained.add(phase.learner)
+
+    def _uses_teacher(self, term: Any) -> bool:
+        try:
+            return assemble.build_term("term", term, allow_code=self.allow_code).loss.needs.teacher
+        except LimbeckError:
+            return False
+
+    @staticmethod
+    def _knows_nothing(spec: TeacherSpec) -> bool:
+        return spec.weights is None and not is_local_code(spec.model)
+
+
+def _line(phase: Phase) -> str:
+    train = phase.train
+    length = f"{train.steps} updates" if train.steps else f"{train.epochs} epochs"
+    terms = ", ".join(f"{label} ({term.loss})" for label, term in phase.objective.items())
+    rounds = f", {phase.repeat} rounds" if phase.repeat > 1 else ""
+    return f"stage {phase.name}: trains {phase.learner} for {length}{rounds} on {terms}"
+
+
+def _no_call(model: Any, batch: Any) -> Any:
+    raise LimbeckError("this learner is only looked at.")
+
+
+def _remote(spec: DataSpec) -> bool:
+    """Whether a source would have to be fetched."""
+    scheme, _, rest = spec.source.partition(":")
+    return scheme == "hf" and not Path(rest).exists()

@@ -1,0 +1,349 @@
+"""A run under way: its models, data and place in the order of phases; what it takes to go on after a kill."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from . import assemble
+from .assemble import ALONE, Phase
+from .config.load import LoadedRecipe
+from .config.schema import DataSpec, ModelSpec, PlayerSpec
+from .data.base import Splits
+from .data.load import load_data
+from .data.loader import EpochPlan, eval_loader
+from .engine import checkpoint
+from .engine.backend import DTYPES, Backend
+from .engine.checkpoint import seed_everything
+from .engine.ema import EMA
+from .engine.evaluation import Collected, collect
+from .engine.learner import Learner
+from .engine.loop import Outcome, train
+from .engine.optim import LRControl, build_optimizer
+from .engine.stage import Plan, Stage
+from .engine.steps.base import Context, Player
+from .engine.watch import Journal, Listener
+from .errors import LimbeckError
+from .files import writing
+from .models.base import BuiltModel
+from .models.build import build_model
+from .objective import Objective
+from .registry import ACTIONS, STEPS, TEACHERS
+from .teachers.base import Call, Teacher, TeacherRequest
+from .types import labelled
+
+EVAL_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Done:
+    """A finished round, for the results."""
+
+    name: str
+    learner: str
+    round: int
+    outcome: Outcome
+
+
+@dataclass
+class Session:
+    """Everything that a run holds; phases are run one after the other."""
+
+    loaded: LoadedRecipe
+    folder: Path
+    backend: Backend
+    listener: Listener
+    journal: Journal
+    interrupted: Callable[[], bool]
+    allow_code: bool
+    models: dict[str, BuiltModel] = field(default_factory=dict)
+    done: list[Done] = field(default_factory=list)
+    adapters: dict[str, Any] = field(default_factory=dict)
+    taps: dict[str, list[str]] = field(default_factory=lambda: {"student": [], "teacher": []})
+    """Layers that some phase of the student read, pairwise, for the similarity of representations."""
+
+    def __post_init__(self) -> None:
+        self.recipe = assemble.located(self.loaded)
+        self.task = assemble.build_task(self.recipe, allow_code=self.allow_code)
+        self.phases = assemble.phases(self.recipe, self.task, allow_code=self.allow_code)
+        self._data: dict[str, Splits] = {}
+        self._touched: set[str] = set()
+        self._specs: dict[str, ModelSpec] = {
+            "student": self.recipe.student,
+            **({ALONE: self.recipe.student} if self.recipe.baseline else {}),
+            **assemble.teacher_specs(self.recipe),
+            **self.recipe.models,
+        }
+        self._precisions = {name: spec.precision for name, spec in assemble.teacher_specs(self.recipe).items()}
+
+    # data and models
+
+    def data(self, spec: DataSpec | None = None) -> Splits:
+        """The data of a phase, read once."""
+        spec = spec or self.recipe.data
+        key = spec.model_dump_json()
+        if key not in self._data:
+            request = assemble.data_request(spec, self.recipe)
+            self._data[key] = load_data(request, kind=self.task.data_kind, labels=self.task.labels, allow_code=self.allow_code)
+        return self._data[key]
+
+    def build_models(self) -> None:
+        """Builds every model of the recipe, each from a seed of its own, so that one does not shift another."""
+        for name, spec in self._specs.items():
+            self.models[name] = self._build(name, spec)
+
+    def _build(self, name: str, spec: ModelSpec, round: int = 0) -> BuiltModel:  # noqa: A002
+        seed_everything(self.seed("student" if name == ALONE else name, round))
+        try:
+            return build_model(assemble.model_request(spec), self.data().info, allow_code=self.allow_code)
+        except LimbeckError as error:
+            raise type(error)(f"{name}: {error}") if type(error).__init__ is Exception.__init__ else error from None
+
+    def seed(self, purpose: str, round: int = 0) -> int:  # noqa: A002
+        """A seed for one purpose, derived from the recipe's."""
+        return (self.recipe.seed * 1_000_003 + zlib.crc32(purpose.encode()) + 7919 * round) % 2**31
+
+    def call(self, name: str) -> Call:
+        """How the model called `name` is run on a batch."""
+        return partial(self._call, self.models[name].normalization)
+
+    def _call(self, normalization: Any, model: Any, batch: Any) -> Any:
+        return self.task.call(model, normalization, batch)
+
+    # what an action may do
+
+    def roster(self, phase: Phase, round: int) -> RoundRoster:  # noqa: A002
+        """The models as an action after `round` of `phase` sees them."""
+        return RoundRoster(self, phase, round)
+
+    # training
+
+    def run(self, resume: bool) -> None:
+        """Runs what is left of the phases."""
+        start = self._restore() if resume else (0, 0)
+        point = checkpoint.latest(self.folder / "checkpoints") if resume else None
+        for number, phase in enumerate(self.phases):
+            for turn in range(phase.repeat):
+                if (number, turn) < start:
+                    continue
+                if turn == 0 and phase.start == "fresh":
+                    self._restart(phase.learner, 0)
+                here = point if point is not None and _tag_of(point) == (number, turn) else None
+                outcome = self._round(phase, number, turn, here)
+                self.done.append(Done(phase.name, phase.learner, turn, outcome))
+                self._touched.add(phase.learner)
+                if phase.between is not None and turn + 1 < phase.repeat:
+                    ACTIONS.get(phase.between, allow_code=self.allow_code)().apply(self.roster(phase, turn), turn)
+                self._snapshot(number, turn)
+
+    def _restart(self, name: str, round: int) -> None:  # noqa: A002
+        fresh = self._build(name, self._specs[name], round)
+        self.models[name].module.load_state_dict(fresh.module.state_dict())
+
+    def _round(self, phase: Phase, number: int, turn: int, resume: Path | None) -> Outcome:
+        stage = self._stage(phase, number, turn)
+        try:
+            return train(stage, resume)
+        finally:
+            stage.context.learner.close()
+            for teacher in stage.context.teachers.values():
+                teacher.close()
+
+    def _stage(self, phase: Phase, number: int, turn: int) -> Stage:
+        splits = self.data(phase.data)
+        plan = self._plan(phase, splits, turn)
+        seed_everything(self.seed(f"setup-{phase.name}", turn))
+        objective = Objective([assemble.build_term(label, spec, allow_code=self.allow_code) for label, spec in phase.objective.items()])
+        teachers = self._teachers(phase, objective)
+        built = self.models[phase.learner]
+        memory: dict[str, Any] = {"memory_format": torch.channels_last} if phase.train.channels_last else {}
+        model = built.module.to(self.backend.device, **memory)
+        learner = Learner(model, objective, self.call(phase.learner), compile_model=phase.train.compile)
+        self._set_up_objective(phase, learner, teachers, splits)
+        learner.to(self.backend.device)
+        learner.train_only(phase.trainable)
+        partly = not bool(labelled(splits.train.labels).all())
+        context = Context(
+            backend=self.backend,
+            learner=learner,
+            players=self._players(phase, learner, plan),
+            teachers=teachers,
+            calls={name: self.call(name) for name in self.models},
+            examples=len(splits.train),
+        )
+        step = STEPS.get(phase.train.step, allow_code=self.allow_code)(context)
+        evaluate = partial(self._valid, phase, splits) if splits.valid is not None and len(splits.valid) else None
+        return Stage(
+            plan=plan,
+            context=context,
+            step=step,
+            train=splits.train,
+            partly_labelled=partly,
+            evaluate=evaluate,
+            ema=EMA(model, phase.train.ema.decay) if phase.train.ema else None,
+            journal=self.journal,
+            listener=self.listener,
+            folder=self.folder,
+            tag={"stage": number, "round": turn},
+            interrupted=self.interrupted,
+        )
+
+    def _plan(self, phase: Phase, splits: Splits, turn: int) -> Plan:
+        """The plan of a round; the student alone gets as many updates and evaluations as the student that is taught."""
+        # The taught student and the student alone share a seed, so that they differ in nothing but the teacher.
+        seed = self.seed("train-" + ("student" if phase.learner in ("student", ALONE) else phase.name), turn)
+        own = assemble.plan(phase, self.task, seed=seed, round=turn, steps=None)
+        if phase.learner != ALONE:
+            return own
+        taught = self.data(phase.data.model_copy(update={"unlabelled": True}))
+        size = partial(EpochPlan, batch_size=own.batch_size, accumulate=own.accumulate, world=self.backend.world)
+        long, short = size(len(taught.train)).updates, size(len(splits.train)).updates
+        rounds = sum(other.repeat for other in self.phases if other.learner == "student" and other.key == phase.key)
+        steps = (own.steps or own.epochs * long) * rounds
+        return replace(own, steps=steps, evaluate_every=max(1, round(own.evaluate_every * long / short)))
+
+    def _teachers(self, phase: Phase, objective: Objective) -> dict[str, Teacher]:
+        found: dict[str, Teacher] = {}
+        specs = assemble.teacher_specs(self.recipe)
+        for name in objective.teacher_names():
+            spec = phase.teacher if phase.teacher is not None and name == "teacher" else specs[name]
+            if phase.teacher is not None and name == "teacher":
+                self.models[name] = self._build(f"{phase.name}-teacher", spec)
+            precision = spec.precision if spec.precision is not None else phase.train.precision
+            request = TeacherRequest(
+                taps=objective.teacher_taps(name),
+                logits=objective.needs_teacher_logits(name),
+                device=self.backend.device,
+                precision=DTYPES[precision],
+                channels_last=spec.channels_last,
+                compile=spec.compile,
+            )
+            cls = TEACHERS.get(spec.kind, allow_code=self.allow_code)
+            found[name] = cls(self.models[name].module, self.call(name), request)
+        return found
+
+    def _set_up_objective(self, phase: Phase, learner: Learner, teachers: Mapping[str, Teacher], splits: Splits) -> None:
+        """Infers adapters from one batch, without moving the statistics of the model."""
+        learner.eval()
+        batch = splits.train.__getitems__(list(range(min(2, len(splits.train))))).to(self.backend.device)
+        with torch.no_grad():
+            made = learner.objective.setup(learner.signals(batch), {name: teacher.signals(batch) for name, teacher in teachers.items()})
+        for label, descriptions in made.items():
+            key = f"{phase.key}.objective.{label}.adapter" if phase.key else f"objective.{label}.adapter"
+            self.adapters[key] = descriptions[0] if len(descriptions) == 1 else descriptions
+        if phase.learner == "student":
+            for term in learner.objective.terms.values():
+                if term.loss.needs.teacher:
+                    self.taps["student"] += [tap for tap in term.student if tap not in self.taps["student"]]
+                    self.taps["teacher"] += [tap for tap in term.teacher if tap not in self.taps["teacher"]]
+
+    def _players(self, phase: Phase, learner: Learner, plan: Plan) -> dict[str, Player]:
+        players = {"learner": self._player("learner", learner, phase.train.optimizer, plan, phase, find_unused=learner.stops_early)}
+        for name, spec in self.recipe.models.items():
+            module = self.models[name].module
+            if isinstance(spec, PlayerSpec) and spec.optimizer is not None:
+                players[name] = self._player(name, module, spec.optimizer, plan, phase)
+            else:
+                players[name] = Player(name, module.to(self.backend.device))
+        return players
+
+    def _player(self, name: str, module: nn.Module, spec: Any, plan: Plan, phase: Phase, *, find_unused: bool = False) -> Player:
+        optimizer = build_optimizer(spec.name, spec.lr, dict(spec.model_extra or {}), module.parameters())
+        wrapped = self.backend.prepare(module, find_unused=find_unused)
+        prepared = self.backend.prepare_optimizer(optimizer)
+        return Player(name, wrapped, prepared, LRControl(prepared, plan.rate, 1), phase.train.clip)
+
+    # evaluation
+
+    def collect(self, name: str, split: str, spec: DataSpec | None = None) -> Collected:
+        """What the model called `name` says about a split."""
+        splits = self.data(spec)
+        examples = splits.test if split == "test" else splits.valid
+        if examples is None:
+            raise LimbeckError(f"the data has no {split} split.")
+        backend = self.backend
+        loader = eval_loader(examples, batch_size=EVAL_BATCH, rank=backend.rank, world=backend.world, workers=0)
+        module = self.models[name].module.to(backend.device)
+        precision = self._precisions.get(name) or self.recipe.train.precision
+        return collect(module, self.call(name), loader, backend, precision=DTYPES[precision])
+
+    def _valid(self, phase: Phase, splits: Splits) -> dict[str, float]:
+        said = self.collect(phase.learner, "valid", phase.data)
+        return self.task.report(said.logits, said.labels)
+
+    # going on after a kill
+
+    def _snapshot(self, number: int, turn: int) -> None:
+        """Keeps the weights of every model that a finished round has changed; replaced as a whole."""
+        if self.backend.is_main:
+            state = {f"{name}/{key}": value for name in sorted(self._touched) for key, value in self.models[name].module.state_dict().items()}
+            record = {
+                "tag": [number, turn],
+                "done": [asdict(item) for item in self.done],
+                "journal": {"lines": self.journal.lines, "seconds": self.journal.seconds},
+                "adapters": self.adapters,
+                "taps": self.taps,
+                "touched": sorted(self._touched),
+            }
+            with writing(self.folder / "checkpoints" / "models.safetensors") as temporary:
+                tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
+                save_file(tensors, temporary, metadata={"record": json.dumps(record)})
+        self.backend.wait()
+
+    def _restore(self) -> tuple[int, int]:
+        """Puts back the models of the finished rounds; returns the round to go on with."""
+        path = self.folder / "checkpoints" / "models.safetensors"
+        if not path.exists():
+            return (0, 0)
+        with safe_open(path, framework="pt") as file:
+            record = json.loads((file.metadata() or {})["record"])
+        tensors = checkpoint.load_tensors(path)
+        for name in record["touched"]:
+            own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+            self.models[name].module.load_state_dict(own)
+        self.done = [Done(**{**item, "outcome": Outcome(**item["outcome"])}) for item in record["done"]]
+        self.adapters, self.taps, self._touched = record["adapters"], record["taps"], set(record["touched"])
+        self.journal.resume(record["journal"]["lines"], record["journal"]["seconds"])
+        number, turn = record["tag"]
+        return (number, turn + 1) if turn + 1 < self.phases[number].repeat else (number + 1, 0)
+
+
+@dataclass(frozen=True)
+class RoundRoster:
+    """The models of a run as an action between two rounds sees them."""
+
+    session: Session
+    phase: Phase
+    turn: int
+
+    def model(self, name: str) -> nn.Module:
+        """The model called `name`; the learner's is `learner`."""
+        return self.session.models[self.phase.learner if name == "learner" else name].module
+
+    def restart(self, name: str) -> None:
+        """Initial weights of the coming round."""
+        own = self.phase.learner if name == "learner" else name
+        self.session._restart(own, self.turn + 1)  # noqa: SLF001 - the roster is the session's face to actions
+
+    def teacher_names(self) -> list[str]:
+        """The teachers that the phase listens to; they count as changed from now on."""
+        names = [term.from_ for term in self.phase.objective.values()]
+        known = [name for name in dict.fromkeys(names) if name in self.session.models]
+        self.session._touched.update(known)  # noqa: SLF001
+        return known
+
+
+def _tag_of(path: Path) -> tuple[int, int]:
+    state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+    return state["tag"]["stage"], state["tag"]["round"]
+
