@@ -25,15 +25,16 @@ class Registry:
         package: the package whose files are the built-ins; a file whose name starts with `_` or is `base` is none.
             It is also the entry-point group in which installed packages offer theirs.
         base: name of the class in `base.py` of that package which a part extends.
+        helpers: further files of that package that are no parts.
     """
 
-    def __init__(self, kind: str, package: str, base: str) -> None:
-        self.kind, self.package, self.base = kind, package, base
+    def __init__(self, kind: str, package: str, base: str, *, helpers: tuple[str, ...] = ()) -> None:
+        self.kind, self.package, self.base, self.helpers = kind, package, base, ("base", *helpers)
 
     def files(self) -> dict[str, Path]:
         """Name to file of every built-in, found without importing the package."""
         root = Path(__file__).parent.joinpath(*self.package.split(".")[1:])
-        return {f.stem: f for f in sorted(root.glob("*.py")) if not f.stem.startswith("_") and f.stem != "base"}
+        return {f.stem: f for f in sorted(root.glob("*.py")) if not f.stem.startswith("_") and f.stem not in self.helpers}
 
     def plugins(self) -> dict[str, EntryPoint]:
         """Name to entry point of every part that an installed package offers."""
@@ -107,7 +108,7 @@ def load_code(reference: str, *, allow_code: bool) -> Any:
 
 
 LOSSES = Registry("loss", "limbeck.losses", "Loss")
-ADAPTERS = Registry("adapter", "limbeck.adapters", "Adapter")
+ADAPTERS = Registry("adapter", "limbeck.adapters", "Adapter", helpers=("pick",))
 TEACHERS = Registry("teacher", "limbeck.teachers", "Teacher")
 TASKS = Registry("task", "limbeck.tasks", "Task")
 STEPS = Registry("step", "limbeck.engine.steps", "Step")
