@@ -86,6 +86,19 @@ def agree(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     return student, teacher
 
 
+def as_many(logits: Tensor, labels: Tensor) -> Tensor:
+    """The labels, once there is known to be one for every output.
+
+    Raises:
+        ShapeMismatch: naming both shapes; without it they would silently broadcast.
+    """
+    if logits.shape != labels.shape:
+        raise ShapeMismatch(
+            f"outputs {list(logits.shape)} and labels {list(labels.shape)} must have the same shape; the model needs one output for every label."
+        )
+    return labels
+
+
 def required(labels: Tensor | None) -> Tensor:
     """The labels.
 

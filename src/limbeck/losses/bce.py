@@ -20,12 +20,12 @@ from torch import Tensor
 from ..ops.precision import widen
 from ..ops.reduce import example_mean
 from ..types import Needs, Signals
-from .base import Loss, agree, logits_of, required
+from .base import Loss, as_many, logits_of, required
 
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over the labels, `(batch, labels)` and targets in [0, 1] of the same shape to `(batch,)`."""
-    logits, labels = agree(widen(logits), widen(labels))
+    logits, labels = widen(logits), widen(as_many(logits, labels))
     known = ~labels.isnan()
     values = F.binary_cross_entropy_with_logits(logits, labels.masked_fill(~known, 0), reduction="none")
     return example_mean(values * known)

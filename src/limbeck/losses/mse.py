@@ -49,5 +49,6 @@ class MSE(Loss):
         logits, target = logits_of(student), required(labels)
         if target.ndim == logits.ndim - 1 and logits.shape[-1] == 1:
             target = target.unsqueeze(-1)
+        target = as_many(logits, target)
         # A missing target takes the student's own value: no error and, unlike a product with a mask, no NaN in the gradient.
         return squared_error(logits, target.where(~target.isnan(), logits.detach().to(target.dtype)))

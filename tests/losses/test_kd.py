@@ -1,0 +1,89 @@
+"""KD: value by hand, limits, an oracle by loops, golden numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from limbeck.errors import ShapeMismatch, SignalMissing
+from limbeck.losses.kd import KD, softened_kl
+from limbeck.types import Signals
+
+
+def test_value_by_hand():
+    """Teacher (3/4, 1/4) against student (1/2, 1/2)."""
+    teacher, student = torch.tensor([[math.log(3), 0.0]]), torch.zeros(1, 2)
+    expected = 0.75 * math.log(0.75 / 0.5) + 0.25 * math.log(0.25 / 0.5)
+    torch.testing.assert_close(softened_kl(student, teacher, temperature=1.0), torch.tensor([expected]))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_oracle(draw, temperature):
+    student, teacher = draw(3, 5)
+    got = KD(temperature=temperature)(Signals(student), Signals(teacher))
+    for i in range(3):
+        p = [math.exp(z / temperature) for z in teacher[i].tolist()]
+        q = [math.exp(z / temperature) for z in student[i].tolist()]
+        p, q = [x / sum(p) for x in p], [x / sum(q) for x in q]
+        expected = temperature**2 * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+        assert got[i].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_direction_is_teacher_to_student(draw):
+    student, teacher = draw(2, 4)
+    assert not torch.allclose(KD()(Signals(student), Signals(teacher)), KD()(Signals(teacher), Signals(student)), rtol=1e-3)
+
+
+def test_high_temperature_is_the_squared_error_of_centred_logits(draw):
+    """Section 2.1 of the paper: the limit is half the mean of the squared differences over the classes."""
+    student, teacher = draw(4, 6)
+    gap = (student - student.mean(-1, keepdim=True)) - (teacher - teacher.mean(-1, keepdim=True))
+    got = KD(temperature=1e4)(Signals(student), Signals(teacher))
+    torch.testing.assert_close(got, gap.square().mean(-1) / 2, rtol=1e-3, atol=0)
+
+
+def test_gradient_is_the_difference_of_probabilities(draw):
+    student, teacher = draw(3, 5)
+    student.requires_grad_()
+    KD(temperature=2.0)(Signals(student), Signals(teacher)).sum().backward()
+    torch.testing.assert_close(student.grad, 2.0 * ((student / 2).softmax(-1) - (teacher / 2).softmax(-1)).detach())
+
+
+def test_tokens_give_one_value_each(draw):
+    student, teacher = draw(2, 3, 5)
+    got = KD()(Signals(student), Signals(teacher))
+    assert got.shape == (2, 3)
+    torch.testing.assert_close(got[1], KD()(Signals(student[1]), Signals(teacher[1])))
+
+
+def test_half_precision_is_divided_in_float32(draw):
+    """60000 / 0.5 overflows float16; the loss of two far-away sure models stays exact."""
+    student, teacher = torch.tensor([[60000.0, 0.0]]).half(), torch.tensor([[0.0, 0.0]]).half()
+    got = KD(temperature=0.5)(Signals(student), Signals(teacher))
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, torch.tensor([0.25 * (0.5 * 119968.0 - math.log(2))]), rtol=1e-3, atol=0)
+
+
+def test_defaults_and_bounds():
+    assert KD().temperature == 4.0
+    with pytest.raises(ValueError, match=r"^KD\.temperature must be > 0, got 0$"):
+        KD(temperature=0)
+
+
+def test_user_mistakes():
+    two, three = Signals(torch.zeros(4, 2)), Signals(torch.zeros(4, 3))
+    with pytest.raises(ShapeMismatch, match=r"student \[4, 2\] and teacher \[4, 3\] must have the same shape"):
+        KD()(two, three)
+    with pytest.raises(SignalMissing, match=r"the teacher gave no logits; its signals hold \['layer1'\]"):
+        KD()(two, Signals(features={"layer1": torch.zeros(4, 2)}))
+
+
+def test_needs():
+    needs = KD().needs
+    assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.label_kinds) == (True, False, True, "none", ("class",))
+
+
+def test_golden(check_golden):
+    check_golden("kd", lambda h: (KD(temperature=h["temperature"]), 1.0))

@@ -1,0 +1,80 @@
+"""Mean squared error: value by hand, both targets, missing targets."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from limbeck.errors import ShapeMismatch, SignalMissing
+from limbeck.losses.mse import MSE, squared_error
+from limbeck.types import Signals
+
+NOTHING = Signals()
+
+
+def test_value_by_hand():
+    got = MSE()(Signals(torch.tensor([[1.0, 2.0], [0.0, 0.0]])), Signals(torch.tensor([[4.0, 6.0], [0.0, 1.0]])))
+    torch.testing.assert_close(got, torch.tensor([(9.0 + 16.0) / 2, 0.5]))
+
+
+def test_oracle_on_maps(draw):
+    student, teacher = draw(2, 3, 2, 2)
+    got = squared_error(student, teacher)
+    for i in range(2):
+        pairs = zip(student[i].flatten().tolist(), teacher[i].flatten().tolist(), strict=True)
+        assert got[i].item() == pytest.approx(sum((a - b) ** 2 for a, b in pairs) / 12, rel=1e-12)
+
+
+def test_features_take_precedence_over_logits(draw):
+    logits = draw(2, 4)
+    features = draw(2, 3, 5, seed=8)
+    student, teacher = (Signals(z, {"layer": f}) for z, f in zip(logits, features, strict=True))
+    torch.testing.assert_close(MSE()(student, teacher), squared_error(*features))
+    torch.testing.assert_close(MSE()(Signals(logits[0]), Signals(logits[1])), squared_error(*logits))
+
+
+def test_labels_as_target(draw):
+    predictions, targets = draw(3, 2)
+    torch.testing.assert_close(MSE(target="labels")(Signals(predictions), NOTHING, targets), squared_error(predictions, targets))
+
+
+def test_one_target_may_come_without_its_dimension(draw):
+    """`(batch,)` labels with `(batch, 1)` predictions must not broadcast to a square."""
+    predictions, targets = draw(3, 1)
+    got = MSE(target="labels")(Signals(predictions), NOTHING, targets[:, 0])
+    torch.testing.assert_close(got, (predictions - targets).square()[:, 0])
+
+
+def test_missing_target_counts_as_fitted(draw):
+    predictions, targets = draw(2, 2)
+    targets[0, 1] = float("nan")
+    predictions.requires_grad_()
+    got = MSE(target="labels")(Signals(predictions), NOTHING, targets)
+    assert got[0].item() == pytest.approx((predictions[0, 0] - targets[0, 0]).item() ** 2 / 2)
+    got.sum().backward()
+    assert predictions.grad[0, 1] == 0
+    assert predictions.grad[0, 0].item() == pytest.approx((predictions[0, 0] - targets[0, 0]).item())
+
+
+def test_float32_predictions_with_float64_targets():
+    got = MSE(target="labels")(Signals(torch.zeros(2, 1)), NOTHING, torch.ones(2, dtype=torch.float64))
+    assert got.tolist() == [1.0, 1.0]
+
+
+def test_defaults_bounds_and_mistakes():
+    assert MSE().target == "teacher"
+    with pytest.raises(ValueError, match=r"^MSE\.target must be one of 'teacher', 'labels', got 'teachers'$"):
+        MSE(target="teachers")
+    with pytest.raises(ShapeMismatch, match=r"student \[2, 3\] and teacher \[2, 4\]"):
+        MSE()(Signals.of(torch.zeros(2, 3)), Signals.of(torch.zeros(2, 4)))
+    with pytest.raises(ShapeMismatch, match=r"outputs \[2, 3\] and labels \[2\] must have the same shape; the model needs"):
+        MSE(target="labels")(Signals(torch.zeros(2, 3)), NOTHING, torch.zeros(2))
+    with pytest.raises(SignalMissing, match=r"features come in pairs, found 1 of the student \['0'\] and 2 of the teacher"):
+        MSE()(Signals.of(torch.zeros(2, 3)), Signals.of(torch.zeros(2, 3), torch.zeros(2, 3)))
+
+
+def test_needs_follow_the_target():
+    needs = MSE().needs
+    assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match) == (True, False, True, "optional", "full")
+    needs = MSE(target="labels").needs
+    assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.label_kinds) == (True, True, False, "none", ("real",))

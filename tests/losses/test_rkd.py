@@ -1,0 +1,140 @@
+"""Relational distillation: value by hand, an oracle by loops, invariances, memory bound, golden numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from limbeck.losses.rkd import RKD, angle_gap, distance_gap
+from limbeck.types import Signals
+
+
+def huber(x):
+    return x * x / 2 if abs(x) < 1 else abs(x) - 0.5
+
+
+def test_distances_by_hand():
+    """Points 0, 1, 3 on a line: distances 1, 2, 3 with mean 2. Points 0, 1, 2: 1, 1, 2 with mean 4/3."""
+    student, teacher = torch.tensor([[0.0], [1.0], [3.0]]), torch.tensor([[0.0], [1.0], [2.0]])
+    gaps = [1 / 2 - 3 / 4, 2 / 2 - 3 / 4, 3 / 2 - 6 / 4]
+    assert distance_gap(student, teacher).item() == pytest.approx(2 * sum(map(huber, gaps)) / 9)
+
+
+def test_angles_by_hand():
+    """Teacher: a line, whose angles have cosines 1 and -1. Student: a right-angled corner at example 1."""
+    student, teacher = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0], [1.0], [2.0]])
+    at_ends, at_corner = math.sqrt(0.5) - 1, 0 - -1
+    assert angle_gap(student, teacher, chunk=9).item() == pytest.approx(2 * (2 * huber(at_ends) + huber(at_corner)) / 27)
+
+
+def test_oracle(draw):
+    (student,), (teacher,) = draw(5, 3, count=1), draw(5, 2, 2, count=1, seed=7)
+    teacher = 3 * teacher
+
+    def relations(x):
+        x = x.flatten(1).tolist()
+        d = [[math.dist(a, b) for b in x] for a in x]
+        mean = sum(map(sum, d)) / 20
+
+        def cosine(i, j, k):
+            if j in (i, k):
+                return 0.0
+            return sum((a - b) * (c - b) for a, b, c in zip(x[i], x[j], x[k], strict=True)) / (d[i][j] * d[k][j])
+
+        return [value / mean for row in d for value in row], [cosine(i, j, k) for j in range(5) for i in range(5) for k in range(5)]
+
+    (ds, cs), (dt, ct) = relations(student), relations(teacher)
+    distance = sum(huber(a - b) for a, b in zip(ds, dt, strict=True)) / 25
+    angle = sum(huber(a - b) for a, b in zip(cs, ct, strict=True)) / 125
+    got = RKD(distance_weight=3.0, angle_weight=5.0)(Signals.of(student), Signals.of(teacher))
+    assert got.item() == pytest.approx(3 * distance + 5 * angle, rel=1e-9)
+    for weights, expected in ({"distance_weight": 0.0}, 2 * angle), ({"angle_weight": 0.0}, distance):
+        assert RKD(**weights)(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_rigid_motion_and_scale_do_not_matter(draw):
+    (x,), (t,), (q,) = draw(5, 4, count=1), draw(5, 3, count=1, seed=4), draw(4, 4, count=1, seed=5)
+    moved = 7 * x @ torch.linalg.qr(q).Q + 3
+    torch.testing.assert_close(RKD()(Signals.of(moved), Signals.of(t)), RKD()(Signals.of(x), Signals.of(t)))
+
+
+def test_both_terms_vanish_for_two_examples(draw):
+    (student,), (teacher,) = draw(2, 4, count=1), draw(2, 3, count=1, seed=4)
+    assert RKD()(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 4])
+def test_coinciding_examples_have_a_finite_gradient(batch):
+    student = torch.ones(batch, 3, requires_grad=True)
+    value = RKD()(Signals.of(student), Signals.of(torch.randn(batch, 3)))
+    value.backward()
+    assert value.isfinite()
+    assert student.grad.isfinite().all()
+
+
+def test_one_coinciding_pair_keeps_the_gradient_of_the_others(draw):
+    student, teacher = draw(4, 3)
+    student[1] = student[0]
+    student.requires_grad_()
+    RKD()(Signals.of(student), Signals.of(teacher)).backward()
+    assert student.grad.isfinite().all()
+    assert student.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 4, 5])
+def test_chunk_changes_neither_value_nor_gradient(draw, chunk):
+    student, teacher = draw(5, 3)
+    values = []
+    for loss in (RKD(), RKD(chunk=chunk)):
+        own = student.clone().requires_grad_()
+        value = loss(Signals.of(own), Signals.of(teacher))
+        value.backward()
+        values.append((value.detach(), own.grad))
+    torch.testing.assert_close(values[0], values[1])
+
+
+def test_chunk_bounds_the_memory():
+    """What is kept for the backward pass grows with chunk * batch * (batch + dim), not with batch^3."""
+    kept = {}
+    for chunk in (4, 64):
+        sizes = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: (sizes.append(x.numel()), x)[1], lambda x: x):
+            angle_gap(torch.randn(64, 8, requires_grad=True), torch.randn(64, 8), chunk=chunk)
+        kept[chunk] = sum(sizes)
+    assert kept[64] > 64**3
+    assert kept[4] < 64**2 * 8
+
+
+def test_near_neighbours_keep_their_angles():
+    """Differences are taken before products: a small cluster far from the origin has the geometry of one at the origin."""
+    corner = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0], [0.7, 0.7]]) / 64
+    got = RKD()(Signals.of(corner + 256), Signals.of(corner))
+    assert got.item() == pytest.approx(0, abs=1e-3)
+
+
+def test_defaults_and_bounds():
+    loss = RKD()
+    assert (loss.distance_weight, loss.angle_weight, loss.chunk) == (1.0, 2.0, 128)
+    with pytest.raises(ValueError, match=r"^RKD\.angle_weight must be >= 0, got -2$"):
+        RKD(angle_weight=-2)
+    with pytest.raises(ValueError, match=r"^RKD\.chunk must be > 0, got 0$"):
+        RKD(chunk=0)
+
+
+def test_needs():
+    needs = RKD().needs
+    assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match, needs.global_batch) == (
+        False,
+        False,
+        True,
+        "one",
+        "any",
+        True,
+    )
+
+
+@pytest.mark.parametrize("chunk", [2, 128])
+def test_golden(check_golden, chunk):
+    check_golden("rkd", lambda h: (RKD(**h, chunk=chunk), 1.0))

@@ -1,0 +1,70 @@
+"""Similarity preserving: value by hand, an oracle by loops, invariances, golden numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from limbeck.losses.sp import SP, similarity_gap
+from limbeck.types import Signals
+
+
+def test_value_by_hand():
+    """Student: two equal examples; teacher: two at a right angle. Rows (1, 1)/sqrt 2 against (1, 0) and (0, 1)."""
+    student, teacher = torch.tensor([[3.0], [3.0]]), torch.tensor([[2.0, 0.0], [0.0, 5.0]])
+    row = (1 - math.sqrt(0.5)) ** 2 + 0.5
+    assert SP()(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(2 * row / 4)
+
+
+def test_oracle(draw):
+    (student,), (teacher,) = draw(5, 2, 3, count=1), draw(5, 4, count=1, seed=9)
+
+    def rows(x):
+        x = x.flatten(1).tolist()
+        gram = [[sum(p * q for p, q in zip(a, b, strict=True)) for b in x] for a in x]
+        return [[value / math.hypot(*row) for value in row] for row in gram]
+
+    s, t = rows(student), rows(teacher)
+    expected = sum((s[i][j] - t[i][j]) ** 2 for i in range(5) for j in range(5)) / 25
+    assert SP()(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_layers_add_up(draw):
+    a, b, c, d = draw(4, 6, count=4)
+    torch.testing.assert_close(SP()(Signals.of(a, b), Signals.of(c, d)), similarity_gap(a, c) + similarity_gap(b, d))
+
+
+def test_rotation_and_scale_of_an_embedding_do_not_matter(draw):
+    (x,), (t,), (q,) = draw(5, 4, count=1), draw(5, 3, count=1, seed=4), draw(4, 4, count=1, seed=5)
+    rotation = torch.linalg.qr(q).Q
+    torch.testing.assert_close(similarity_gap(7 * x @ rotation, t), similarity_gap(x, t))
+
+
+def test_a_batch_of_one_is_zero(draw):
+    (student,), (teacher,) = draw(1, 4, count=1), draw(1, 3, count=1, seed=4)
+    assert similarity_gap(student, teacher).item() == 0
+
+
+def test_autocast_does_not_touch_the_similarities():
+    student, teacher = torch.randn(2, 6, 8).unbind()
+    expected = similarity_gap(student, teacher)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(similarity_gap(student, teacher), expected)
+
+
+def test_needs():
+    needs = SP().needs
+    assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match, needs.global_batch) == (
+        False,
+        False,
+        True,
+        "many",
+        "any",
+        True,
+    )
+
+
+def test_golden(check_golden):
+    check_golden("sp", lambda h: (SP(), h["weight"]))
