@@ -53,11 +53,13 @@ def _check_arguments(report: Report, tree: Node, path: Parts, node: Node, cls: t
     count = len(report.problems)
     for key, value in node.mapping.items():
         plain = value.plain()
-        if key == "name" or plain is None:
+        if key == "name":
             continue
         if key not in parameters:
             place = f"optimizer {cls.__name__!r}"
             report.at_key(tree, (*path, key), unknown_key(key, plain, place, ["name", *parameters]))
+        elif plain is None:
+            continue
         elif key == "lr":
             good[key] = plain
         elif (expected := _mismatch(plain, hints.get(key, Any))) is not None:

@@ -30,7 +30,8 @@ class Spec(BaseModel):
         if not isinstance(data, dict):
             return data
         known = {field.alias or name for name, field in cls.model_fields.items()}
-        return {key: value for key, value in data.items() if value is not None or key not in known}
+        free = cls.model_config.get("extra") == "allow"
+        return {key: value for key, value in data.items() if value is not None or not (free or key in known)}
 
 
 class About(Spec):
