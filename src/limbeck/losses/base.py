@@ -94,7 +94,8 @@ def as_many(logits: Tensor, labels: Tensor) -> Tensor:
     """
     if logits.shape != labels.shape:
         raise ShapeMismatch(
-            f"outputs {list(logits.shape)} and labels {list(labels.shape)} must have the same shape; the model needs one output for every label."
+            f"outputs {list(logits.shape)} and labels {list(labels.shape)} must have the same shape; "
+            "the model needs one output for every label."
         )
     return labels
 

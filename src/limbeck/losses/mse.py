@@ -18,7 +18,7 @@ from torch import Tensor
 from ..ops.precision import widen
 from ..ops.reduce import example_mean
 from ..types import Needs, Signals
-from .base import Loss, agree, logits_of, pairs, required
+from .base import Loss, agree, as_many, logits_of, pairs, required
 
 
 def squared_error(student: Tensor, target: Tensor) -> Tensor:
