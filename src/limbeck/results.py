@@ -11,8 +11,8 @@ from . import __version__, assemble
 from .assemble import ALONE
 from .data.loader import BatchStream
 from .engine.evaluation import Collected
-from .evaluate.cost import cost
-from .evaluate.similarity import linear_cka
+from .evaluate.cost import model_cost
+from .evaluate.similarity import cka_matrix
 from .session import Session
 from .taps.tapped import Tapped
 from .types import labelled
@@ -90,7 +90,7 @@ def _model(session: Session, name: str, said: Mapping[str, Collected], teacher: 
         "reference": built.request.model,
         "metrics": session.task.report(own.logits, own.labels),
         "agreement": session.task.agreement(own.logits, said[teacher].logits, own.labels) if matched and teacher else None,
-        "cost": cost(built.module, lambda module: session.task.call(module, built.normalization, example)),
+        "cost": model_cost(built.module, example.inputs),
         **details,
     }
 
@@ -117,5 +117,4 @@ def similarity(session: Session, teacher: str) -> dict[str, Any] | None:
             features[name] = [torch.cat(part) for part in parts]
         finally:
             tapped.close()
-    table = [[float(linear_cka(s, t)) for t in features[teacher]] for s in features["student"]]
-    return {"student": student_taps, "teacher": teacher_taps, "cka": table}
+    return {"student": student_taps, "teacher": teacher_taps, "cka": cka_matrix(features["student"], features[teacher])}
