@@ -67,7 +67,9 @@ class Log:
         self.lines.append({"stage": stage, "round": 0, "kind": kind, "step": step, "epoch": epoch, "time": seconds, "values": values})
 
 
-def train(log: Log, stage: str, model: nn.Module, data: Digits, rows: Tensor, epochs: int, teacher: nn.Module | None = None, t: float = 4) -> None:
+def train(
+    log: Log, stage: str, model: nn.Module, data: Digits, rows: Tensor, epochs: int, teacher: nn.Module | None = None, t: float = 4
+) -> None:
     """Trains `model` on `rows`; with a teacher, the labels of `data.labelled` and the teacher's logits on all rows."""
     begun = time.perf_counter()
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
@@ -201,13 +203,35 @@ def make_run(folder: Path, *, seed: int = 0, t: float = 4.0, epochs: int = 15, t
         "student": entry("distilled", student, data, teacher),
     }
     results = {
-        "format": 1, "limbeck": "0.1.0", "task": "classification", "command": "limbeck run recipes/digits.yaml", "recipe": "recipes/digits.yaml",
-        "about": {"title": title, "paper": "arXiv:1503.02531", "claim": "A student taught by softened logits beats itself trained alone.", "notes": ""},
-        "seed": seed, "started": "2025-01-01T00:00:00+00:00", "seconds": time.perf_counter() - begun, "status": "finished",
-        "data": {"source": "sklearn:digits", "train": len(data.train), "labelled": len(data.labelled), "valid": len(data.valid), "test": len(data.test), "classes": CLASSES},
-        "stages": log.stages, "models": models, "adapters": {}, "files": {"recipe": "recipe.yaml", "student": "student/model.safetensors"},
+        "format": 1,
+        "limbeck": "0.1.0",
+        "task": "classification",
+        "command": "limbeck run recipes/digits.yaml",
+        "recipe": "recipes/digits.yaml",
+        "about": {
+            "title": title,
+            "paper": "arXiv:1503.02531",
+            "claim": "A student taught by softened logits beats itself trained alone.",
+            "notes": "",
+        },
+        "seed": seed,
+        "started": "2025-01-01T00:00:00+00:00",
+        "seconds": time.perf_counter() - begun,
+        "status": "finished",
+        "data": {
+            "source": "sklearn:digits",
+            "train": len(data.train),
+            "labelled": len(data.labelled),
+            "valid": len(data.valid),
+            "test": len(data.test),
+            "classes": CLASSES,
+        },
+        "stages": log.stages,
+        "models": models,
+        "adapters": {},
+        "files": {"recipe": "recipe.yaml", "student": "student/model.safetensors"},
         "similarity": similarity(student, teacher, data.x[data.test]),
-    }  # fmt: skip
+    }
     folder.mkdir(parents=True)
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log.lines))

@@ -16,7 +16,17 @@ from limbeck.types import DataInfo
 NORMALIZATION = {"mean": [0.3], "std": [0.25]}
 
 
-def make_student(run: Path, reference: str, kind: Any, shape: tuple[int, ...], outputs: int = 4, *, args: dict[str, Any] | None = None, normalization: Any = None, text: Any = None) -> Path:
+def make_student(
+    run: Path,
+    reference: str,
+    kind: Any,
+    shape: tuple[int, ...],
+    outputs: int = 4,
+    *,
+    args: dict[str, Any] | None = None,
+    normalization: Any = None,
+    text: Any = None,
+) -> Path:
     """Writes `run/student` with weights that no initialisation gives (so that a lost tensor is seen), and returns `run`."""
     names = tuple(f"class {i}" for i in range(outputs))
     info = DataInfo(kind, "class", outputs, shape, names)
@@ -29,7 +39,22 @@ def make_student(run: Path, reference: str, kind: Any, shape: tuple[int, ...], o
     folder = run / "student"
     folder.mkdir(parents=True)
     save_file({k: v.contiguous().clone() for k, v in module.state_dict().items()}, folder / "model.safetensors")
-    data = {"kind": kind, "labels": "class", "num_outputs": outputs, "input_shape": list(shape), "class_names": list(names), "mean": None, "std": None}
-    card = {"format": 1, "task": "classification", "model": {"model": reference, "args": args or {}}, "normalization": normalization, "data": data, "text": text}
+    data = {
+        "kind": kind,
+        "labels": "class",
+        "num_outputs": outputs,
+        "input_shape": list(shape),
+        "class_names": list(names),
+        "mean": None,
+        "std": None,
+    }
+    card = {
+        "format": 1,
+        "task": "classification",
+        "model": {"model": reference, "args": args or {}},
+        "normalization": normalization,
+        "data": data,
+        "text": text,
+    }
     (folder / "model.json").write_text(json.dumps(card))
     return run

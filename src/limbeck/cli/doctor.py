@@ -85,7 +85,8 @@ def _package(name: str, least: str) -> dict[str, Any]:
         try:
             import_module(_MODULES.get(name, name.replace("-", "_")))
         except Exception as error:  # whatever a broken package raises
-            problem = f"version {version} cannot be imported: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}".rstrip(": ")
+            first = next(iter(str(error).splitlines()), "")
+            problem = f"version {version} cannot be imported: {type(error).__name__}: {first}".rstrip(": ")
     return {"version": version, "least": least, "problem": problem, "fix": fix if problem else ""}
 
 
@@ -138,7 +139,8 @@ def _show(found: dict[str, Any]) -> None:
     console = Console(highlight=False)
     console.print(f"[bold]Limbeck {found['limbeck']}[/], Python {found['python']}, {escape(found['platform'])}\n")
     for group, names in {"core": found["core"], **found["extras"]}.items():
-        state = ", ".join(f"{name} {info['version']}" if not info["problem"] else f"[red]{name}: {escape(info['problem'])}[/]" for name, info in names.items())
+        bad = {name: f"[red]{name}: {escape(info['problem'])}[/]" for name, info in names.items() if info["problem"]}
+        state = ", ".join(bad.get(name) or f"{name} {info['version']}" for name, info in names.items())
         console.print(f"[bold]{group:<8}[/]{state or 'not declared; is limbeck installed?'}", soft_wrap=True)
     console.print()
     for device in found["devices"]:

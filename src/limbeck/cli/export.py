@@ -19,9 +19,11 @@ from pathlib import Path
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("run", type=Path, metavar="RUN", help="run directory of a finished run")
-    parser.add_argument("--to", required=True, choices=("safetensors", "onnx", "pt2", "hf"), metavar="FORMAT", help="safetensors, onnx, pt2 or hf")
+    formats = ("safetensors", "onnx", "pt2", "hf")
+    parser.add_argument("--to", required=True, choices=formats, metavar="FORMAT", help="safetensors, onnx, pt2 or hf")
     parser.add_argument("--out", type=Path, metavar="PATH", help="file (onnx, pt2) or new folder; default: under RUN/export/")
-    parser.add_argument("--tolerance", type=float, default=1e-4, metavar="X", help="largest difference allowed, relative to the largest output or 1 (default: %(default)s)")
+    text = "largest difference allowed, relative to the largest output or 1 (default: %(default)s)"
+    parser.add_argument("--tolerance", type=float, default=1e-4, metavar="X", help=text)
     parser.add_argument("--allow-code", action="store_true", help="let a student that is code of your own (module:callable) be imported")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="run directory, as `limbeck run` makes them")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: RUN/report.html, for several runs comparison.html)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="file to write (default: RUN/report.html; comparison.html for several)")
 
 
 def main(args: argparse.Namespace) -> int:

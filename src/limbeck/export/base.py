@@ -77,7 +77,7 @@ def largest_difference(
         allowed = tolerance * max(1.0, largest)
         if not difference <= allowed:  # NaN must fail, too
             raise RunError(
-                f"{what}: differs from the student by {difference:.3g} at batch size {size}, at most {allowed:.3g} was expected; nothing was "
+                f"{what}: differs from the student by {difference:.3g} at batch size {size}, expected at most {allowed:.3g}; nothing was "
                 "written. If so much is acceptable, allow it with --tolerance."
             )
         worst, scale = max(worst, difference), max(scale, largest)

@@ -93,13 +93,15 @@ def _timm(student: Student, name: str, folder: Path) -> tuple[Callable[[Path], n
     args = {"in_chans": info.input_shape[0], **student.card["model"]["args"]}
     args.pop("num_classes", None)
     # timm has no way to say "not normalised" but zero and one
-    data: dict[str, Any] = {"input_size": list(info.input_shape), "mean": list(norm.mean) if norm else [0.0], "std": list(norm.std) if norm else [1.0]}
+    mean, std = (list(norm.mean), list(norm.std)) if norm else ([0.0], [1.0])
+    data: dict[str, Any] = {"input_size": list(info.input_shape), "mean": mean, "std": std}
     config: dict[str, Any] = {"model_args": args, "pretrained_cfg": data, "num_classes": info.num_outputs}
     if info.class_names:
         config["label_names"] = list(info.class_names)
     module: Any = student.module
     save_for_hf(module, str(folder), model_config=config, safe_serialization=True)
-    return lambda path: timm.create_model(f"local-dir:{path}", pretrained=True), "load with timm.create_model('local-dir:{}', pretrained=True)"
+    note = "load with timm.create_model('local-dir:{}', pretrained=True)"
+    return lambda path: timm.create_model(f"local-dir:{path}", pretrained=True), note
 
 
 @contextlib.contextmanager

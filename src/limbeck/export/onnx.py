@@ -35,7 +35,7 @@ def export(student: Student, out: Path, tolerance: float) -> ExportResult:
         _require(package)
     weights = sum(value.numel() * value.element_size() for value in student.module.state_dict().values())
     if weights > LIMIT:
-        raise RunError(f"the student has {weights / 1e9:.1f} GB of weights, more than the 2 GB of an ONNX file; use --to pt2 or safetensors.")
+        raise RunError(f"the student has {weights / 1e9:.1f} GB of weights, an ONNX file holds 2 GB; use --to pt2 or safetensors.")
     model = student.deployable()
     content = _translated(student, model)
     session = _session(content)

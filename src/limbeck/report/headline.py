@@ -10,6 +10,9 @@ from typing import Any, Literal
 from .numbers import Metric, factor, finite, primary_metric
 from .table import ordered
 
+Verdict = Literal["better", "worse", "equal", "unknown"]
+_FACTORS = (("parameters", "smaller", "larger", "parameters"), ("latency_ms", "faster", "slower", "latency, batch of one"))
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -25,7 +28,7 @@ class Tile:
 class Headline:
     """Verdict, sentence, figures and reservations."""
 
-    verdict: Literal["better", "worse", "equal", "unknown"]
+    verdict: Verdict
     title: str
     text: str
     tiles: tuple[Tile, ...] = ()
@@ -44,14 +47,16 @@ def headline(results: Mapping[str, Any]) -> Headline:
             by_role[role] = model
     main = primary_metric(results.get("models") or {})
     if main is None or "distilled" not in by_role:
-        return Headline("unknown", "No measured student", "The run holds no test results of a distilled student yet.", (), _unfinished(results))
+        text = "The run holds no test results of a distilled student yet."
+        return Headline("unknown", "No measured student", text, (), _unfinished(results))
     values = {role: finite((model.get("metrics") or {}).get(main.key)) for role, model in by_role.items()}
-    verdict, title, text = _judge(main, values.get("distilled"), values.get("alone"), values.get("teacher"), _test_size(results))
+    verdict, title, text = _judge(main, values, _test_size(results))
     tiles = _tiles(main, values, by_role)
     return Headline(verdict, title, text, tuple(tiles), (*_unfinished(results), *_notes(main, values, results)))
 
 
-def _judge(main: Metric, student: float | None, alone: float | None, teacher: float | None, test: int):
+def _judge(main: Metric, values: Mapping[str, float | None], test: int) -> tuple[Verdict, str, str]:
+    student, alone, teacher = values.get("distilled"), values.get("alone"), values.get("teacher")
     name = main.noun
     if student is None:
         return "unknown", f"The student's {name} is no number", "Training or evaluation of the student ended without a finite result."
@@ -70,7 +75,8 @@ def _judge(main: Metric, student: float | None, alone: float | None, teacher: fl
         return "worse", f"Distillation did not help ({difference})", text + "Here training without the teacher is the better choice."
     closed = _gap_closed(main, student, alone, teacher)
     text = f"The distilled student reaches {main.text(student)} {name}; the same student trained alone {main.text(alone)}{behind}.{closed}"
-    return "better", f"Distillation helps: {difference} of {name}" if main.style == "percent" else f"Distillation helps: {difference} {name}", text
+    of = "of " if main.style == "percent" else ""
+    return "better", f"Distillation helps: {difference} {of}{name}", text
 
 
 def _against_teacher(main: Metric, student: float, teacher: float | None) -> str:
@@ -103,7 +109,7 @@ def _tiles(main: Metric, values: Mapping[str, float | None], models: Mapping[str
     if "teacher" not in models:
         return tiles
     ours, theirs = models["distilled"].get("cost") or {}, models["teacher"].get("cost") or {}
-    for key, more, less, detail in (("parameters", "smaller", "larger", "parameters"), ("latency_ms", "faster", "slower", "latency, batch of one")):
+    for key, more, less, detail in _FACTORS:
         a, b = finite(ours.get(key)), finite(theirs.get(key))
         if a and b:
             tiles.append(Tile(factor(max(a, b) / min(a, b)), f"{more if b >= a else less} than the teacher", detail))
@@ -116,7 +122,7 @@ def _notes(main: Metric, values: Mapping[str, float | None], results: Mapping[st
     student = values.get("distilled")
     if main.key == "accuracy" and test and student is not None:
         half = 1.96 * math.sqrt(max(student * (1 - student), 0) / test)
-        notes.append(f"One run with one seed; {test:,} test examples fix an accuracy like this one to about ±{100 * half:.1f} points (95%).")
+        notes.append(f"One run, one seed; {test:,} test examples fix an accuracy like this one to about ±{100 * half:.1f} points (95%).")
     else:
         notes.append("One run with one seed: repeat it over several seeds before drawing conclusions.")
     return notes

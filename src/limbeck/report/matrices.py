@@ -128,7 +128,8 @@ def _difference(ours: list[list[int]], theirs: list[list[int]], labels: tuple[st
             change = count - teacher
             tone = "plain" if not change else "good" if (change > 0) == (i == j) else "bad"
             text = "0" if not change else f"+{change}" if change > 0 else f"{MINUS}{-change}"
-            line.append(Cell(text, round(abs(change) / top, 3), tone, f"{labels[i]} taken for {labels[j]}: student {count}, teacher {teacher}"))
+            said = f"{labels[i]} taken for {labels[j]}: student {count}, teacher {teacher}"
+            line.append(Cell(text, round(abs(change) / top, 3), tone, said))
         cells.append(tuple(line))
     return Grid(labels, labels, tuple(cells))
 

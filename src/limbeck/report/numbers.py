@@ -29,7 +29,7 @@ class Metric:
         return percent(number) if self.style == "percent" else plain(number)
 
     def delta(self, value: float) -> str:
-        """A difference with its sign: `+1.2 pts` or `−0.031`."""
+        """A difference with its sign: `+1.2 pts`."""
         if self.style == "percent":
             return signed(100 * value, 1) + " pts"
         return signed(value, 3 if abs(value) < 10 else 1)
@@ -37,7 +37,8 @@ class Metric:
     @property
     def noun(self) -> str:
         """The title inside a sentence: `accuracy`, but `RMSE`."""
-        return self.title if self.title[1:2].isupper() or self.title == "mAP" or not self.title[:1].isalpha() else self.title[0].lower() + self.title[1:]
+        abbreviation = any(sign.isupper() for sign in self.title[1:])
+        return self.title if abbreviation else self.title[:1].lower() + self.title[1:]
 
     def gain(self, value: float, other: float) -> float:
         """By how much `value` is better than `other`; negative where it is worse."""
@@ -76,7 +77,7 @@ def metric(key: str) -> Metric:
 
 def primary_metric(models: Mapping[str, Any]) -> Metric | None:
     """The metric of the headline: the first of `PRIMARY` that a model has, else any."""
-    keys = [key for model in models.values() for key in (model.get("metrics") or {})]
+    keys = [key for model in models.values() if isinstance(model, Mapping) for key in (model.get("metrics") or {})]
     lower = {key.lower(): key for key in reversed(keys)}
     for wanted in PRIMARY:
         if wanted in lower:
@@ -159,7 +160,7 @@ def duration(value: Any) -> str:
 
 
 def factor(value: float) -> str:
-    """A ratio: `14×`, `3.1×`."""
+    """A ratio, with one decimal below ten."""
     return f"{value:.0f}×" if value >= 10 else f"{value:.1f}×"  # noqa: RUF001 (the sign is meant)
 
 

@@ -63,49 +63,57 @@ def _single(run: RunFiles) -> str:
     results, models = run.results, run.models
     student, teacher = models.get("student") or {}, models.get("teacher") or {}
     data = _dict(results.get("data"))
-    return _environment().get_template("run.html").render(
-        run=run,
-        title=run.title,
-        about=_dict(results.get("about")),
-        facts=_facts(run),
-        headline=headline(results),
-        table=summary_table(results),
-        stages=_stages(results),
-        training=training_figures(run),
-        reliability=reliability_figures(results),
-        confusion=confusion(student.get("confusion"), teacher.get("confusion"), data.get("classes") or ()),
-        similarity=similarity(_dict(results.get("similarity"))),
-        costs=cost_bars(results),
-        data=_flat({key: value for key, value in data.items() if key != "classes"}),
-        environment=_flat(run.environment),
-        adapters=_flat(_dict(results.get("adapters"))),
-        commands=_commands(run),
-        version=results.get("limbeck") or "",
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template("run.html")
+        .render(
+            run=run,
+            title=run.title,
+            about={"claim": "", "paper": "", "notes": "", **_dict(results.get("about"))},
+            facts=_facts(run),
+            headline=headline(results),
+            table=summary_table(results),
+            stages=_stages(results),
+            training=training_figures(run),
+            reliability=reliability_figures(results),
+            confusion=confusion(student.get("confusion"), teacher.get("confusion"), data.get("classes") or ()),
+            similarity=similarity(_dict(results.get("similarity"))),
+            costs=cost_bars(results),
+            data=_flat({key: value for key, value in data.items() if key != "classes"}),
+            environment=_flat(run.environment),
+            adapters=_flat(_dict(results.get("adapters"))),
+            commands=_commands(run),
+            version=results.get("limbeck") or "",
+        )
+    )
 
 
 def _several(runs: Sequence[RunFiles]) -> str:
     recipes = [run.recipe for run in runs]
     main = common_metric(runs)
-    return _environment().get_template("compare.html").render(
-        runs=runs,
-        title=_common_title(runs),
-        comparison=compare(runs),
-        metric=main,
-        groups=over_seeds(runs),
-        training=overlaid_figures(runs),
-        differences=differences(recipes) if all(recipes) else None,
-        missing=[run.name for run in runs if not run.recipe],
-        tables=[(run, headline(run.results), summary_table(run.results)) for run in runs],
-        command="limbeck report " + " ".join(shlex.quote(str(run.path)) for run in runs),
-        version=next((run.results["limbeck"] for run in runs if run.results.get("limbeck")), ""),
-    )  # fmt: skip
+    return (
+        _environment()
+        .get_template("compare.html")
+        .render(
+            runs=runs,
+            title=_common_title(runs),
+            comparison=compare(runs),
+            metric=main,
+            groups=over_seeds(runs),
+            training=overlaid_figures(runs),
+            differences=differences(recipes) if all(recipes) else None,
+            missing=[run.name for run in runs if not run.recipe],
+            tables=[(run, headline(run.results), summary_table(run.results)) for run in runs],
+            command="limbeck report " + " ".join(shlex.quote(str(run.path)) for run in runs),
+            version=next((run.results["limbeck"] for run in runs if run.results.get("limbeck")), ""),
+        )
+    )
 
 
 @cache
 def _environment() -> jinja2.Environment:
     def load(name: str) -> str:
-        return resources.files(__package__).joinpath("templates", name).read_text(encoding="utf-8")
+        return resources.files("limbeck.report").joinpath("templates", name).read_text(encoding="utf-8")
 
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(load), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -139,9 +147,14 @@ def _stages(results: Mapping[str, Any]) -> list[StageRow]:
             known = metric(str(best.get("metric")))
             text = f"{known.text(best.get('value'))} {known.noun} at update {best.get('step')}"
         name = str(stage.get("name")) + (f" (round {stage['round']})" if stage.get("round") else "")
-        counts = [f"{number:,.0f}" if (number := finite(stage.get(key))) is not None else ABSENT for key in ("updates", "epochs")]
-        rows.append(StageRow(name, str(stage.get("learner") or ABSENT), *counts, duration(stage.get("seconds")), text))
+        updates, epochs = (_count(stage.get(key)) for key in ("updates", "epochs"))
+        rows.append(StageRow(name, str(stage.get("learner") or ABSENT), updates, epochs, duration(stage.get("seconds")), text))
     return rows
+
+
+def _count(value: Any) -> str:
+    number = finite(value)
+    return ABSENT if number is None else f"{number:,.0f}"
 
 
 def _commands(run: RunFiles) -> list[tuple[str, str]]:

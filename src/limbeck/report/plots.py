@@ -25,7 +25,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-") or "x"
 
 
-def line_figure(found: Sequence[Curve], name: str, description: str, *, colours: Sequence[str] = (), scale: Scale = "auto", label: str = "update") -> Markup:
+def line_figure(found: Sequence[Curve], name: str, description: str, *, colours: Sequence[str] = (), scale: Scale = "auto") -> Markup:
     """Curves over updates; on a logarithmic axis where they span much.
 
     Args:
@@ -34,7 +34,6 @@ def line_figure(found: Sequence[Curve], name: str, description: str, *, colours:
         description: text for those who cannot see it.
         colours: one a curve; the palette where absent.
         scale: `percent` for shares.
-        label: name of the x axis.
     """
     import matplotlib as mpl
     from matplotlib.figure import Figure
@@ -53,7 +52,7 @@ def line_figure(found: Sequence[Curve], name: str, description: str, *, colours:
         elif wants_log(found):
             axes.set_yscale("log")
             _plain_log(axes)
-        axes.set_xlabel(label)
+        axes.set_xlabel("update")
         _finish(axes)
         return inline_svg(figure, name, description)
 

@@ -72,7 +72,10 @@ def _mapping(path: Path, *, required: bool) -> dict[str, Any]:
     if not path.is_file():
         if not required:
             return {}
-        raise RunError(f"{path} does not exist: the run has not finished (go on with `limbeck run RECIPE --resume`) or this is no run directory.")
+        raise RunError(
+            f"{path} does not exist: this is no run directory, or the run has not finished; go on with it: "
+            f"limbeck run RECIPE --out {path.parent} --resume"
+        )
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

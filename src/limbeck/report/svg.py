@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
@@ -47,7 +47,7 @@ _SETTINGS = {
 }
 
 
-def settings() -> dict[str, object]:
+def settings() -> Any:
     """Values for `matplotlib.rc_context` around drawing and writing a figure."""
     return dict(_SETTINGS)
 

@@ -127,7 +127,6 @@ def _best(values: list[float | None], roles: tuple[str, ...], *, lower: bool) ->
     return tuple(value == top and role != "teacher" for value, role in zip(values, roles, strict=True))
 
 
-
 COSTS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
     ("parameters", "Parameters", amount, ""),
     ("flops", "FLOPs", amount, "one example, forward"),
