@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .hashing import permutation
 from .stores import ImageFiles, Store
+from .tabular import Matrix
 
 SAMPLE = 2048
 """Most images that are decoded for the statistics of a folder."""
@@ -16,6 +17,7 @@ def moments(store: Store, rows: Tensor, kind: str) -> tuple[tuple[float, ...] | 
     """Mean and standard deviation over the training rows, per channel of images or per column; None for text.
 
     Of images on disk, at most `SAMPLE` are decoded, chosen by a fixed seed. A deviation of 0 is given as 1.
+    Columns of a table that hold 0 and 1 for a category have mean 0 and deviation 1, so that they stay as they are.
     """
     if kind == "text":
         return None, None
@@ -34,7 +36,10 @@ def moments(store: Store, rows: Tensor, kind: str) -> tuple[tuple[float, ...] | 
     mean = total / count
     std = (squares / count - mean.square()).clamp_(min=0).sqrt()
     std = torch.where(std > 1e-12 * (shift.abs() + 1), std, torch.ones_like(std))
-    return tuple((mean + shift).tolist()), tuple(std.tolist())
+    mean = mean + shift
+    if isinstance(store, Matrix):
+        mean, std = mean.masked_fill(store.indicator, 0.0), std.masked_fill(store.indicator, 1.0)
+    return tuple(mean.tolist()), tuple(std.tolist())
 
 
 def _by_channel(store: Store, rows: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..errors import DataError
 from .sources.base import Column
@@ -14,11 +15,26 @@ from .stores import TensorStore
 
 MOST_CATEGORIES = 100
 """Categories of one column above which it is taken for an identifier or free text."""
+FEW_CATEGORIES = 20
+"""Categories up to which a column is never taken for one; between the two, it is where most rows have their own."""
+
+
+class Matrix(TensorStore):
+    """An encoded table.
+
+    Args:
+        values: `(rows, columns)`, float32.
+        indicator: which columns hold 0 and 1 only, by construction; they are not standardised.
+    """
+
+    def __init__(self, values: Tensor, indicator: Tensor) -> None:
+        super().__init__(values)
+        self.indicator = indicator
 
 
 def encode_columns(
     columns: Mapping[str, Column], train: NDArray[np.int64], *, categorical: Collection[str] = (), ordinal: bool = False, where: str
-) -> tuple[TensorStore, list[str]]:
+) -> tuple[Matrix, list[str]]:
     """The columns as float32 `(rows, columns)` and what was done to them.
 
     Numbers stay in their units (they are standardised by `DataInfo.mean` and `std` on the way into a model); missing ones
@@ -38,14 +54,18 @@ def encode_columns(
     if not columns:
         raise DataError(f"{where}: no input column is left. Check args.target, args.columns and args.drop.")
     blocks: list[NDArray[np.float32]] = []
+    indicator: list[bool] = []
     notes: list[str] = []
     for name, column in columns.items():
         if isinstance(column, np.ndarray) and name not in categorical:
-            blocks += _numbers(name, column, train, notes, where)
+            new = _numbers(name, column, train, notes, where)
+            blocks += new
+            indicator += [False, True][: len(new)]
         else:
             texts = _as_texts(column)
             blocks.append(_categories(name, texts, train, notes, ordinal=ordinal, where=where))
-    return TensorStore(torch.from_numpy(np.concatenate(blocks, axis=1))), notes
+            indicator += [not ordinal] * blocks[-1].shape[1]
+    return Matrix(torch.from_numpy(np.concatenate(blocks, axis=1)), torch.tensor(indicator)), notes
 
 
 def _numbers(name: str, column: NDArray[np.float64], train: NDArray[np.int64], notes: list[str], where: str) -> list[NDArray[np.float32]]:
@@ -71,10 +91,10 @@ def _categories(
     name: str, texts: list[str | None], train: NDArray[np.int64], notes: list[str], *, ordinal: bool, where: str
 ) -> NDArray[np.float32]:
     seen = sorted({text for row in train.tolist() if (text := texts[row]) is not None})
-    if not ordinal and len(seen) > MOST_CATEGORIES:
+    if not ordinal and len(seen) > (MOST_CATEGORIES if len(train) > 2 * len(seen) else FEW_CATEGORIES):
         raise DataError(
-            f"{where}: column {name!r} has {len(seen)} different texts in {len(train)} training rows, such as {seen[0]!r}; more than "
-            f"{MOST_CATEGORIES} categories are no input. Drop it (args.drop: [{name}]) or use args.encoding: ordinal."
+            f"{where}: column {name!r} has {len(seen)} different texts in {len(train)} training rows, such as {seen[0]!r}; "
+            f"that is an identifier or free text, not a category. Drop it (args.drop: [{name}]) or use args.encoding: ordinal."
         )
     position = {text: i for i, text in enumerate(seen)}
     codes = np.array([-1 if text is None else position.get(text, -1) for text in texts])

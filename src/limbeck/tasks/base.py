@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, ShapeMismatch, SignalMissing
+from ..taps.tapped import Tapped
 from ..types import Batch, DataInfo, LabelKind, Signals, labelled
 
 if TYPE_CHECKING:
@@ -45,8 +46,6 @@ class Task(ABC):
 
     def call(self, model: Callable[..., Any], normalization: Normalization | None, batch: Batch) -> Signals:
         """The signals of a model, or of a tapped model with what was captured."""
-        from ..taps.tapped import Tapped
-
         result = self.forward(model, batch.inputs, normalization)
         output, features = result if isinstance(model, Tapped) else (result, {})
         return self.signals(output, features, batch)

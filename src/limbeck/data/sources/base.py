@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError, did_you_mean
+from ...errors import DataError, UnknownName, did_you_mean
 from ...types import LabelKind
 from ..labels import RawLabels
 from ..stores import Store
@@ -111,5 +111,5 @@ def as_part(name: str) -> str | None:
 def choose(name: str, options: Mapping[str, Any], source: str) -> Any:
     """`options[name]`, or an error with a suggestion."""
     if name not in options:
-        raise DataError(f"{source}: no data set is called {name!r}.{did_you_mean(name, options)} Known: {', '.join(options)}.")
+        raise UnknownName(f"data set of {source}", name, options)
     return options[name]
