@@ -102,7 +102,8 @@ def describe_file(file: Path, *, name: str, kind: str, base: str = "", class_nam
     tree = ast.parse(file.read_text(encoding="utf-8"))
     cls = _find_class(tree, base, class_name)
     if cls is None:
-        raise LimbeckError(f"{file} defines no class {class_name or 'that extends ' + base!r}.")
+        wanted = class_name or f"that extends {base}"
+        raise LimbeckError(f"{file} defines no class {wanted}.")
     title, module_rest = _split(ast.get_docstring(tree) or "")
     formula, reference, rest = _sort(module_rest)
     summary, more = _paragraphs(ast.get_docstring(cls) or "")

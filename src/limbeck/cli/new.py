@@ -8,6 +8,7 @@ Existing files are never overwritten.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 
@@ -124,8 +125,7 @@ def _write(files: dict[Path, str]) -> None:
 
 
 def _shown(file: Path) -> str:
-    here = Path.cwd()
-    return str(file.relative_to(here)) if file.is_relative_to(here) else str(file)
+    return os.path.relpath(file)
 
 
 _BUILT_IN_IMPORTS = """\

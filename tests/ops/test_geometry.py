@@ -1,0 +1,77 @@
+"""Directions, similarities, distances and angles."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from limbeck.ops.geometry import gram, pairwise_distances, unit, vertex_cosines
+
+POINTS = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+
+
+def test_unit_by_hand():
+    torch.testing.assert_close(unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]])), torch.tensor([[0.6, 0.8], [0.0, 0.0]]))
+
+
+def test_unit_along_another_dimension():
+    torch.testing.assert_close(unit(torch.tensor([[3.0], [4.0]]), dim=0), torch.tensor([[0.6], [0.8]]))
+
+
+def test_unit_of_half_precision_does_not_underflow():
+    got = unit(torch.tensor([3e-5, 4e-5]).half())
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, torch.tensor([0.6, 0.8]), rtol=0.02, atol=0)
+
+
+def test_unit_of_zero_has_no_gradient():
+    x = torch.zeros(2, requires_grad=True)
+    unit(x).sum().backward()
+    assert x.grad.tolist() == [0.0, 0.0]
+
+
+def test_gram_by_hand():
+    assert gram(POINTS + 1).tolist() == [[2.0, 5.0, 6.0], [5.0, 17.0, 9.0], [6.0, 9.0, 26.0]]
+    assert gram(torch.ones(2, 3, 4, 5)).tolist() == [[60.0, 60.0], [60.0, 60.0]]
+
+
+def test_gram_of_half_precision_does_not_overflow():
+    assert gram(torch.full((1, 4), 300.0).half()).item() == 360000
+
+
+def test_distances_by_hand():
+    assert pairwise_distances(POINTS).tolist() == [[0.0, 3.0, 4.0], [3.0, 0.0, 5.0], [4.0, 5.0, 0.0]]
+
+
+def test_distances_of_near_neighbours_do_not_cancel():
+    x = 1e4 + torch.eye(30) / 8
+    got = pairwise_distances(x)
+    torch.testing.assert_close(got, math.sqrt(2) / 8 * (1 - torch.eye(30)))
+
+
+def test_distances_have_finite_gradients_at_zero():
+    x = torch.ones(3, 2, requires_grad=True)
+    pairwise_distances(x).sum().backward()
+    assert x.grad.tolist() == [[0.0, 0.0]] * 3
+
+
+def test_angles_by_hand():
+    """A right angle at the first point of a 3-4-5 triangle; cosines 3/5 and 4/5 at the others."""
+    got = vertex_cosines(POINTS, slice(0, 3))
+    expected = [[[0, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0.6], [0, 0, 0], [0.6, 0, 1]], [[1, 0.8, 0], [0.8, 1, 0], [0, 0, 0]]]
+    torch.testing.assert_close(got, torch.tensor(expected))
+
+
+@pytest.mark.parametrize("function", [gram, lambda x: vertex_cosines(x, slice(0, 2))])
+def test_autocast_does_not_lower_the_precision(function):
+    x = torch.randn(4, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = function(x)
+    assert inside.dtype == torch.float32
+    torch.testing.assert_close(inside, function(x))
+
+
+def test_vertices_are_a_part():
+    torch.testing.assert_close(vertex_cosines(POINTS, slice(1, 3)), vertex_cosines(POINTS, slice(0, 3))[1:])
