@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator
 
 from ..errors import LimbeckError, UnknownName, did_you_mean
 from ..registry import ACTIONS, ADAPTERS, STEPS, TASKS, TEACHERS, Registry
+from ..taps.path import parse_tap
 from ..types import LabelKind, Needs
+from .arguments import check_model_arguments, check_source_arguments, check_transform
 from .marks import Node, Parts, Report, found
 from .optimizers import check_optimizer
 from .references import check_code, check_model, check_source
@@ -106,6 +108,7 @@ class Checker:
         if node is None:
             return
         self.add_code(check_model(self.report, self.tree, path, node))
+        check_model_arguments(self.report, self.tree, path)
         if (optimizer := node.get("optimizer")) is not None:
             check_optimizer(self.report, self.tree, (*path, "optimizer"), optimizer)
 
@@ -119,6 +122,7 @@ class Checker:
         source = self.tree.get(*prefix, "data", "source")
         if source is not None:
             self.add_code(check_source(self.report, self.tree, (*prefix, "data", "source"), source))
+            check_source_arguments(self.report, self.tree, (*prefix, "data"))
         self.split(prefix)
         self.transforms((*prefix, "data", "transforms"))
         self.named((*prefix, "train", "step"), STEPS)
@@ -144,9 +148,7 @@ class Checker:
         """Each entry is a name, or a name with its arguments."""
         node = self.tree.get(*path)
         for position, entry in enumerate(node.value if node is not None and isinstance(node.value, list) else ()):
-            if isinstance(entry.value, dict) and len(entry.value) != 1:
-                message = f"expected one transform with its arguments, such as `crop: {{padding: 4}}`, found {len(entry.value)} keys."
-                self.report.at_value(self.tree, (*path, position), message)
+            self.add_code(check_transform(self.report, self.tree, (*path, position), entry))
 
     def term_names(self, term: Term) -> None:
         """Local code of a term, and its adapter."""
@@ -250,7 +252,14 @@ class Checker:
         if node is None or node.value is None:
             return []
         values = node.plain()
-        return values if isinstance(values, list) and all(isinstance(value, str) for value in values) else None
+        if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+            return None
+        for position, value in enumerate(values):
+            try:
+                parse_tap(value)
+            except LimbeckError as error:
+                self.report.at_value(self.tree, (*term.path, side, position), str(error))
+        return values
 
     def origin(self, term: Term, node: Node, learner: str | None) -> None:
         """The teacher that a term asks exists and is not the learner itself."""

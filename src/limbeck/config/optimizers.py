@@ -27,7 +27,7 @@ def optimizers() -> dict[str, type[torch.optim.Optimizer]]:
 def check_optimizer(report: Report, tree: Node, path: Parts, node: Node) -> None:
     """Reports an unknown optimizer, and arguments that it does not take."""
     name = node.get("name")
-    text = name.text if name is not None else "adamw"
+    text = name.text if name is not None and name.value is not None else "adamw"
     if text is None or text.startswith("timm:"):
         return
     for unfit, reason in _UNFIT.items():

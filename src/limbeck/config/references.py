@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 
+from ..data.sources import SOURCES
 from ..errors import UnknownName, did_you_mean
 from ..registry import Registry
 from .marks import Node, Parts, Report, found
@@ -14,9 +15,8 @@ from .marks import Node, Parts, Report, found
 MODEL_SCHEMES = ("timm", "torchvision", "hf")
 """Libraries whose models a recipe can name, as `timm:NAME`."""
 BUILT_IN_MODELS = Registry("built-in model", "limbeck.models.builtin", "Builtin")
-PATH_SCHEMES = ("folder", "idx", "npz", "csv", "parquet")
-"""Data sources that read files."""
-DATA_SCHEMES = ("sklearn", "torchvision", *PATH_SCHEMES, "hf")
+NAMED_SCHEMES = ("sklearn", "torchvision", "hf")
+"""Data sources that are asked by name; every other one reads files."""
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 _CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -98,12 +98,12 @@ def check_model(report: Report, tree: Node, path: Parts, node: Node) -> str | No
 
 
 def _check_weights(report: Report, tree: Node, path: Parts, node: Node, text: str) -> None:
-    if text == "pretrained" or (text.startswith("hub:") and text != "hub:"):
+    if text in ("pretrained", "random") or (text.startswith("hub:") and text != "hub:"):
         return
     place = find_path(text, folders_of(tree, node)) if text else None
     if place is None:
-        hint = did_you_mean(text, ["pretrained"], count=1) or near_files(text, folders_of(tree, node))
-        expected = "a weights file, a run directory, 'pretrained' or hub:ID"
+        hint = did_you_mean(text, ["pretrained", "random"], count=1) or near_files(text, folders_of(tree, node))
+        expected = "a weights file, a run directory, 'pretrained', 'random' or hub:ID"
         report.at_value(tree, path, f"expected {expected}, found {found(text)}, which does not exist.{hint}")
     elif place.is_file() and place.suffix not in WEIGHT_SUFFIXES:
         report.at_value(tree, path, f"expected a file ending in {', '.join(WEIGHT_SUFFIXES)}, found {found(text)}.")
@@ -129,15 +129,16 @@ def check_source(report: Report, tree: Node, path: Parts, node: Node) -> str | N
     if text is None:
         return None
     scheme, colon, rest = text.partition(":")
+    schemes = tuple(SOURCES.names())
     if not colon:
-        listed = ", ".join(f"{name}:" for name in DATA_SCHEMES)
-        hint = did_you_mean(text, DATA_SCHEMES, count=1) or near_source(text)
+        listed = ", ".join(f"{name}:" for name in schemes)
+        hint = did_you_mean(text, schemes, count=1) or near_source(text)
         report.at_value(tree, path, f"expected a source that begins with {listed} or module:callable, found {found(text)}.{hint}")
         return None
-    if scheme not in DATA_SCHEMES:
-        return text if check_code(report, tree, path, text, DATA_SCHEMES) else None
+    if scheme not in schemes:
+        return text if check_code(report, tree, path, text, schemes) else None
     if not rest.strip():
-        what = "PATH" if scheme in PATH_SCHEMES else "NAME"
+        what = "NAME" if scheme in NAMED_SCHEMES else "PATH"
         report.at_value(tree, path, f"expected {scheme}:{what}, found {found(text)}.")
     elif _names_path(scheme, rest) and find_path(rest, folders_of(tree, node)) is None:
         hint = near_files(rest, folders_of(tree, node))
@@ -147,10 +148,11 @@ def check_source(report: Report, tree: Node, path: Parts, node: Node) -> str | N
 
 def _names_path(scheme: str, rest: str) -> bool:
     """Whether a source is read from the disk; an `hf:` id only where it looks like a path."""
-    return scheme in PATH_SCHEMES or (scheme == "hf" and rest.startswith((".", "/", "~")))
+    named = (*NAMED_SCHEMES, *MODEL_SCHEMES)
+    return scheme not in named or (scheme == "hf" and rest.startswith((".", "/", "~")))
 
 
 def near_source(text: str) -> str:
     """A suggestion for a source without a scheme."""
     suffix = Path(text).suffix.lstrip(".") if "\0" not in text else ""
-    return f" Did you mean '{suffix}:{text}'?" if suffix in PATH_SCHEMES else ""
+    return f" Did you mean '{suffix}:{text}'?" if suffix in SOURCES.names() else ""

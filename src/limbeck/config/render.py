@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .marks import Node, Parts
 from .reader import resolve_plain
-from .references import PATH_SCHEMES
+from .references import NAMED_SCHEMES
 
 if TYPE_CHECKING:
     from .load import LoadedRecipe
@@ -119,7 +119,7 @@ class _Writer:
         scheme, colon, rest = value.partition(":")
         text, prefix = value, ""
         if path[-1] in ("source", "model"):
-            if not colon or scheme not in (*PATH_SCHEMES, "hf"):
+            if not colon or (scheme != "hf" and (path[-1] == "model" or scheme in NAMED_SCHEMES)):
                 return value
             text, prefix = rest, f"{scheme}:"
         place = self.loaded.find(text, path)

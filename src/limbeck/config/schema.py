@@ -84,7 +84,8 @@ class ModelSpec(Spec):
     model: str
     """`timm:NAME`, `torchvision:NAME`, `hf:ID_OR_FOLDER`, a built-in (`mlp`, `convnet`, `resnet`), or `module:callable`."""
     weights: str | None = None
-    """`.safetensors` or `.pt` file, a run directory, `pretrained` (the library's own), or `hub:ID`; none means random."""
+    """`.safetensors` or `.pt` file, a run directory, `pretrained` (the library's own), `hub:ID`, or `random`; none means random too,
+    but a teacher that no stage trains must say so."""
     prefix: dict[str, str] = Field(default_factory=dict)
     """Renames the beginning of parameter names of a foreign checkpoint, such as `{"module.": ""}`."""
     args: dict[str, Any] = Field(default_factory=dict)

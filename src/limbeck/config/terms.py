@@ -17,6 +17,9 @@ from .marks import Node, Parts, Report, found
 from .messages import explain, unknown_key
 from .schema import Schedule, TermSpec
 
+MISSING = dataclasses.MISSING
+"""Default of a hyper-parameter that has none."""
+
 RESERVED = frozenset(field.alias or name for name, field in TermSpec.model_fields.items() if name not in ("options", "schedules"))
 """Keys that every term has, whatever its loss."""
 
@@ -96,8 +99,8 @@ def adapter_of(hint: Any) -> TypeAdapter[Any]:
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """Default of a field; `dataclasses.MISSING` where there is none."""
-    if field.default_factory is not dataclasses.MISSING:
+    """Default of a field; `MISSING` where there is none."""
+    if field.default_factory is not MISSING:
         return field.default_factory()
     return field.default
 
@@ -113,7 +116,7 @@ def _validate(report: Report, tree: Node, term: Term, extra: dict[str, Node]) ->
             report.at_key(tree, (*term.path, key), unknown_key(key, node.plain(), place, [*known, *sorted(RESERVED)]))
     for key, (field, hint) in known.items():
         node = extra.get(key)
-        if node is None or (node.value is None and default_of(field) is not dataclasses.MISSING):
+        if node is None or (node.value is None and default_of(field) is not MISSING):
             _default(report, tree, term, key, field)
         elif "schedule" in node.mapping and _is_float(hint):
             ramp = _schedule(report, tree, (*term.path, key), node, hint=hint)
@@ -128,7 +131,7 @@ def _validate(report: Report, tree: Node, term: Term, extra: dict[str, Node]) ->
 
 def _default(report: Report, tree: Node, term: Term, key: str, field: dataclasses.Field[Any]) -> None:
     default = default_of(field)
-    if default is dataclasses.MISSING:
+    if default is MISSING:
         report.at_key(tree, term.path, f"expected the hyper-parameter {key!r} of loss {term.loss!r}, found nothing.")
     else:
         term.options[key] = default
