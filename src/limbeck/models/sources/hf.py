@@ -18,14 +18,16 @@ from ..checkpoints import fetch_error
 def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tuple[nn.Module, Normalization | None]:
     """The model, and the image statistics of its processor where its own weights are asked for."""
     try:
-        import transformers
+        import transformers  # noqa: F401
     except ImportError as error:
         raise MissingDependency("transformers", "text", request.model) from error
     if info.kind == "tabular":
         raise ModelError(f"{request.model} reads text or images; the data is tabular. Try mlp.")
     pretrained = request.weights == "pretrained"
     config = _config(name, request, info, load=load)
-    auto: Any = transformers.AutoModelForSequenceClassification if info.kind == "text" else transformers.AutoModelForImageClassification
+    auto, mapping = _auto(info)
+    if type(config) not in mapping:
+        raise ModelError(f"{request.model} ({config.model_type}) is no classifier of {info.kind} data; transformers has none of that type.")
     try:
         if pretrained and load:
             module = auto.from_pretrained(name, config=config, ignore_mismatched_sizes=True)
@@ -37,6 +39,15 @@ def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tu
         raise ModelError(f"{request.model} could not be built for {info.kind} data: {type(error).__name__}: {error}") from error
     module.train()
     return module, _own(name, load=load) if pretrained and info.kind == "image" else None
+
+
+def _auto(info: DataInfo) -> tuple[Any, Any]:
+    """The class that builds, and the mapping of configurations that it can build from."""
+    import transformers as t
+
+    if info.kind == "text":
+        return t.AutoModelForSequenceClassification, t.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+    return t.AutoModelForImageClassification, t.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
 
 
 def _config(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> Any:
