@@ -91,7 +91,7 @@ def test_timm_folder_is_loaded_by_timm(tmp_path):
     again = timm.create_model(f"local-dir:{result.path}", pretrained=True).eval()
     x = torch.rand(2, 1, 32, 32)
     torch.testing.assert_close(again((x - 0.3) / 0.25), by_hand(run, x))
-    assert again.pretrained_cfg["mean"] == (0.3,)
+    assert list(again.pretrained_cfg["mean"]) == [0.3]
     assert again.pretrained_cfg["label_names"][:2] == ["class 0", "class 1"]
 
 
@@ -147,7 +147,7 @@ def test_comparison_sees_nan_wrong_shapes_and_failures():
 
 
 def test_user_mistakes(run, tmp_path):
-    with pytest.raises(RunError, match="holds no student.*--resume"):
+    with pytest.raises(RunError, match=r"holds no student.*--resume"):
         export_run(tmp_path, "onnx")
     with pytest.raises(RunError, match="is not a directory"):
         export_run(tmp_path / "nothing", "onnx")

@@ -235,7 +235,8 @@ PROBE = """<!DOCTYPE html><body style="margin:0"><iframe id="f" src="{page}" sty
 <script>f.onload = () => {{ const d = f.contentDocument.documentElement, w = f.contentWindow;
 const t = [...d.querySelectorAll("svg text")].map(e => e.getBoundingClientRect().height);
 const s = [...d.querySelectorAll("svg")].map(e => e.getBoundingClientRect());
-document.title = JSON.stringify({{scroll: d.scrollWidth, inner: w.innerWidth, text: Math.min(...t), right: Math.max(...s.map(r => r.right))}}) }}
+const right = Math.max(...s.map(r => r.right));
+document.title = JSON.stringify({{scroll: d.scrollWidth, inner: w.innerWidth, text: Math.min(...t), right}}) }}
 </script>"""
 
 
