@@ -28,6 +28,8 @@ def grid_of(tokens: int, other: tuple[int, int] | None, prefix: int | None) -> t
     Raises:
         ShapeMismatch: where no grid fits.
     """
+    if prefix is not None and (not isinstance(prefix, int) or prefix < 0):
+        raise ShapeMismatch(f"the number of leading tokens must be 0 or more, got {prefix!r}.")
     options = _USUAL_PREFIXES if prefix is None else (prefix,)
     if other is not None:
         for count in options:
