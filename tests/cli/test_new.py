@@ -41,6 +41,16 @@ def test_elsewhere_the_test_passes_as_written(elsewhere, capsys):
     assert "5 passed" in done.stdout
 
 
+def test_elsewhere_the_recipe_runs(elsewhere, capsys):
+    assert main(["new", "loss", "my_third"]) == 0
+    assert main(["check", "my_third.yaml"]) == 0
+    short = ["--set", "train.steps=2", "--set", "baseline=false"]
+    assert main(["run", "my_third.yaml", *short, "--out", "refused"]) == 2
+    assert "'my_third:MyThird' is code of your own; add --allow-code" in capsys.readouterr().err
+    assert main(["run", "my_third.yaml", "--allow-code", *short, "--out", "done"]) == 0
+    assert '"my_third"' in (elsewhere / "done" / "metrics.jsonl").read_text()
+
+
 @pytest.mark.slow
 def test_elsewhere_the_loss_keeps_the_contract(elsewhere, monkeypatch):
     from limbeck.registry import LOSSES
