@@ -28,14 +28,12 @@ def update_sets(size, world, accumulate, **options):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    size=st.integers(1, 200), batch=st.integers(1, 40), world=st.integers(1, 4), accumulate=st.integers(1, 4), epoch=st.integers(0, 3)
-)
+@given(size=st.integers(1, 200), batch=st.integers(1, 40), world=st.integers(1, 4), accumulate=st.integers(1, 4), epoch=st.integers(0, 3))
 def test_updates_are_the_same_for_every_division(size, batch, world, accumulate, epoch):
     options = {"batch_size": batch, "seed": 5, "epoch": epoch}
     single = update_sets(size, 1, 1, **options)
     if min(size, batch) < world * accumulate:
-        with pytest.raises(DataError, match="Lower train.accumulate"):
+        with pytest.raises(DataError, match=r"Lower train\.accumulate"):
             EpochPlan(size, accumulate=accumulate, world=world, **options)
         return
     assert update_sets(size, world, accumulate, **options) == single

@@ -11,7 +11,12 @@ from limbeck.data.transforms._parse import check_transforms, parse_transform, pa
 from limbeck.data.transforms.base import Draws
 from limbeck.errors import DataError, UnknownName
 
-ALL = [*TRANSFORMS.names(), {"tv:ColorJitter": {"brightness": 0.5, "hue": 0.2}}, {"tv:RandomErasing": {"p": 1.0}}, "tv:RandomHorizontalFlip"]
+ALL = [
+    *TRANSFORMS.names(),
+    {"tv:ColorJitter": {"brightness": 0.5, "hue": 0.2}},
+    {"tv:RandomErasing": {"p": 1.0}},
+    "tv:RandomHorizontalFlip",
+]
 
 
 def examples(transforms, shape=(3, 9, 11), count=37):
@@ -154,7 +159,11 @@ def test_torchvision_change_of_shape_is_an_error():
     ("entry", "error", "text"),
     [
         ("flp", UnknownName, "no transform is called 'flp'. Did you mean 'flip'"),
-        ({"crop": {"pading": 2}}, DataError, "transform 'crop': no argument is called 'pading'. Did you mean 'padding'? Accepted: padding, fill."),
+        (
+            {"crop": {"pading": 2}},
+            DataError,
+            "transform 'crop': no argument is called 'pading'. Did you mean 'padding'? Accepted: padding, fill.",
+        ),
         ({"crop": {"padding": "4"}}, DataError, "padding must be a whole number, got '4'"),
         ({"crop": {"padding": True}}, DataError, "padding must be a whole number, got True"),
         ({"crop": {"padding": 0}}, DataError, "padding must be > 0, got 0"),

@@ -121,9 +121,9 @@ def decode_image(path: str | Path, shape: tuple[int, int, int], *, resize: bool)
     Raises:
         DataError: where the file is damaged, or has another size and `resize` is false.
     """
-    image = open_image(path)
     try:
-        pixels = to_pixels(image, shape[0], shape[1:] if resize else None)
+        with open_image(path) as image:
+            pixels = to_pixels(image, shape[0], shape[1:] if resize else None)
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path}: the image is damaged ({error}). Repair or remove the file.") from error
     if tuple(pixels.shape) != shape:

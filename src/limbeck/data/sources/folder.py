@@ -18,6 +18,8 @@ from .base import Pool, Source, Wanted, all_train, as_part, existing, joined
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
 """Endings of the files that are read; others are passed over."""
 
+_EXIF_FORMATS = {"JPEG", "MPO", "TIFF", "WEBP"}
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +96,8 @@ def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
     for path in paths:
         with open_image(path) as image:
             width, height = image.size
-            if image.getexif().get(0x0112, 1) >= 5:  # EXIF orientations 5 to 8 lie on their side
+            # EXIF orientations 5 to 8 lie on their side; of PNG, asking for it would decode the whole image.
+            if image.format in _EXIF_FORMATS and image.getexif().get(0x0112, 1) >= 5:
                 width, height = height, width
         first = first or (height, width)
         if (height, width) != first:
