@@ -1,0 +1,312 @@
+"""Models by reference: what is built, how inputs are normalised, and what a wrong reference says."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from limbeck.errors import CodeNotAllowed, LimbeckError, ModelError, ShapeMismatch, UnknownName
+from limbeck.models.base import ModelRequest, Normalization
+from limbeck.models.build import BUILTINS, build_model, is_local_code
+from limbeck.models.checkpoints import save_weights
+from limbeck.types import DataInfo
+
+GREY = DataInfo("image", "class", 10, (1, 8, 8), mean=(0.3,), std=(0.2,))
+COLOUR = DataInfo("image", "class", 7, (3, 32, 32), mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
+TABLE = DataInfo("tabular", "real", 2, (5,), mean=(0.0,) * 5, std=(1.0,) * 5)
+TEXT = DataInfo("text", "class", 3, (16,))
+
+
+def build(model: str, info: DataInfo = GREY, *, load: bool = True, allow_code: bool = False, **request: Any) -> Any:
+    return build_model(ModelRequest(model, **request), info, load=load, allow_code=allow_code)
+
+
+@pytest.mark.parametrize("info", [GREY, COLOUR])
+@pytest.mark.parametrize("name", ["mlp", "convnet", "resnet"])
+def test_builtins_run_train_and_build_without_contents(name: str, info: DataInfo) -> None:
+    assert name in BUILTINS.names()
+    module = build(name, info).module
+    x = torch.randn(4, *info.input_shape)
+    out = module(x)
+    assert out.shape == (4, info.num_outputs)
+    out.square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in module.parameters())
+    with torch.device("meta"):
+        twin = build(name, info, load=False).module
+    assert {k: v.shape for k, v in twin.state_dict().items()} == {k: v.shape for k, v in module.state_dict().items()}
+    assert all(v.is_meta for v in twin.state_dict().values())
+    assert twin(x.to("meta")).shape == out.shape
+
+
+@pytest.mark.parametrize(("depth", "millions"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_resnet_has_the_papers_size(depth: int, millions: float) -> None:
+    """Table 6 of the paper."""
+    with torch.device("meta"):
+        module = build("resnet", DataInfo("image", "class", 10, (3, 32, 32)), args={"depth": depth}, load=False).module
+    assert sum(p.numel() for p in module.parameters()) / 1e6 == pytest.approx(millions, rel=0.03)
+    layers = [m for m in module.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
+    shortcuts = 2
+    assert len(layers) - shortcuts == depth
+
+
+def test_arguments_of_builtins() -> None:
+    module = build("convnet", args={"channels": [4, 6, 8], "blocks": 2, "dropout": 0.5, "num_outputs": 3}).module
+    assert [n for n, _ in module.named_children()] == ["stage1", "stage2", "stage3", "head"]
+    assert module(torch.randn(2, 1, 8, 8)).shape == (2, 3)
+    mlp = build("mlp", TABLE, args={"hidden": [8], "activation": "gelu", "dropout": 0.1}).module
+    assert [n for n, _ in mlp.named_children()] == ["hidden1", "head"]
+    assert mlp(torch.randn(2, 5)).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "args", "message"),
+    [
+        ("convnet", {"chanels": [1]}, "has no argument 'chanels'. Did you mean 'channels'? It accepts: num_outputs, input_shape, channels, blocks"),
+        ("convnet", {"channels": "16"}, "channels must be a list of positive integers such as [16, 32], got '16'"),
+        ("convnet", {"channels": [True]}, "got [True]"),
+        ("convnet", {"channels": []}, "got []"),
+        ("convnet", {"blocks": 0}, "blocks must be a positive integer, got 0"),
+        ("mlp", {"hidden": [8, -1]}, "hidden must be a list of positive integers"),
+        ("mlp", {"dropout": 1}, "dropout must be at least 0 and below 1, got 1"),
+        ("mlp", {"activation": "rely"}, "Did you mean 'relu'?"),
+        ("resnet", {"depth": 18}, "depth must be one of 8, 14, 20, 32, 44, 56, 110, got 18"),
+        ("timm:resnet18", {"drop_rte": 0.1}, "Did you mean 'drop_rate'"),
+        ("torchvision:resnet18", {"zero_init": True}, "Did you mean 'zero_init_residual'?"),
+        ("torchvision:resnet18", {"weights": "DEFAULT"}, "write weights: pretrained beside the model"),
+        ("hf:vit", {"hiden_size": 8}, "Did you mean 'hidden_size'"),
+    ],
+)
+def test_wrong_arguments(model: str, args: dict[str, Any], message: str) -> None:
+    if ":" in model:
+        pytest.importorskip({"hf": "transformers"}.get(model.partition(":")[0], model.partition(":")[0]))
+    with torch.device("meta"), pytest.raises(ModelError) as caught:
+        build(model, COLOUR, args=args, load=False)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith(model)
+
+
+@pytest.mark.parametrize(
+    ("model", "info", "error", "message"),
+    [
+        ("convnt", GREY, UnknownName, "Did you mean 'convnet'?"),
+        ("resnet18", GREY, UnknownName, "timm:NAME, torchvision:NAME, hf:ID_OR_FOLDER"),
+        ("model.safetensors", GREY, UnknownName, "A file goes under weights"),
+        ("timm:resnet1", GREY, UnknownName, "no timm model is called 'resnet1'. Did you mean 'resnet18'"),
+        ("torchvision:resnet19", COLOUR, UnknownName, "Did you mean 'resnet18'"),
+        ("tim:resnet18", GREY, UnknownName, "no source of models is called 'tim'. Did you mean 'timm'?"),
+        ("mine:Net", GREY, CodeNotAllowed, "--allow-code"),
+        ("torchvision:resnet18", GREY, ModelError, "reads images of 3 channels; the data has 1. Use a timm model"),
+        ("convnet", TABLE, ModelError, "convnet reads images (channels, height, width); the data has inputs of shape (5,). Try mlp."),
+        ("convnet", TEXT, ModelError, "does not read text"),
+        ("timm:resnet18", TABLE, ModelError, "reads images; the data is tabular"),
+        ("hf:bert", TABLE, ModelError, "reads text or images"),
+        ("hf:bert", COLOUR, ModelError, "hf:bert (bert) is no classifier of image data"),
+        ("hf:./nowhere", TEXT, ModelError, "there is no such folder"),
+        ("hf:someone/nothing", TEXT, ModelError, "hf download someone/nothing config.json"),
+    ],
+)
+def test_wrong_references(model: str, info: DataInfo, error: type[LimbeckError], message: str) -> None:
+    with torch.device("meta"), pytest.raises(error) as caught:
+        build(model, info, load=False)
+    assert message in str(caught.value)
+
+
+def test_pretrained_without_any() -> None:
+    with pytest.raises(ModelError, match="convnet has no pretrained weights"):
+        build("convnet", weights="pretrained")
+
+
+def test_offline_fetches_are_clear_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("timm")
+    import timm
+
+    def offline(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("no route to host\nlong story")
+
+    monkeypatch.setattr(timm, "create_model", offline)
+    with pytest.raises(ModelError, match=r"pretrained weights of timm:resnet18 could not be fetched: ConnectionError: no route to host Check"):
+        build("timm:resnet18", COLOUR, weights="pretrained")
+    pytest.importorskip("transformers")
+    with pytest.raises(ModelError, match="the configuration of hf:someone/nothing could not be fetched"):
+        build("hf:someone/nothing", TEXT)
+
+
+def test_timm_takes_outputs_and_channels_from_the_data() -> None:
+    pytest.importorskip("timm")
+    with torch.device("meta"):
+        module = build("timm:resnet18", GREY, load=False).module
+        assert module.conv1.in_channels == 1
+        assert module.fc.out_features == 10
+        assert build("timm:resnet18", GREY, args={"num_classes": 4}, load=False).module.fc.out_features == 4
+
+
+def test_torchvision() -> None:
+    pytest.importorskip("torchvision")
+    with torch.device("meta"):
+        assert build("torchvision:mobilenet_v3_small", COLOUR, load=False).module.classifier[-1].out_features == 7
+        googlenet = build("torchvision:googlenet", COLOUR, load=False).module
+        assert googlenet.train()(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 7)
+
+
+def test_normalization() -> None:
+    own = Normalization((0.1, 0.2, 0.3), (1.0, 1.0, 1.0))
+    assert build("convnet").normalization == Normalization((0.3,), (0.2,))
+    assert build("convnet", normalize="data").normalization == Normalization((0.3,), (0.2,))
+    assert build("convnet", normalize="none").normalization is None
+    assert build("convnet", COLOUR, normalize=own).normalization == own
+    assert build("convnet", DataInfo("image", "class", 2, (1, 8, 8))).normalization is None
+    pytest.importorskip("timm")
+    with torch.device("meta"):
+        pretrained = build("timm:resnet18.a1_in1k", COLOUR, weights="pretrained", load=False)
+        assert pretrained.normalization == Normalization((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+        grey = build("timm:resnet18.a1_in1k", GREY, weights="pretrained", load=False).normalization
+        assert grey == Normalization((pytest.approx(0.449),), (pytest.approx(0.226),))  # pyright: ignore[reportArgumentType]
+        assert build("timm:resnet18", COLOUR, weights="pretrained", normalize="data", load=False).normalization.mean == COLOUR.mean
+        tv = build("torchvision:resnet18", COLOUR, weights="pretrained", load=False)
+        assert tv.normalization.mean == (0.485, 0.456, 0.406)
+
+
+def test_normalization_apply() -> None:
+    x = torch.rand(2, 3, 4, 4)
+    n = Normalization((0.1, 0.2, 0.3), (0.5, 1.0, 2.0))
+    expected = torch.stack([(x[:, 0] - 0.1) / 0.5, (x[:, 1] - 0.2) / 1.0, (x[:, 2] - 0.3) / 2.0], 1)
+    torch.testing.assert_close(n.apply(x), expected)
+    torch.testing.assert_close(Normalization((0.5,), (2.0,)).apply(x), (x - 0.5) / 2)
+    columns = torch.rand(4, 3)
+    torch.testing.assert_close(n.apply(columns), (columns - torch.tensor(n.mean)) / torch.tensor(n.std))
+    assert n.apply(x.double()).dtype == torch.float64
+    assert n.apply(x.to("meta")).is_meta
+    with torch.device("meta"):
+        assert n.apply(x).device.type == "cpu"
+    with torch.inference_mode():
+        fresh = Normalization((0.7,), (0.9,))
+        fresh.apply(x)
+    y = x.clone().requires_grad_()
+    fresh.apply(y).sum().backward()
+    assert y.grad is not None
+    with pytest.raises(ShapeMismatch, match="3 values, the input of shape"):
+        n.apply(torch.rand(2, 1, 4, 4))
+
+
+LOCAL = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, num_classes, in_channels, width=2):
+        super().__init__()
+        self.sizes = (num_classes, in_channels, width)
+
+def shaped(input_shape, num_outputs):
+    return nn.Linear(input_shape[0], num_outputs)
+
+def plain():
+    return nn.Identity()
+
+def wrong():
+    return 3
+
+def breaks():
+    raise RuntimeError("boom")
+
+value = 3
+"""
+
+
+@pytest.fixture
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "lb_local_models.py").write_text(LOCAL)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield  # pyright: ignore[reportReturnType]
+    sys.modules.pop("lb_local_models", None)
+
+
+def test_local_code(local: None) -> None:
+    def make(name: str, **request: Any) -> Any:
+        return build(f"lb_local_models:{name}", COLOUR, allow_code=True, **request).module
+
+    assert make("Net").sizes == (7, 3, 2)
+    assert make("Net", args={"width": 5, "num_classes": 2}).sizes == (2, 3, 5)
+    assert make("shaped").weight.shape == (7, 3)
+    assert isinstance(make("plain"), torch.nn.Identity)
+    for name, message in [
+        ("wrong", "must give an nn.Module, it gave int"),
+        ("value", "must be a function or class"),
+        ("breaks", "RuntimeError: boom"),
+        ("Nett", "Did you mean 'Net'?"),
+    ]:
+        with pytest.raises(LimbeckError) as caught:
+            make(name)
+        assert message in str(caught.value)
+    with pytest.raises(ModelError, match="has no argument 'widht'. Did you mean 'width'"):
+        make("Net", args={"widht": 3})
+    with pytest.raises(CodeNotAllowed):
+        build("lb_local_models:Net", COLOUR)
+
+
+def test_is_local_code() -> None:
+    assert is_local_code("my.module:Net")
+    assert not any(map(is_local_code, ["convnet", "timm:resnet18", "torchvision:resnet18", "hf:./folder"]))
+
+
+def tiny_bert(folder: Path) -> Any:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.BertConfig(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, vocab_size=40, num_labels=3)
+    model = transformers.BertForSequenceClassification(config)
+    model.save_pretrained(folder)
+    return model
+
+
+def test_hf_local_folder(tmp_path: Path) -> None:
+    saved = tiny_bert(tmp_path / "bert")
+    reference = f"hf:{tmp_path / 'bert'}"
+    built = build(reference, TEXT, weights="pretrained")
+    assert built.normalization is None
+    assert built.module.training
+    torch.testing.assert_close(dict(built.module.state_dict()), dict(saved.state_dict()))
+    other_head = build(reference, DataInfo("text", "class", 5, (16,)), weights="pretrained").module
+    assert other_head.classifier.weight.shape == (5, 8)
+    torch.testing.assert_close(other_head.bert.state_dict(), saved.bert.state_dict())
+    random = build(reference, TEXT, args={"num_hidden_layers": 1}).module
+    assert len(random.bert.encoder.layer) == 1
+    with torch.device("meta"):
+        assert all(p.is_meta for p in build(reference, TEXT, weights="pretrained", load=False).module.parameters())
+    loaded = build(reference, TEXT, weights=str(tmp_path / "bert" / "model.safetensors")).module
+    torch.testing.assert_close(dict(loaded.state_dict()), dict(saved.state_dict()))
+
+
+def test_hf_folder_without_a_configuration(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(ModelError, match=r"the folder has no config.json; expected what save_pretrained writes. It has: notes.txt"):
+        build(f"hf:{tmp_path}", TEXT)
+    with pytest.raises(ModelError, match="names a kind of model, which has no weights"):
+        build("hf:bert", TEXT, weights="pretrained")
+
+
+def test_hf_image_model_states_its_normalisation(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    args = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "image_size": 32, "patch_size": 8}
+    transformers.ViTForImageClassification(transformers.ViTConfig(**args)).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}))
+    built = build(f"hf:{tmp_path}", COLOUR, weights="pretrained")
+    assert built.normalization == Normalization((0.5,) * 3, (0.5,) * 3)
+    assert built.module(torch.randn(2, 3, 32, 32)).logits.shape == (2, 7)
+    with pytest.raises(ModelError, match="reads images of 3 channels; the data has 1"):
+        build(f"hf:{tmp_path}", GREY, weights="pretrained")
+
+
+def test_a_run_directory_brings_weights_and_normalisation(tmp_path: Path) -> None:
+    source = build("convnet").module
+    save_weights(source, tmp_path / "run" / "student" / "model.safetensors")
+    (tmp_path / "run" / "student" / "model.json").write_text(json.dumps({"normalization": {"mean": [0.9], "std": [0.8]}}))
+    for weights in ("run", "run/student", "run/student/model.safetensors"):
+        built = build("convnet", weights=str(tmp_path / weights))
+        assert built.normalization == Normalization((0.9,), (0.8,))
+        torch.testing.assert_close(dict(built.module.state_dict()), dict(source.state_dict()), rtol=0, atol=0)
+    assert build("convnet", weights=str(tmp_path / "run"), normalize="data").normalization == Normalization((0.3,), (0.2,))
