@@ -99,7 +99,7 @@ def train(
         log.add(stage, "valid", step, epoch, values)
         if values["accuracy"] > best["value"]:
             best = {"step": step, "metric": "accuracy", "value": values["accuracy"]}
-    learner = "teacher" if stage == "teacher" else "student"
+    learner = "student" if stage == "distil" else stage
     seconds = time.perf_counter() - begun
     log.stages.append({"name": stage, "learner": learner, "round": 0, "updates": step, "epochs": epochs, "seconds": seconds, "best": best})
 

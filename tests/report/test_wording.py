@@ -9,6 +9,7 @@ from rich.console import Console
 
 from limbeck.report import summary, summary_table
 from limbeck.report.curves import curves, wants_log
+from limbeck.report.figures import _stage_role
 from limbeck.report.headline import headline
 from limbeck.report.matrices import confusion
 from limbeck.report.numbers import amount, metric, milliseconds, plain, signed, size
@@ -189,3 +190,9 @@ def test_confusion_difference_and_pairs():
 @pytest.mark.parametrize("matrix", [None, [], [[1, 2]], "text", [[1], [2]]])
 def test_confusion_that_is_none(matrix):
     assert confusion(matrix, None, []) is None
+
+
+def test_stages_wear_the_colours_of_their_learners():
+    stages = [{"name": "one", "learner": "teacher"}, {"name": "alone", "learner": "alone"}, {"name": "two", "learner": "student"}]
+    assert [_stage_role(stage["name"], stages) for stage in stages] == ["teacher", "alone", "distilled"]
+    assert [_stage_role(name, []) for name in ("teacher", "alone", "distil")] == ["teacher", "alone", "distilled"]

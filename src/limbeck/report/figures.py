@@ -75,10 +75,10 @@ def overlaid_figures(runs: Sequence[RunFiles]) -> list[Figure]:
         valid = {run.name: curves(run.log, stage, "valid") for run in runs}
         train = {run.name: curves(run.log, stage, "train") for run in runs}
         main = next((found for run in runs if (found := _monitored(run, {stage: valid[run.name]}))), None)
-        for key, title, found, scale in (
-            (main.key if main else "", f"{stage}: validation {main.noun if main else ''}", valid, _scale(main)),
-            ("total", f"{stage}: training loss", train, "auto"),
-        ):
+        wanted: list[tuple[str, str, dict[str, dict[str, Curve]], Scale]] = [("total", f"{stage}: training loss", train, "auto")]
+        if main is not None:
+            wanted.insert(0, (main.key, f"{stage}: validation {main.noun}", valid, _scale(main)))
+        for key, title, found, scale in wanted:
             lines = [(i, Curve(run.name, values.x, values.y)) for i, run in enumerate(runs) if (values := found[run.name].get(key))]
             if lines:
                 variables = [f"series-{i % 8}" for i, _ in lines]
@@ -157,6 +157,6 @@ def _scale(main: Metric | None) -> Scale:
 
 def _stage_role(name: str, stages: Sequence[Mapping[str, Any]]) -> str:
     learner = next((str(stage.get("learner")) for stage in stages if stage.get("name") == name), "")
-    if learner not in ("student", "") or name == "teacher":
-        return "teacher"
-    return "alone" if name in ("alone", "baseline") else "distilled"
+    if "alone" in (name, learner):
+        return "alone"
+    return "distilled" if learner == "student" or (not learner and name != "teacher") else "teacher"

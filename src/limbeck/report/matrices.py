@@ -10,7 +10,8 @@ from .numbers import MINUS, finite, percent
 
 CLASSES_SHOWN = 30
 """With more classes than this a matrix cannot be read; the most confused pairs are listed instead."""
-PAIRS_SHOWN = 12
+PAIRS_SHOWN = 15
+PAIRS_BESIDE_MATRIX = 6
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def confusion(student: Any, teacher: Any, names: Sequence[str]) -> Confusion | N
     small = len(ours) <= CLASSES_SHOWN
     grid = _counts(ours, labels) if small else None
     difference = _difference(ours, theirs, labels) if small and theirs else None
-    return Confusion(len(ours), grid, difference, _pairs(ours, theirs, labels))
+    return Confusion(len(ours), grid, difference, _pairs(ours, theirs, labels)[: PAIRS_BESIDE_MATRIX if small else PAIRS_SHOWN])
 
 
 def similarity(found: Mapping[str, Any] | None) -> Grid | None:
@@ -139,5 +140,5 @@ def _pairs(ours: list[list[int]], theirs: list[list[int]], labels: tuple[str, ..
     wrong.sort(key=lambda item: (-item[0], item[1], item[2]))
     return tuple(
         Pair(labels[i], labels[j], count, percent(count / max(sum(ours[i]), 1)), str(theirs[i][j]) if theirs else "")
-        for count, i, j in wrong[:PAIRS_SHOWN]
+        for count, i, j in wrong
     )

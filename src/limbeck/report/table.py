@@ -74,7 +74,7 @@ def _title(name: str, role: str, teachers: int) -> str:
 def _metric_rows(entries: list[Mapping[str, Any]], roles: tuple[str, ...]) -> list[Row]:
     keys = list(dict.fromkeys(key for model in entries for key in (model.get("metrics") or {})))
     main = primary_metric({str(i): model for i, model in enumerate(entries)})
-    keys.sort(key=lambda key: main is None or key != main.key)
+    keys.sort(key=lambda key: 0 if main is not None and key == main.key else 1 if key == "ece" else 2)
     rows = []
     for known in map(metric, keys):
         values = [finite((model.get("metrics") or {}).get(known.key)) for model in entries]
