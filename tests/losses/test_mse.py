@@ -45,6 +45,12 @@ def test_one_target_may_come_without_its_dimension(draw):
     torch.testing.assert_close(got, (predictions - targets).square()[:, 0])
 
 
+def test_one_target_a_token_may_come_without_its_dimension(draw):
+    predictions, targets = draw(2, 3, 1)
+    got = MSE(target="labels")(Signals(predictions), NOTHING, targets[..., 0])
+    torch.testing.assert_close(got, (predictions - targets).square().mean((1, 2)))
+
+
 def test_missing_target_counts_as_fitted(draw):
     predictions, targets = draw(2, 2)
     targets[0, 1] = float("nan")
