@@ -114,7 +114,13 @@ def test_agreeing_shapes_need_none(match: str, shape: Shape) -> None:
 
 @pytest.mark.parametrize(
     ("student", "teacher", "match"),
-    [((8, 4, 4), (16, 4, 4), "space"), ((5, 8), (5, 16), "space"), ((8,), (16,), "space"), ((8,), (5, 4, 4), "any"), ((8,), (1, 2, 3, 4), "any")],
+    [
+        ((8, 4, 4), (16, 4, 4), "space"),
+        ((5, 8), (5, 16), "space"),
+        ((8,), (16,), "space"),
+        ((8,), (5, 4, 4), "any"),
+        ((8,), (1, 2, 3, 4), "any"),
+    ],
 )
 def test_what_need_not_agree(student: Shape, teacher: Shape, match: str) -> None:
     assert pick(*features(student, teacher), match) is None
@@ -173,7 +179,12 @@ def test_a_named_adapter_is_used_even_where_shapes_agree() -> None:
 @pytest.mark.parametrize(
     ("student", "teacher", "kind", "message"),
     [
-        ((8, 4, 4), (8,), "conv1x1", "adapter 'conv1x1' joins map -> map; the student's feature is map (2, 8, 4, 4), the teacher's vector (2, 8)"),
+        (
+            (8, 4, 4),
+            (8,),
+            "conv1x1",
+            "adapter 'conv1x1' joins map -> map; the student's feature is map (2, 8, 4, 4), the teacher's vector (2, 8)",
+        ),
         ((5, 8), (9, 8), "linear", "Use adapter: {kind: tokens}"),
         ((8, 4, 4), (16, 4, 4), "none", "adapter: none leaves them so"),
         ((2, 3, 4, 5), (3, 4), "auto", "5-dimensional (2, 2, 3, 4, 5)"),

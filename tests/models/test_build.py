@@ -66,7 +66,11 @@ def test_arguments_of_builtins() -> None:
 @pytest.mark.parametrize(
     ("model", "args", "message"),
     [
-        ("convnet", {"chanels": [1]}, "has no argument 'chanels'. Did you mean 'channels'? It accepts: num_outputs, input_shape, channels, blocks"),
+        (
+            "convnet",
+            {"chanels": [1]},
+            "has no argument 'chanels'. Did you mean 'channels'? It accepts: num_outputs, input_shape, channels, blocks",
+        ),
         ("convnet", {"channels": "16"}, "channels must be a list of positive integers such as [16, 32], got '16'"),
         ("convnet", {"channels": [True]}, "got [True]"),
         ("convnet", {"channels": []}, "got []"),
@@ -129,7 +133,9 @@ def test_offline_fetches_are_clear_errors(monkeypatch: pytest.MonkeyPatch) -> No
         raise ConnectionError("no route to host\nlong story")
 
     monkeypatch.setattr(timm, "create_model", offline)
-    with pytest.raises(ModelError, match=r"pretrained weights of timm:resnet18 could not be fetched: ConnectionError: no route to host Check"):
+    with pytest.raises(
+        ModelError, match=r"pretrained weights of timm:resnet18 could not be fetched: ConnectionError: no route to host Check"
+    ):
         build("timm:resnet18", COLOUR, weights="pretrained")
     pytest.importorskip("transformers")
     with pytest.raises(ModelError, match="the configuration of hf:someone/nothing could not be fetched"):
@@ -243,7 +249,7 @@ def test_local_code(local: None) -> None:
         with pytest.raises(LimbeckError) as caught:
             make(name)
         assert message in str(caught.value)
-    with pytest.raises(ModelError, match="has no argument 'widht'. Did you mean 'width'"):
+    with pytest.raises(ModelError, match=r"has no argument 'widht'. Did you mean 'width'"):
         make("Net", args={"widht": 3})
     with pytest.raises(CodeNotAllowed):
         build("lb_local_models:Net", COLOUR)
@@ -256,7 +262,9 @@ def test_is_local_code() -> None:
 
 def tiny_bert(folder: Path) -> Any:
     transformers = pytest.importorskip("transformers")
-    config = transformers.BertConfig(hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, vocab_size=40, num_labels=3)
+    config = transformers.BertConfig(
+        hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16, vocab_size=40, num_labels=3
+    )
     model = transformers.BertForSequenceClassification(config)
     model.save_pretrained(folder)
     return model

@@ -64,7 +64,7 @@ class Out:
     logits: object
 
 
-Pair = namedtuple("Pair", "left right")  # noqa: PYI024
+Pair = namedtuple("Pair", "left right")
 
 
 def test_picks_from_every_kind_of_container() -> None:
