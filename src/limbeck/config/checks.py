@@ -235,6 +235,10 @@ class Checker:
             if layers:
                 message = f"loss {term.loss!r} reads logits and takes no layers, found {found(layers[0])}. Remove this key."
                 self.report.at_key(self.tree, (*term.path, side), message)
+        if term.node.mapping.get("adapter") is not None:
+            self.report.at_key(
+                self.tree, (*term.path, "adapter"), f"loss {term.loss!r} reads logits and takes no adapter. Remove this key."
+            )
 
     def counts(self, term: Term, student: list[str], teacher: list[str], needs: Needs) -> None:
         """As many layers as the loss takes, and as many of the teacher as of the student."""

@@ -94,6 +94,7 @@ class Composer:
         good = [entry for entry in entries if entry.text]
         if len(good) < len(entries) and extends.value is not None:
             bad = next(entry for entry in entries if not entry.text)
+            self.incomplete = True
             self.report.add(bad.mark, ("extends",), f"expected the path of a recipe or a list of them, found {found(bad.value)}.")
         return good
 

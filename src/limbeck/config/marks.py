@@ -51,6 +51,8 @@ class Mark:
         if not 0 < self.line <= len(self.source.lines):
             return ""
         line = "".join(c if c.isprintable() else " " for c in self.source.lines[self.line - 1])
+        if not line.strip():
+            return ""
         column = min(self.column - 1, len(line))
         start = max(0, column - _SHOWN * 3 // 4) if len(line) > _SHOWN else 0
         shown = line[start : start + _SHOWN]

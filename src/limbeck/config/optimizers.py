@@ -78,8 +78,9 @@ def _construct(report: Report, tree: Node, path: Parts, cls: type[torch.optim.Op
     try:
         cls([torch.nn.Parameter(torch.zeros(1, 1))], **{**arguments, "lr": float(lr)})
     except (TypeError, ValueError, RuntimeError, OverflowError) as error:
-        named = next((key for key in arguments if key in str(error) or key.rstrip("s") in str(error)), None)
-        report.at_value(tree, (*path, named or "name"), f"the optimizer {cls.__name__!r} refuses its arguments: {error}")
+        said = str(error).lower()
+        named = next((key for key in arguments if key in said or key.rstrip("s") in said), None)
+        report.at_value(tree, (*path, named or "name"), f"the optimizer {cls.__name__!r} refuses its arguments: {error}.")
 
 
 def _mismatch(value: Any, hint: Any) -> str | None:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import yaml
 from yaml.events import AliasEvent, MappingEndEvent, ScalarEvent, SequenceEndEvent, SequenceStartEvent, StreamEndEvent
 
-from ..errors import RecipeError
+from ..errors import RecipeError, did_you_mean
 from .marks import MAX_DEPTH, Mark, Node, Report, Source, file_name, found, split_lines
 
 MAX_BYTES = 1_000_000
@@ -49,6 +49,8 @@ def read_file(path: Path, name: str | None = None) -> Node:
     start = Mark(bare, 1, 1)
     try:
         data = b"" if path.is_dir() else path.read_bytes()
+    except FileNotFoundError:
+        _fail(start, f"expected a recipe file, found none.{_neighbours(path)}")
     except OSError as error:
         _fail(start, f"the recipe cannot be read: {error.strerror or error}.")
     except ValueError as error:
@@ -89,12 +91,23 @@ def read_text(text: str, source: Source) -> Node:
     try:
         root = builder.document()
     except yaml.MarkedYAMLError as error:
-        _fail(builder.mark(error.problem_mark or error.context_mark), _syntax(error))
-    except (yaml.YAMLError, ValueError, OverflowError, RecursionError, IndexError) as error:
+        place, message = _syntax(error)
+        _fail(builder.mark(place), message)
+    except (ValueError, OverflowError):
+        _fail(builder.mark(loader.get_mark()), "expected the code of a character after the backslash, found a number that is none.")
+    except (yaml.YAMLError, RecursionError, IndexError) as error:
         _fail(builder.mark(loader.get_mark()), f"not valid YAML: {error}.")
     if builder.report.problems:
         raise RecipeError(builder.report.sorted())
     return root if root is not None else Node(None, start)
+
+
+def _neighbours(path: Path) -> str:
+    """A suggestion from the folder of a missing file."""
+    try:
+        return did_you_mean(path.name, [f.name for f in path.parent.iterdir() if f.suffix in (".yaml", ".yml")])
+    except OSError:
+        return f" There is no folder {str(path.parent)!r}."
 
 
 def _fail(mark: Mark, message: str) -> NoReturn:
@@ -103,18 +116,29 @@ def _fail(mark: Mark, message: str) -> NoReturn:
     raise RecipeError(report.problems)
 
 
-def _syntax(error: yaml.MarkedYAMLError) -> str:
-    problem = error.problem or "cannot be read"
+def _syntax(error: yaml.MarkedYAMLError) -> tuple[Any, str]:  # noqa: PLR0911  one line a complaint
+    """PyYAML's complaint in plain words, and the place to show."""
+    problem, context = error.problem or "cannot be read", error.context or ""
+    here, before = error.problem_mark or error.context_mark, error.context_mark
+    line = before.line + 1 if before is not None else 1
     if r"'\t'" in problem:
-        return "expected spaces, found a tab. YAML is indented and spaced with spaces only."
+        return here, "expected spaces, found a tab. YAML is indented and spaced with spaces only."
     if problem == "mapping values are not allowed here":
-        return "expected no further ':' here, found one. Check the indentation, or put text that holds ': ' between quotes."
+        return here, "expected no further ':' here, found one. Check the indentation, or put text that holds ': ' between quotes."
     if problem == "could not find expected ':'":
-        return "expected `key: value`, found no ':'."
+        return before or here, "expected `key: value`, found no ':'."
     if token := re.search(r"found character '(.)' that cannot start any token", problem):
-        return f"expected a value, found {token.group(1)!r}. Text that begins with it must stand between quotes."
-    context = f" {error.context}:" if error.context else ""
-    return f"not valid YAML:{context} {problem}. Check the indentation, brackets and quotes."
+        return here, f"expected a value, found {token.group(1)!r}. Text that begins with it must stand between quotes."
+    if problem == "found unexpected end of stream":
+        return before or here, "expected a closing quote, found the end of the file."
+    if problem.startswith("expected <block end>"):
+        if problem.endswith(("found ':'", "found '?'")):
+            return here, "expected a name as key, found nothing before the ':'."
+        return here, f"expected the indentation of the block that begins in line {line}, found another one."
+    if "flow" in context and (token := re.search(r"but got '(.*)'", problem)):
+        what = "the end of the file" if token.group(1) == "<stream end>" else repr(token.group(1))
+        return here, f"expected ',' or the end of what the bracket in line {line} opens, found {what}."
+    return here, f"not valid YAML: {context}{': ' if context else ''}{problem}. Check the indentation, brackets and quotes."
 
 
 class _Builder:

@@ -166,7 +166,7 @@ def _schedule(report: Report, tree: Node, path: Parts, node: Node, *, hint: Any,
                 _bad_schedule(report, tree, path, detail)
         return None
     for end in ("start", "end"):
-        value = getattr(ramp, end)
+        value = node.mapping[end].plain()
         if hint is not None:
             check_value(report, tree, (*path, end), value, hint)
         elif minimum is not None and value < minimum:
