@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-
-from sample_runs import make_run
+from tests.sample_runs import make_run
 
 
 @pytest.fixture(scope="session")
