@@ -347,7 +347,33 @@ def test_stop_early(grad: bool) -> None:
             assert out is None
             torch.testing.assert_close(got["b"], model.b(model.a(x)))
             assert got["b"].requires_grad is grad
-    assert model.reached == 1, "only the first forward runs to its end"
+    assert model.reached == 1, "only the rehearsal runs to its end"
+
+
+@pytest.mark.parametrize("stop_early", [True, False])
+def test_a_restart_changes_nothing(stop_early: bool) -> None:
+    """Training that goes on with a new object gives the same bits: learning about the model leaves no trace."""
+    body = [nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ReLU(inplace=True), nn.Dropout(0.5)]
+    whole = nn.Sequential(*body, nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    twin = copy.deepcopy(whole)
+    results = []
+    for model, restart in ((whole, False), (twin, True)):
+        torch.manual_seed(7)
+        tapped = Tapped(model, ["1", "3"], stop_early=stop_early)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        for step in range(5):
+            if restart and step == 3:
+                tapped.close()
+                tapped = Tapped(model, ["1", "3"], stop_early=stop_early)
+            _, got = tapped(torch.randn(8, 4))
+            optimizer.zero_grad()
+            sum(v.square().mean() for v in got.values()).backward()
+            optimizer.step()
+        results.append((model.state_dict(), torch.get_rng_state()))
+    torch.testing.assert_close(dict(results[0][0]), dict(results[1][0]), rtol=0, atol=0)
+    assert torch.equal(results[0][1], results[1][1])
+    if stop_early:
+        assert int(whole[5].num_batches_tracked) == 0, "what lies after the last tap never ran"
 
 
 def test_stop_early_finds_several_calls_at_once() -> None:
@@ -360,7 +386,7 @@ def test_stop_early_waits_for_the_last_tap_in_time() -> None:
     tapped = Tapped(model, ["c", "a"], stop_early=True)
     for _ in range(2):
         assert list(tapped(torch.randn(1, 2))[1]) == ["c", "a"]
-    assert model.reached == 2
+    assert model.reached == 3, "a rehearsal and two forwards"
 
 
 def test_nested_tapped_models_keep_their_ends_apart() -> None:

@@ -32,8 +32,8 @@ class Tapped:
     Args:
         module: the model, as it is: any wrapper (distribution, precision) goes around whatever calls this object.
         taps: see `parse_tap`.
-        stop_early: end the forward after the last tap; the output is then None. The first forward in training and in
-            evaluation mode runs to its end, to see what the model does with the tapped values.
+        stop_early: end the forward after the last tap; the output is then None. Before the first forward in training and in
+            evaluation mode the model is rehearsed once to its end, without a trace, to see what it does with the tapped values.
 
     Raises:
         TapError: for every tap that cannot be read or names no layer, all at once.
@@ -80,18 +80,39 @@ class Tapped:
         mode = (self.module.training, torch.is_grad_enabled(), torch.is_inference_mode_enabled())
         clone = self._modes.get(mode)
         try:
+            if clone is None and self.stop_early:
+                clone = self._rehearse(mode, args, kwargs)
             output = self._learn(mode, args, kwargs) if clone is None else self._run(clone, args, kwargs)
             return output, dict(zip(self.taps, self._capture.values, strict=True))
         finally:
             self._capture.end()
 
     def _learn(self, mode: _Mode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """The first forward in a mode: copies all, never stops early."""
+        """The first forward in a mode: copies all, and sees what was overwritten."""
         self._capture.begin(self._all, learn=True, stop=False)
         output = self.module(*args, **kwargs)
         self._check_calls()
         self._modes[mode] = self._capture.learned()
-        return None if self.stop_early else output
+        return output
+
+    def _rehearse(self, mode: _Mode, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[bool]:
+        """A whole forward that leaves no trace.
+
+        The layers after the last tap never run otherwise; were they run for real once, their buffers and the random numbers
+        would depend on where training was interrupted and went on.
+        """
+        before = _Before(self.module, args, kwargs)
+        copies = [_copy(x) for x in args], {name: _copy(x) for name, x in kwargs.items()}
+        self._capture.begin(self._all, learn=True, stop=False)
+        torch.func.functional_call(self.module, self._buffers(), tuple(copies[0]), copies[1])
+        self._check_calls()
+        self._modes[mode] = self._capture.learned()
+        before.restore_rng()
+        return self._modes[mode]
+
+    def _buffers(self) -> dict[str, Tensor]:
+        """Copies of the model's buffers, for a forward that must not move them."""
+        return {name: buffer.clone() for name, buffer in self.module.named_buffers()}
 
     def _run(self, clone: list[bool], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Every other forward."""
@@ -120,7 +141,7 @@ class Tapped:
 
     def _repair(self, before: _Before, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Runs the same forward again, copying everything; buffers keep what the first run made of them."""
-        buffers = {name: buffer.clone() for name, buffer in self.module.named_buffers()}
+        buffers = self._buffers()
         before.restore_rng()
         self._capture.begin(self._all, learn=False, stop=self.stop_early)
 
@@ -154,8 +175,9 @@ class _Before:
         self.versions = [(x, version_of(x)) for x in tensors]
         if module.training:  # in evaluation mode a forward draws no random numbers
             self.cpu = torch.get_rng_state()
-            if tensors and tensors[0].device.type == "cuda":
-                self.cuda = (tensors[0].device, torch.cuda.get_rng_state(tensors[0].device))
+            first = tensors[0] if tensors else next(module.parameters(), None)
+            if first is not None and first.device.type == "cuda":
+                self.cuda = (first.device, torch.cuda.get_rng_state(first.device))
 
     def inputs_changed(self) -> bool:
         return any(version_of(x) != version for x, version in self.versions)
@@ -165,6 +187,10 @@ class _Before:
             torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda[1], self.cuda[0])
+
+
+def _copy(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _parse(taps: Sequence[str], layers: Mapping[str, nn.Module]) -> list[Tap]:
