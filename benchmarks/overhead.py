@@ -162,8 +162,8 @@ def with_torchdistill(case: Case) -> Callable[[], None]:
 
     def step() -> None:
         inputs, labels = next(rows)
-        inputs, labels, extra = box.pre_forward_process(sample_batch=inputs, targets=labels)
-        loss = box.forward_process(inputs, labels, extra)
+        box.pre_forward_process()
+        loss = box.forward_process(inputs, labels)
         box.post_forward_process(loss=loss)
 
     return step

@@ -26,7 +26,7 @@ IGNORE = -100
 LabelKind = Literal["class", "multilabel", "real"]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Signals:
     """What a model says about a batch.
 

@@ -38,7 +38,7 @@ class Learner(nn.Module):
 
     def forward(
         self, batch: Batch, teachers: Mapping[str, Signals], counts: Counts, gather: Gather | None = None
-    ) -> tuple[Tensor, dict[str, Tensor], Signals]:
+    ) -> tuple[Tensor, Tensor, Signals]:
         """The total to run backward on, each term's value, and the model's signals."""
         signals = self._call(self._run, batch)
         total, values = self.objective(signals, teachers, batch.labels, counts, gather)

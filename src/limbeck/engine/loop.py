@@ -48,8 +48,8 @@ def train(stage: Stage, resume: Path | None = None) -> Outcome:
         if player.rate is not None:
             player.rate.total = total
     began = stage.journal.seconds
-    watch = LossWatch(plan.name, stage.context.backend.sum)
     stage.step.setup()
+    watch = LossWatch(plan.name, stage.step.labels, stage.context.backend.sum)
     if resume is None:
         seed_everything(plan.seed + stage.context.backend.rank)
         stage.save(watch)

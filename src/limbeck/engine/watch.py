@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -101,12 +101,12 @@ class LossWatch:
     exactly. No checkpoint is written before the updates since the last reading were found finite.
     """
 
-    def __init__(self, stage: str, reduce: Callable[[Tensor], Tensor]) -> None:
-        self.stage, self._reduce = stage, reduce
-        self._pending: list[tuple[int, dict[str, Tensor], list[Tensor]]] = []
+    def __init__(self, stage: str, labels: Sequence[str], reduce: Callable[[Tensor], Tensor]) -> None:
+        self.stage, self.labels, self._reduce = stage, labels, reduce
+        self._pending: list[tuple[int, Tensor, list[Tensor]]] = []
 
-    def add(self, update: int, values: dict[str, Tensor], indices: list[Tensor]) -> None:
-        """Takes the values of an update, unread."""
+    def add(self, update: int, values: Tensor, indices: list[Tensor]) -> None:
+        """Takes the values `(labels,)` of an update, unread."""
         self._pending.append((update, values, indices))
 
     def flush(self) -> dict[str, float]:
@@ -117,15 +117,13 @@ class LossWatch:
         """
         if not self._pending:
             return {}
-        labels = list(self._pending[0][1])
-        table = torch.stack([torch.stack([values[label].float() for label in labels]) for _, values, _ in self._pending])
-        rows = self._reduce(table).tolist()
+        rows = self._reduce(torch.stack([values.float() for _, values, _ in self._pending])).tolist()
         pending, self._pending = self._pending, []
         for row, (update, _, indices) in zip(rows, pending, strict=True):
-            for label, value in zip(labels, row, strict=True):
+            for label, value in zip(self.labels, row, strict=True):
                 if not math.isfinite(value):
                     raise NonFinite(_not_finite(self.stage, label, value, update, indices))
-        return {label: sum(row[i] for row in rows) / len(rows) for i, label in enumerate(labels)}
+        return {label: sum(row[i] for row in rows) / len(rows) for i, label in enumerate(self.labels)}
 
 
 def _not_finite(stage: str, label: str, value: float, update: int, indices: list[Tensor]) -> str:

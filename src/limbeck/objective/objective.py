@@ -72,7 +72,9 @@ class Objective(nn.Module):
         self.losses = nn.ModuleDict({term.label: term.loss for term in terms})
         self.adapters = nn.ModuleDict()
         self.weights: dict[str, float] = {}
-        self._plan: list[tuple[Term, Loss, tuple[Adapter | None, ...]]] | None = None
+        self._plan: list[_Slot] | None = None
+        self._settled = False
+        self._kept: tuple[Any, Tensor, Tensor] = (None, torch.empty(0), torch.empty(0))
         self.set_progress(0.0)
 
     def student_taps(self) -> list[str]:
@@ -113,14 +115,10 @@ class Objective(nn.Module):
                 if adapter is not None:
                     self.adapters[f"{term.label}_{i}"] = adapter
                     made.setdefault(term.label, []).append(adapter.describe())
-        self._plan = [(term, self._loss(term), self._adapters(term)) for term in self.terms.values()]
-        for term, loss, adapters in self._plan:
-            s, t = self._route(term, adapters, student, teachers)
-            loss.setup(s, t)
+        self._plan = [_Slot(term, self._adapters(term)) for term in self.terms.values()]
+        for slot in self._plan:
+            slot.loss.setup(*slot.route(student, teachers))
         return made
-
-    def _loss(self, term: Term) -> Loss:
-        return self.losses[term.label]  # pyright: ignore[reportReturnType]
 
     def _adapters(self, term: Term) -> tuple[Adapter | None, ...]:
         return tuple(dict(self.adapters.items()).get(f"{term.label}_{i}") for i in range(len(term.student)))  # pyright: ignore[reportReturnType]
@@ -140,10 +138,13 @@ class Objective(nn.Module):
 
     def set_progress(self, progress: float) -> None:
         """Moves scheduled weights and hyper-parameters to `progress`, a fraction of the stage."""
+        if self._settled:
+            return
         for label, term in self.terms.items():
             self.weights[label] = term.weight.at(progress) if isinstance(term.weight, Ramp) else term.weight
             for name, ramp in term.ramps.items():
                 setattr(term.loss, name, ramp.at(progress))
+        self._settled = not any(isinstance(term.weight, Ramp) or term.ramps for term in self.terms.values())
 
     def forward(
         self,
@@ -152,54 +153,74 @@ class Objective(nn.Module):
         labels: Tensor | None,
         counts: Counts,
         gather: Gather | None = None,
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """The total to run backward on, and the detached value of each term (before its weight).
+    ) -> tuple[Tensor, Tensor]:
+        """The total to run backward on, and the value of each term, `(terms,)`, detached and before its weight.
 
         Summed over forward passes and processes, the values are those of the whole update.
         """
         if self._plan is None:
             raise LimbeckError("Objective.setup must be called with example signals before the first forward.")
         mask, safe = (None, labels) if counts.complete or labels is None else _mask(labels)
-        total: Tensor | None = None
-        values: dict[str, Tensor] = {}
-        for term, loss, adapters in self._plan:
-            needs = loss.needs
-            s, t = self._route(term, adapters, student, teachers)
-            spread = gather if needs.global_batch else None
-            if spread is not None:
-                s, t = _gathered(s, spread), _gathered(t, spread)
-            own = safe if needs.labels else labels
-            if spread is not None and own is not None:
-                own = spread(own)
-            known = mask if needs.labels else None
-            if spread is not None and known is not None:
-                known = spread(known.to(torch.uint8)).bool()
-            value = _reduce(loss(s, t, own), known, needs.labels, counts, _size(s))
-            # Every process computes the whole of a gathered term; the logged parts are summed over the processes.
-            values[term.label] = (value if spread is None else value / counts.world).detach()
-            weighted = value * (self.weights[term.label] * counts.world)
-            total = weighted if total is None else total + weighted
-        if total is None:
-            raise LimbeckError("the objective has no terms.")
-        return total, values
+        sums: list[Tensor] = []
+        shares: list[float | Tensor] = []
+        for slot in self._plan:
+            needs = slot.needs
+            s, t = slot.route(student, teachers)
+            own, known = (safe, mask) if needs.labels else (labels, None)
+            repeats = 1
+            if gather is not None and needs.global_batch:
+                s, t = _gathered(s, gather), _gathered(t, gather)
+                own = gather(own) if own is not None else None
+                known = gather(known.to(torch.uint8)).bool() if known is not None else None
+                repeats = counts.world  # every process computes the whole term; the shares are summed over them
+            value, share = _reduce(slot.loss(s, t, own), known, needs.labels, counts, s)
+            sums.append(value)
+            shares.append(share / repeats)
+        values = torch.stack(sums) if all(value.dtype == sums[0].dtype for value in sums) else torch.stack([v.float() for v in sums])
+        share, factor = self._factors(shares, counts.world, values)
+        return torch.dot(values, factor), values.detach() * share
 
-    def _route(
-        self, term: Term, adapters: tuple[Adapter | None, ...], student: Signals, teachers: Mapping[str, Signals]
-    ) -> tuple[Signals, Signals]:
-        teacher = teachers[term.source] if term.loss.needs.teacher else _NOTHING
-        if not term.student:
+    def _factors(self, shares: list[float | Tensor], world: int, values: Tensor) -> tuple[Tensor, Tensor]:
+        """What turns sums into means, for logging and for the total; kept while nothing changes, so that nothing is copied."""
+        # A gathered term reaches each process's parameters through its own part only, so its gradient is not to be
+        # divided by the number of repeats: the total takes the share before that division, times the processes that
+        # the gradient is averaged over.
+        weights = [self.weights[slot.term.label] for slot in self._plan or ()]
+        repeats = [world if slot.needs.global_batch else 1 for slot in self._plan or ()]
+        if any(isinstance(share, Tensor) for share in shares):
+            share = torch.stack([torch.as_tensor(item, dtype=values.dtype, device=values.device) for item in shares])
+            return share, share * torch.tensor([w * world * r for w, r in zip(weights, repeats, strict=True)], dtype=values.dtype, device=values.device)
+        key = (*shares, *weights, world, values.dtype, values.device)
+        if self._kept[0] != key:
+            plain = [float(item) for item in shares]
+            total = [s * w * world * r for s, w, r in zip(plain, weights, repeats, strict=True)]
+            tensors = [torch.tensor(item, dtype=values.dtype, device=values.device) for item in (plain, total)]
+            self._kept = (key, tensors[0], tensors[1])
+        return self._kept[1], self._kept[2]
+
+
+class _Slot:
+    """A term, ready to be evaluated: everything that is the same at every update is looked up once."""
+
+    def __init__(self, term: Term, adapters: tuple[Adapter | None, ...]) -> None:
+        self.term, self.loss, self.needs = term, term.loss, term.loss.needs
+        self.pairs = tuple(zip(term.student, term.teacher, adapters or (None,) * len(term.student), strict=True))
+
+    def route(self, student: Signals, teachers: Mapping[str, Signals]) -> tuple[Signals, Signals]:
+        """The signals as the loss sees them: only the layers of this term, adapted."""
+        teacher = teachers[self.term.source] if self.needs.teacher else _NOTHING
+        if not self.pairs:
             return student, teacher
         s_features: dict[str, Tensor] = {}
         t_features: dict[str, Tensor] = {}
-        for i, (s, t) in enumerate(zip(term.student, term.teacher, strict=True)):
-            adapter = adapters[i] if adapters else None
-            if not term.loss.needs.teacher:
+        for s, t, adapter in self.pairs:
+            if not self.needs.teacher:
                 s_features[s] = student.features[s]
             elif adapter is None:
                 s_features[s], t_features[t] = student.features[s], teacher.features[t]
             else:
                 s_features[s], t_features[t] = adapter(student.features[s], teacher.features[t])
-        return replace(student, features=s_features), replace(teacher, features=t_features)
+        return Signals(student.logits, s_features, student.extra), Signals(teacher.logits, t_features, teacher.extra)
 
 
 _NOTHING = Signals()
@@ -224,16 +245,18 @@ def _gathered(signals: Signals, gather: Gather) -> Signals:
     return replace(signals, logits=logits, features={path: gather(value) for path, value in signals.features.items()})
 
 
-def _reduce(values: Tensor, mask: Tensor | None, needs_labels: bool, counts: Counts, size: int) -> Tensor:
-    """The part of the update's mean that this forward pass adds."""
+def _reduce(
+    values: Tensor, mask: Tensor | None, needs_labels: bool, counts: Counts, signals: Signals
+) -> tuple[Tensor, float | Tensor]:
+    """The sum of a term over this forward pass, and the factor that makes it a part of the update's mean."""
     if values.ndim == 0:
-        return values * (size / counts.examples)
+        return values, _size(signals) / counts.examples
     if mask is None:
-        if values.ndim > 1:
-            values = values.flatten(1).mean(1)
-        return values.sum() / (counts.labelled if needs_labels else counts.examples)
+        # Values of tokens, pixels or elements are averaged within each example.
+        within = values[0].numel() if values.ndim > 1 else 1
+        return values.sum(), 1 / ((counts.labelled if needs_labels else counts.examples) * within)
     if values.ndim > mask.ndim:
         values = values.flatten(mask.ndim).mean(-1)
     kept = torch.where(mask, values, torch.zeros_like(values)).sum()
     count = counts.labelled
-    return kept / (count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1))
+    return kept, 1 / (count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1.0))

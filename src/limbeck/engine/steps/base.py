@@ -83,10 +83,15 @@ class Step(ABC):
     def setup(self) -> None:  # noqa: B027 - most steps keep no state of their own
         """Makes per-sample state before a checkpoint is read."""
 
+    @property
     @abstractmethod
-    def update(self, batches: list[Batch], counts: Counts) -> dict[str, Tensor]:
+    def labels(self) -> tuple[str, ...]:
+        """Names of the values that `update` returns."""
+
+    @abstractmethod
+    def update(self, batches: list[Batch], counts: Counts) -> Tensor:
         """Runs forward and backward over the batches of one update, and the optimizers.
 
         Returns:
-            Detached values by label, to be summed over processes. Reading them here would stall the device.
+            Detached values `(labels,)`, to be summed over processes. Reading them here would stall the device.
         """

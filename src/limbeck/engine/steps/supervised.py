@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import final
+from typing import cast, final
 
 from torch import Tensor
 
@@ -15,10 +15,14 @@ from .base import Step
 class Supervised(Step):
     """The teachers speak, the learner answers, the objective compares, the optimizer moves the learner."""
 
-    def update(self, batches: list[Batch], counts: Counts) -> dict[str, Tensor]:
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.context.learner.objective.terms)
+
+    def update(self, batches: list[Batch], counts: Counts) -> Tensor:
         context, backend, player = self.context, self.context.backend, self.context.players["learner"]
         gather = backend.gather if backend.world > 1 else None
-        values: dict[str, Tensor] = {}
+        values: Tensor | None = None
         for i, batch in enumerate(batches):
             batch = batch.to(backend.device)  # noqa: PLW2901 - the same batch, elsewhere
             teachers = context.teacher_signals(batch)
@@ -26,7 +30,6 @@ class Supervised(Step):
                 with backend.autocast():
                     total, terms, _ = player.module(batch, teachers, counts, gather)
                 backend.backward(total)
-            for label, value in terms.items():
-                values[label] = values[label] + value if label in values else value
+            values = terms if values is None else values + terms
         context.apply(player)
-        return values
+        return cast(Tensor, values)  # an update has at least one batch
