@@ -189,3 +189,42 @@ def test_check_reports_every_fault_with_its_position():
     assert [position for position, _ in faults] == [0, 1, 2]
     assert "is for image data" in faults[0][1]
     assert check_transforms(["noise"], kind="tabular") == []
+
+
+@pytest.mark.parametrize("key", ["brightness", "contrast", "saturation"])
+def test_color_jitter_equals_torchvision(key):
+    """With the same factors; torchvision's luma weights are rounded differently in the fourth digit."""
+    functional = pytest.importorskip("torchvision.transforms.v2.functional")
+    images = torch.rand(20, 3, 12, 12)
+    strengths = dict.fromkeys(("brightness", "contrast", "saturation"), 0) | {key: 0.5}
+    out = apply({"color_jitter": strengths}, images)
+    number = list(strengths).index(key)
+    factors = Draws(0, 0, np.arange(20), 0).uniform(number, 0.5, 1.5).tolist()
+    expected = [getattr(functional, f"adjust_{key}")(image, factor) for image, factor in zip(images, factors, strict=True)]
+    torch.testing.assert_close(out, torch.stack(expected), atol=2e-3, rtol=0)
+    assert min(factors) < 0.7 < 1.3 < max(factors)
+
+
+def test_affine_shifts_each_way_on_its_own():
+    images = torch.zeros(300, 1, 21, 21)
+    images[:, :, 10, 10] = 1
+    out = apply({"affine": {"degrees": 0, "translate": 0.3, "scale": 0}}, images)[:, 0]
+    at = torch.arange(21.0)
+    y, x = ((out.sum(3 - side) * at).sum(1) / out.sum((1, 2)) - 10 for side in (1, 2))
+    assert abs(torch.corrcoef(torch.stack([x, y]))[0, 1]) < 0.15
+    for shift in (x, y):
+        assert 5.5 < shift.abs().max() < 6.4
+        assert abs(shift.mean()) < 0.6
+
+
+def test_affine_scale_and_shear():
+    """A bar through the centre: scaling changes its length, shearing tilts it."""
+    images = torch.zeros(300, 1, 41, 41)
+    images[:, :, 10:31, 19:22] = 1
+    area = apply({"affine": {"degrees": 0, "translate": 0, "scale": 0.3}}, images).sum((1, 2, 3)) / 63
+    assert 0.49 <= area.min() < 0.6
+    assert 1.5 < area.max() <= 1.75
+    out = apply({"affine": {"degrees": 0, "translate": 0, "scale": 0, "shear": 30}}, images)[:, 0]
+    torch.testing.assert_close(out.sum((1, 2)), torch.full((300,), 63.0), atol=1.5, rtol=0)
+    top = (out[:, 11] * torch.arange(41.0)).sum(1) / out[:, 11].sum(1) - 20
+    assert 4.5 < top.abs().max() < 5.5  # nine rows above the centre, times tan 30 degrees

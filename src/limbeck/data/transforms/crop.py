@@ -25,10 +25,10 @@ class Crop(Transform):
 
     def apply(self, inputs: Tensor, draws: Draws) -> Tensor:
         """Shifts every image by up to `padding` pixels each way."""
-        batch, _, height, width = inputs.shape
+        batch, channels, height, width = inputs.shape
         mode = {"zero": "constant", "reflect": "reflect", "edge": "replicate"}[self.fill]
         padded = F.pad(inputs, [self.padding] * 4, mode=mode)
         rows = draws.integers(0, 2 * self.padding + 1)[:, None] + torch.arange(height)
         columns = draws.integers(1, 2 * self.padding + 1)[:, None] + torch.arange(width)
-        picked = padded.permute(0, 2, 3, 1)[torch.arange(batch)[:, None, None], rows[:, :, None], columns[:, None, :]]
-        return picked.permute(0, 3, 1, 2).contiguous()
+        places = (rows[:, :, None] * padded.shape[3] + columns[:, None, :]).reshape(batch, 1, height * width)
+        return padded.flatten(2).gather(2, places.expand(batch, channels, -1)).reshape(inputs.shape)
