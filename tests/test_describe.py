@@ -28,7 +28,10 @@ arXiv:2101.00001, equation 3.
 """
 from typing import Annotated, ClassVar, Literal
 from limbeck import losses
+from .bands import Band, unrelated
 import dataclasses
+
+Grade = Literal["fine", "coarse"]
 
 class _Hidden(Base):
     pass
@@ -59,6 +62,9 @@ class Wavelet(losses.base.Loss):
     table: dict[str, int] = dataclasses.field(default_factory=lambda: {"a": 1})
     made: int = dataclasses.field(init=False, default=0)
     given: "NonNegative" = dataclasses.field(default=0.5)
+    grade: Grade = "fine"
+    label: LabelKind = "class"
+    band: Band = "low"
     odd: Some[thing] = other()
     _private: int = 0
 
@@ -74,6 +80,7 @@ class Wavelet(losses.base.Loss):
 def doc(tmp_path):
     file = tmp_path / "wavelet.py"
     file.write_text(SOURCE)
+    (tmp_path / "bands.py").write_text('Band = Literal["low", "high"]\n')
     return describe_file(file, name="wavelet", kind="loss", base="Loss")
 
 
@@ -99,6 +106,9 @@ def test_fields(doc):
         "pair": ("list of number", "[1, 2]", ""),
         "table": ("mapping", "{'a': 1}", ""),
         "given": ("number >= 0", "0.5", ""),
+        "grade": ("fine | coarse", "fine", ""),
+        "band": ("low | high", "low", ""),
+        "label": ("class | multilabel | real", "class", ""),
         "odd": ("Some[thing]", "other()", ""),
     }
 

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from . import types
 from .errors import LimbeckError, UnknownName
@@ -104,6 +104,7 @@ def describe_file(file: Path, *, name: str, kind: str, base: str = "", class_nam
     if cls is None:
         wanted = class_name or f"that extends {base}"
         raise LimbeckError(f"{file} defines no class {wanted}.")
+    _Aliases(tree, file.parent).visit(cls)
     title, module_rest = _split(ast.get_docstring(tree) or "")
     formula, reference, rest = _sort(module_rest)
     summary, more = _paragraphs(ast.get_docstring(cls) or "")
@@ -120,6 +121,28 @@ def describe_file(file: Path, *, name: str, kind: str, base: str = "", class_nam
         needs=_needs(cls),
         file=str(file),
     )
+
+
+class _Aliases(ast.NodeTransformer):
+    """Writes out type aliases such as `Size = Literal["small", "large"]`, of the module or of one beside it that it imports."""
+
+    def __init__(self, tree: ast.Module, folder: Path) -> None:
+        self.known = _aliases(tree)
+        for node in tree.body:
+            beside = folder / f"{node.module}.py" if isinstance(node, ast.ImportFrom) and node.level == 1 else None
+            if isinstance(node, ast.ImportFrom) and beside and beside.is_file() and any(a.name[0].isupper() for a in node.names):
+                theirs = _aliases(ast.parse(beside.read_text(encoding="utf-8")))
+                self.known |= {a.asname or a.name: theirs[a.name] for a in node.names if a.name in theirs}
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """The type behind an alias."""
+        return self.known.get(node.id, node)
+
+
+def _aliases(tree: ast.Module) -> dict[str, ast.expr]:
+    assigned = [n for n in tree.body if isinstance(n, ast.Assign) and isinstance(n.value, ast.Subscript)]
+    types_only = [n for n in assigned if _head(n.value) in ("Literal", "Annotated")]
+    return {target.id: n.value for n in types_only for target in n.targets if isinstance(target, ast.Name)}
 
 
 def _find_class(tree: ast.Module, base: str, class_name: str) -> ast.ClassDef | None:
@@ -255,6 +278,8 @@ def _words(annotation: ast.expr) -> str:
     if get_origin(alias) is Annotated:
         base, *bounds = get_args(alias)
         return _bounded(_BASES.get(str(base.__name__), str(base.__name__)), [(_SIGNS[type(b).__name__], _limit(b)) for b in bounds])
+    if get_origin(alias) is Literal:
+        return " | ".join(map(str, get_args(alias)))
     return _BASES.get(name, name)
 
 

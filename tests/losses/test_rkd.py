@@ -54,6 +54,24 @@ def test_oracle(draw):
         assert RKD(**weights)(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_weights_below_one_count(draw):
+    student, teacher = (Signals.of(x) for x in draw(5, 3))
+    distance, angle = RKD(angle_weight=0.0)(student, teacher), RKD(distance_weight=0.0, angle_weight=1.0)(student, teacher)
+    torch.testing.assert_close(RKD(distance_weight=0.5, angle_weight=0.25)(student, teacher), 0.5 * distance + 0.25 * angle)
+
+
+def test_a_term_without_weight_is_not_computed(monkeypatch, draw):
+    def fail(*args, **kwargs):
+        raise AssertionError
+
+    student, teacher = (Signals.of(x) for x in draw(5, 3))
+    with monkeypatch.context() as patch:
+        patch.setattr("limbeck.losses.rkd.angle_gap", fail)
+        RKD(angle_weight=0.0)(student, teacher)
+    monkeypatch.setattr("limbeck.losses.rkd.distance_gap", fail)
+    RKD(distance_weight=0.0)(student, teacher)
+
+
 def test_rigid_motion_and_scale_do_not_matter(draw):
     (x,), (t,), (q,) = draw(5, 4, count=1), draw(5, 3, count=1, seed=4), draw(4, 4, count=1, seed=5)
     moved = 7 * x @ torch.linalg.qr(q).Q + 3
