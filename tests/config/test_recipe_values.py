@@ -21,7 +21,10 @@ VALUES = {
         {"objective": "{labels: cross_entropy, logits: {loss: dkd, weight: 0.5, beta: 8, temprature: 4}}"},
         ["6:78: objective.logits.temprature: unknown key of loss 'dkd' (got 4). Did you mean 'temperature'?"],
     ),
-    "missing": ({"student": None}, ["1:1: student: expected this key in the recipe, found nothing."]),
+    "missing": (
+        {"student": None},
+        ["1:1: student: expected this key in the recipe, found nothing. The model that learns; a mapping, or just the reference."],
+    ),
     "missing_model": (
         {"student": "{args: {hidden: [4]}}"},
         [
@@ -128,6 +131,10 @@ VALUES = {
     "adapter": (
         {"objective": "{hint: {loss: hint, student: stage1, adapter: conv1x}}"},
         ["6:58: objective.hint.adapter.kind: no adapter is called 'conv1x'. Did you mean 'conv1x1'?"],
+    ),
+    "adapter_key": (
+        {"objective": "{hint: {loss: hint, student: stage1, adapter: {kind: linear, bis: true}}}"},
+        ["6:73: objective.hint.adapter.bis: unknown key of adapter 'linear' (got true). Did you mean 'bias'?"],
     ),
     "optimizer": (
         {"train": "{optimizer: admw}"},

@@ -14,6 +14,7 @@ from ..data.sources import SOURCES
 from ..data.transforms import TRANSFORMS
 from ..data.transforms._parse import check_transforms
 from ..errors import LimbeckError, UnknownName
+from ..registry import ADAPTERS
 from .marks import Node, Parts, Report, found
 from .messages import explain, unknown_key
 from .references import BUILT_IN_MODELS, check_code
@@ -103,6 +104,17 @@ def _transform_arguments(report: Report, tree: Node, path: Parts, value: Node, n
         check_argument(report, tree, path, value.plain(), next(iter(known.values())))
     elif value.value is not None:
         report.at_value(tree, path, f"expected no arguments of transform {name!r}, found {found(value.plain())}.")
+
+
+def check_adapter(report: Report, tree: Node, path: Parts, kind: str, *, allow_code: bool) -> None:
+    """Checks the keys of an adapter beside `kind` against its fields."""
+    try:
+        parameters = hyper_parameters(ADAPTERS.get(kind, allow_code=allow_code))
+    except (LimbeckError, NameError, ImportError) as error:
+        report.at_value(tree, (*path, "kind"), f"the adapter {kind!r} cannot be used: {error}")
+        return
+    known = {"kind": str, **{key: hint for key, (_, hint) in parameters.items()}}
+    check_arguments(report, tree, path, known, f"adapter {kind!r}")
 
 
 def check_model_arguments(report: Report, tree: Node, path: Parts) -> None:

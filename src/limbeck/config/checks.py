@@ -9,7 +9,7 @@ from ..errors import LimbeckError, UnknownName, did_you_mean
 from ..registry import ACTIONS, ADAPTERS, STEPS, TASKS, TEACHERS, Registry
 from ..taps.path import parse_tap
 from ..types import LabelKind, Needs
-from .arguments import check_model_arguments, check_source_arguments, check_transform
+from .arguments import check_adapter, check_model_arguments, check_source_arguments, check_transform
 from .marks import Node, Parts, Report, found
 from .optimizers import check_optimizer
 from .references import check_code, check_model, check_source
@@ -156,7 +156,10 @@ class Checker:
             self.add_code(term.loss if check_code(self.report, self.tree, (*term.path, "loss"), term.loss, ()) else None)
         elif term.loss is not None and is_code(term.loss):
             self.add_code(term.loss)
-        self.named((*term.path, "adapter", "kind"), ADAPTERS, "auto", "none")
+        path: Parts = (*term.path, "adapter")
+        kind = self.named((*path, "kind"), ADAPTERS, "auto", "none")
+        if kind is not None and kind not in ("auto", "none") and (not is_code(kind) or self.allow_code):
+            check_adapter(self.report, self.tree, path, kind, allow_code=self.allow_code)
 
     def phase(self, path: Parts, node: Node) -> None:
         """A stage (or the recipe itself, where it has none): who learns, from whom, by what."""

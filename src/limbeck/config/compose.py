@@ -39,6 +39,10 @@ def from_python(value: Any, mark: Mark, report: Report, path: Parts) -> Node:
         report.add(mark, path[:3], f"expected at most {MAX_DEPTH} levels of nesting, found more.")
         return Node(None, mark)
     if value is None or isinstance(value, (bool, int, float, str)):
+        if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):
+            report.add(mark, path, "expected valid text, found half of a surrogate pair.")
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            report.add(mark, path, "expected a whole number of at most 64 bits, found a larger one.")
         return Node(value, mark)
     if isinstance(value, Path):
         return Node(str(value), mark)

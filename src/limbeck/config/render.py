@@ -6,6 +6,7 @@ Stages are written as what differs from the top of the recipe, because that is h
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +132,7 @@ class _Writer:
 
 
 def _key(key: str) -> str:
-    return key if key and not (_UNSAFE & set(key)) and key.strip() == key and key[0] not in "-?<=~" and key.isascii() else quote(key)
+    return key if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_./-]*", key) else quote(key)
 
 
 def flow(value: Any) -> str:

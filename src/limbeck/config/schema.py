@@ -163,6 +163,7 @@ class TrainSpec(Spec):
     accumulate: PositiveInt = 1
     """Into how many forward passes a process splits its share of an update."""
     optimizer: OptimizerSpec = OptimizerSpec()
+    """A mapping, or just the name: `optimizer: sgd`."""
     schedule: LRSchedule = LRSchedule()
     """A mapping, or just the name: `schedule: cosine`."""
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -170,7 +171,9 @@ class TrainSpec(Spec):
     clip: Positive | None = None
     """Largest gradient norm."""
     ema: EMASpec | None = None
+    """Moving average of the learner; a mapping, or just the decay."""
     early_stop: EarlyStop | None = None
+    """Ends the stage when progress stops; a mapping, or just the patience."""
     monitor: str | None = None
     """Validation metric that picks the best checkpoint; the task's own where absent."""
     select: Literal["best", "last"] = "best"
@@ -210,6 +213,7 @@ class DataSpec(Spec):
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the source, such as `{target: species}` for a CSV file."""
     split: SplitSpec = SplitSpec()
+    """How a source without splits of its own is cut."""
     label_fraction: Fraction = 1.0
     """Share of the training examples that keep their label, stratified; the rest stay as unlabelled."""
     unlabelled: bool = True
@@ -249,6 +253,7 @@ class TermSpec(Spec):
     from_: str = Field(default="teacher", alias="from")
     """Which teacher, where a recipe names several."""
     adapter: AdapterSpec = AdapterSpec()
+    """How the student's feature is brought to the shape of the teacher's; a mapping, or just the kind."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Hyper-parameters of the loss, validated against its fields (written beside the keys above, not under `options`)."""
     schedules: dict[str, Schedule] = Field(default_factory=dict)
@@ -289,13 +294,17 @@ class Recipe(Spec):
     """A whole recipe."""
 
     about: About = About()
+    """Title, reference and claim."""
     task: str
     """What kind of data and labels; `limbeck methods` lists the tasks."""
     seed: NonNegativeInt = 0
     """Seed of initial weights, order of the data, augmentation and dropout."""
     data: DataSpec
+    """Where examples come from; a mapping, or just the source."""
     student: ModelSpec
+    """The model that learns; a mapping, or just the reference."""
     teacher: TeacherSpec | None = None
+    """The model that it learns from; a mapping, or just the reference."""
     teachers: dict[str, TeacherSpec] = Field(default_factory=dict)
     """Several teachers by name; a term picks one with `from`."""
     models: dict[str, PlayerSpec] = Field(default_factory=dict)
@@ -303,6 +312,7 @@ class Recipe(Spec):
     objective: dict[str, TermSpec] = Field(default_factory=dict)
     """Label to term."""
     train: TrainSpec = TrainSpec()
+    """How it trains."""
     stages: dict[str, StageSpec] = Field(default_factory=dict)
     """Phases in order; without any there is one, named `distil`, that is the recipe itself."""
     baseline: bool = False

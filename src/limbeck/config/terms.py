@@ -122,7 +122,6 @@ def _validate(report: Report, tree: Node, term: Term, extra: dict[str, Node]) ->
             ramp = _schedule(report, tree, (*term.path, key), node, hint=hint)
             if ramp is not None:
                 term.schedules[key] = ramp
-                term.options[key] = ramp["start"]
         else:
             term.options[key] = check_value(report, tree, (*term.path, key), node.plain(), hint)
     if len(report.problems) == count:
@@ -195,6 +194,7 @@ def _construct(report: Report, tree: Node, term: Term) -> None:
     if term.cls is None:
         return
     try:
-        term.needs = term.cls(**term.options).needs
+        starts = {key: ramp["start"] for key, ramp in term.schedules.items()}
+        term.needs = term.cls(**term.options, **starts).needs
     except (TypeError, ValueError, LimbeckError) as error:
         report.at_value(tree, (*term.path, "loss"), f"the loss {term.loss!r} refuses its hyper-parameters: {error}")

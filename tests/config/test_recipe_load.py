@@ -1,0 +1,307 @@
+"""Composition, stages, shorthands, provenance and the resolved recipe."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from recipe_problems import problems, recipe
+
+from limbeck.config.load import LoadedRecipe, load_recipe
+from limbeck.errors import RecipeError
+
+
+def load(text: str, **arguments: object) -> LoadedRecipe:
+    Path("r.yaml").write_text(text)
+    return load_recipe("r.yaml", **arguments)  # type: ignore[arg-type]
+
+
+def origins(loaded: LoadedRecipe) -> dict[str, str]:
+    """Stripped line without comment to comment."""
+    pairs = [line.split("  # ") for line in loaded.resolved().splitlines() if "  # " in line]
+    return {line.strip(): origin for line, origin in pairs}
+
+
+def test_bases_merge_in_order_and_null_removes():
+    Path("base").mkdir()
+    Path("base/a.yaml").write_text(
+        recipe({"train": "{epochs: 1, clip: 1.0, batch_size: 8}", "data": '{source: "sklearn:digits", transforms: [flip, noise]}'})
+    )
+    Path("base/b.yaml").write_text("train: {epochs: 2}\nobjective: {logits: {temperature: 2}}\n")
+    loaded = load(
+        "extends: [base/a.yaml, base/b.yaml]\n"
+        "train: {clip: null, batch_size: 16}\nteacher: null\nobjective: {logits: null, labels: {weight: 2}}\ndata: {transforms: [vflip]}\n"
+    )
+    assert loaded.recipe.train.epochs == 2
+    assert loaded.recipe.train.clip is None
+    assert loaded.recipe.train.batch_size == 16
+    assert loaded.recipe.teacher is None
+    assert list(loaded.recipe.objective) == ["labels"]
+    assert loaded.recipe.objective["labels"].weight == 2.0
+    assert loaded.recipe.data.transforms == ["vflip"]
+    assert loaded.locate("train.epochs").where == f"{Path('base/b.yaml')}:1:17"
+    assert loaded.locate("task").where == f"{Path('base/a.yaml')}:2:7"
+
+
+def test_base_of_a_base_is_relative_to_it():
+    Path("one/two").mkdir(parents=True)
+    Path("one/two/top.yaml").write_text(recipe({}))
+    Path("one/mid.yaml").write_text("extends: two/top.yaml\nseed: 1\n")
+    loaded = load("extends: one/mid.yaml\nabout: {notes: y}\n")
+    assert loaded.recipe.seed == 1
+    assert loaded.recipe.about.title == "x"
+
+
+def test_circle_through_several_files():
+    Path("a.yaml").write_text("extends: b.yaml\n")
+    Path("b.yaml").write_text("extends: r.yaml\n")
+    with pytest.raises(RecipeError, match=r"b\.yaml:1:10: extends: .* found a circle: r\.yaml -> a\.yaml -> b\.yaml -> r\.yaml\."):
+        load("extends: a.yaml\n")
+
+
+def test_a_diamond_is_no_circle():
+    Path("top.yaml").write_text(recipe({}))
+    Path("a.yaml").write_text("extends: top.yaml\nseed: 1\n")
+    Path("b.yaml").write_text("extends: top.yaml\nbaseline: true\n")
+    loaded = load("extends: [a.yaml, b.yaml]\n")
+    assert (loaded.recipe.seed, loaded.recipe.baseline) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "check"),
+    [
+        (
+            {"train": "{schedule: linear, optimizer: sgd, ema: 0.9, early_stop: 3}"},
+            lambda r: (
+                (r.train.schedule.name, r.train.optimizer.name, r.train.ema.decay, r.train.early_stop.patience) == ("linear", "sgd", 0.9, 3)
+            ),
+        ),
+        ({"student": '"timm:resnet18"'}, lambda r: r.student.model == "timm:resnet18"),
+        ({"teachers": "{big: resnet}"}, lambda r: r.teachers["big"].model == "resnet"),
+        ({"models": "{critic: {model: mlp, optimizer: adam}}"}, lambda r: r.models["critic"].optimizer.name == "adam"),
+        (
+            {"objective": "{hint: {loss: hint, student: a, teacher: b, adapter: conv1x1}}"},
+            lambda r: (
+                (r.objective["hint"].student, r.objective["hint"].teacher, r.objective["hint"].adapter.kind) == (["a"], ["b"], "conv1x1")
+            ),
+        ),
+        ({"data": "{source: sklearn:digits, transforms: flip}"}, lambda r: r.data.transforms == ["flip"]),
+        ({"track": "wandb"}, lambda r: r.track == ["wandb"]),
+        ({"stages": "{a: {trainable: head.*}}"}, lambda r: r.stages["a"].trainable == ["head.*"]),
+        ({"stages": "{a: null}"}, lambda r: r.stages["a"].train.epochs == 3),
+        ({"student": "{model: mlp, normalize: {mean: [0.5], std: [1]}}"}, lambda r: r.student.normalize.std == [1.0]),
+    ],
+)
+def test_shorthands(changes, check):
+    loaded = load(recipe(changes))
+    assert check(loaded.recipe)
+    Path("again.yaml").write_text(loaded.resolved())
+    assert load_recipe("again.yaml").recipe == loaded.recipe
+
+
+def test_a_scalar_shorthand_replaces_and_a_mapping_merges():
+    Path("base.yaml").write_text(recipe({"train": "{optimizer: {name: sgd, lr: 0.1, momentum: 0.9}, schedule: {name: step, gamma: 0.5}}"}))
+    train = load("extends: base.yaml\ntrain: {optimizer: adamw, schedule: {warmup: 0.1}}\n").recipe.train
+    assert (train.optimizer.name, train.optimizer.lr, train.optimizer.model_extra) == ("adamw", 1e-3, {})
+    assert (train.schedule.name, train.schedule.gamma, train.schedule.warmup) == ("step", 0.5, 0.1)
+
+
+STAGES = recipe(
+    {
+        "train": "{epochs: 9, clip: 1.0, optimizer: {name: sgd, momentum: 0.9}}",
+        "objective": "{labels: {loss: cross_entropy, weight: 0.5}, logits: kd, hint: {loss: hint, student: a}}",
+        "stages": """
+  warm: {learner: teacher, objective: {labels: cross_entropy}, train: {epochs: 3}}
+  first: {objective: {hint: null, labels: {weight: 2}}, train: {clip: null, optimizer: {momentum: null, lr: 0.5}}}
+  last:
+""",
+    }
+)
+
+
+def test_stages_are_complete():
+    recipe_ = load(STAGES).recipe
+    warm, first, last = recipe_.stages.values()
+    assert (warm.train.epochs, warm.train.clip) == (3, 1.0)
+    assert list(warm.objective) == ["labels"]
+    assert warm.objective["labels"].weight == 1.0
+    assert (first.train.epochs, first.train.clip) == (9, None)
+    assert (first.train.optimizer.lr, first.train.optimizer.model_extra) == (0.5, {})
+    assert list(first.objective) == ["labels", "logits"]
+    assert first.objective["labels"].weight == 2.0
+    assert last.objective == recipe_.objective
+    assert last.teacher == recipe_.teacher
+    assert last.data == recipe_.data
+    assert list(recipe_.phases()) == ["warm", "first", "last"]
+    phases = load(recipe({})).recipe.phases()
+    assert list(phases) == ["distil"]
+    assert phases["distil"].train.epochs == 3
+
+
+def test_resolved_stages_load_again():
+    loaded = load(STAGES)
+    Path("again.yaml").write_text(loaded.resolved())
+    assert load_recipe("again.yaml").recipe == loaded.recipe
+    assert origins(loaded)["hint: null"] == "r.yaml:10"
+
+
+def test_hyper_parameters_and_their_schedules():
+    term = load(
+        recipe({"objective": "{logits: {loss: kd, temperature: {schedule: cosine, start: 8, end: 1}}, hint: {loss: dkd}}"})
+    ).recipe.objective
+    assert term["logits"].options == {}
+    ramp = term["logits"].schedules["temperature"]
+    assert (ramp.schedule, ramp.start, ramp.end, ramp.begin, ramp.until) == ("cosine", 8.0, 1.0, 0.0, 1.0)
+    assert set(term["hint"].options) >= {"alpha", "beta", "temperature"}
+
+
+def test_overrides():
+    loaded = load(
+        recipe({}),
+        set=[
+            "train.epochs=7",
+            "train.schedule=linear",
+            "objective.logits=null",
+            "objective.new={loss: kd, temperature: 2}",
+            "teacher.weights=random",
+            "data.transforms=[flip, vflip]",
+        ],
+    )
+    assert loaded.recipe.train.epochs == 7
+    assert loaded.recipe.train.schedule.name == "linear"
+    assert list(loaded.recipe.objective) == ["labels", "new"]
+    assert loaded.recipe.data.transforms == ["flip", "vflip"]
+    assert loaded.locate("train.epochs").where == "--set train.epochs=7"
+    assert origins(loaded)["epochs: 7"] == "--set"
+    same = load(
+        recipe({}),
+        set={
+            "train.epochs": 7,
+            "train.schedule": "linear",
+            "objective.logits": None,
+            "objective.new": {"loss": "kd", "temperature": 2},
+            "teacher.weights": "random",
+            "data.transforms": ("flip", "vflip"),
+        },
+    )
+    assert same.recipe == loaded.recipe
+
+
+def test_origins():
+    Path("base").mkdir()
+    Path("recipes").mkdir()
+    Path("base/digits.yaml").write_text(recipe({}))
+    Path("recipes/r.yaml").write_text("extends: ../base/digits.yaml\nseed: 4\n")
+    found = origins(load_recipe("recipes/r.yaml", set=["train.clip=0.5"]))
+    assert found["seed: 4"] == "r.yaml:2"
+    assert found["epochs: 3"] == "../base/digits.yaml:7"
+    assert found["clip: 0.5"] == "--set"
+    assert found["batch_size: 64"] == "default"
+
+
+def test_inferred_values():
+    loaded = load(recipe({"objective": "{hint: {loss: hint, student: a, teacher: b}}"}))
+    more = loaded.with_inferred({"objective.hint.adapter": {"kind": "conv1x1"}, "student.normalize": {"mean": [0.5], "std": [0.25]}})
+    assert more.recipe.objective["hint"].adapter.kind == "conv1x1"
+    assert origins(more)["kind: conv1x1"] == "inferred"
+    assert origins(more)["mean: [0.5]"] == "inferred"
+    assert origins(more)["epochs: 3"] == "r.yaml:7"
+    assert loaded.recipe.objective["hint"].adapter.kind == "auto"
+    Path("again.yaml").write_text(more.resolved())
+    assert load_recipe("again.yaml").recipe == more.recipe
+
+
+def test_problem_found_later():
+    loaded = load(recipe({"objective": "\n  hint: {loss: hint, student: [layr2], teacher: layer3}"}))
+    assert str(loaded.problem("objective.hint.student[0]", "no layer is called 'layr2'.")) == (
+        "r.yaml:7:32: objective.hint.student[0]: no layer is called 'layr2'.\n"
+        "      hint: {loss: hint, student: [layr2], teacher: layer3}\n"
+        "                                   ^"
+    )
+    assert loaded.problem(("objective", "hint", "weight"), "too large").where == "r.yaml:7:3"
+    assert loaded.problem("train.schedule.name", "x").where == "r.yaml:8:1"
+
+
+def test_python_mapping():
+    values = {
+        "task": "classification",
+        "data": "sklearn:digits",
+        "student": {"model": "mlp", "args": {"hidden": (8,)}},
+        "objective": {"labels": "cross_entropy"},
+    }
+    loaded = load_recipe(values, set={"seed": 3})
+    assert loaded.path is None
+    assert loaded.recipe.seed == 3
+    assert loaded.problem("student.args.hidden", "x").where == "recipe"
+    assert origins(loaded)["hidden: [8]"] == "given"
+    assert values["student"] == {"model": "mlp", "args": {"hidden": (8,)}}
+
+
+CODE = '''
+from dataclasses import dataclass
+from limbeck.losses.base import Loss
+from limbeck.types import Needs, Positive
+
+raise_if_imported = open("imported", "w")
+raise_if_imported.close()
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Mine(Loss):
+    """Mine."""
+    power: Positive = 2.0
+    @property
+    def needs(self):
+        return Needs(logits=True)
+    def forward(self, student, teacher, labels=None):
+        return (student.logits - teacher.logits).abs().sum(-1) ** self.power
+'''
+
+
+def test_local_code_runs_only_where_allowed(monkeypatch):
+    Path("my_recipe_code.py").write_text(CODE)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    text = recipe({"student": "my_recipe_code:make", "objective": "{mine: {loss: 'my_recipe_code:Mine', power: -1, zzz: 3}}"})
+    loaded = load(text)
+    assert loaded.code == ["my_recipe_code:make", "my_recipe_code:Mine"]
+    assert loaded.recipe.objective["mine"].options == {"power": -1, "zzz": 3}
+    assert not Path("imported").exists()
+    assert problems(text, allow_code=True) == [
+        "6:56: objective.mine.power: expected a number > 0, found -1.",
+        "6:60: objective.mine.zzz: unknown key of loss 'my_recipe_code:Mine' (got 3)."
+        " Known: adapter, from, loss, power, student, teacher, weight.",
+    ]
+    assert Path("imported").exists()
+
+
+def test_relative_paths(monkeypatch):
+    """Beside the file that names them, beside the recipe, then in the working directory."""
+    Path("base/data").mkdir(parents=True)
+    Path("base/data/table.csv").write_text("a,b\n1,2\n")
+    Path("recipes").mkdir()
+    Path("recipes/w.pt").write_text("")
+    Path("base/b.yaml").write_text(recipe({"data": '{source: "csv:data/table.csv", args: {target: b}}'}))
+    Path("recipes/r.yaml").write_text("extends: ../base/b.yaml\nteacher: {model: convnet, weights: w.pt}\n")
+    loaded = load_recipe("recipes/r.yaml")
+    assert loaded.find("data/table.csv", "data.source").samefile("base/data/table.csv")
+    assert loaded.find("w.pt", "teacher.weights") == Path.cwd() / "recipes/w.pt"
+    assert loaded.find("nowhere") is None
+    Path("runs/one").mkdir(parents=True)
+    kept = Path("runs/one/recipe.yaml")
+    kept.write_text(loaded.resolved(kept.parent))
+    again = load_recipe(kept)
+    assert again.recipe.data.source == "csv:../../base/data/table.csv"
+    assert again.recipe.teacher.weights == "../../recipes/w.pt"
+    monkeypatch.chdir("runs")
+    assert load_recipe("one/recipe.yaml").recipe == again.recipe
+
+
+def test_command():
+    Path("r.yaml").write_text(recipe({}))
+    code = (
+        "import argparse, sys; from limbeck.cli import resolve as c; p = argparse.ArgumentParser(); "
+        "c.configure(p); sys.exit(c.main(p.parse_args()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, "r.yaml", "--set", "seed=5"], capture_output=True, text=True, check=True)
+    assert "seed: 5                                       # --set" in done.stdout
