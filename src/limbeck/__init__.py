@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .version import __version__
+
 if TYPE_CHECKING:
     from .run import distill as distill
     from .types import Batch as Batch
     from .types import Signals as Signals
 
-__version__ = "0.1.0"
-__all__ = ["Batch", "Signals", "distill"]
+__all__ = ["Batch", "Signals", "__version__", "distill"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from . import __version__, assemble
+from . import assemble
 from .assemble import ALONE
 from .data.loader import BatchStream
 from .engine.evaluation import Collected
@@ -16,6 +16,7 @@ from .evaluate.similarity import cka_matrix
 from .session import Session
 from .taps.tapped import Tapped
 from .types import labelled
+from .version import __version__
 
 SIMILARITY_EXAMPLES = 512
 """Examples on which the similarity of representations is measured."""

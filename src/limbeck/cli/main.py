@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .. import __version__
 from ..errors import Interrupted, LimbeckError, did_you_mean
+from ..version import __version__
 
 EPILOG = """\
 first steps:

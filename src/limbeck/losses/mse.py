@@ -13,18 +13,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..ops.precision import widen
-from ..ops.reduce import example_mean
 from ..types import Needs, Signals
 from .base import Loss, agree, as_many, logits_of, pairs, required
 
 
 def squared_error(student: Tensor, target: Tensor) -> Tensor:
-    """Mean over everything behind the batch, two tensors `(batch, ...)` to `(batch,)`."""
+    """Squared difference of every element, two tensors `(batch, ...)` to `(batch, ...)`.
+
+    The mean over D is left to the objective (or the caller): over a large feature map a separate mean for each example
+    costs more than the difference itself.
+    """
     student, target = agree(widen(student), widen(target))
-    return example_mean((student - target).square())
+    return F.mse_loss(student, target, reduction="none")
 
 
 @final
