@@ -40,9 +40,7 @@ def test_shipped_recipes(checker, root):
         {"train": "{optimizer: {name: adamw, lr: 2e-3, betas: [0.9, 0.99]}, schedule: {name: step, warmup: 0.1}}"},
         {"objective": "{labels: {loss: cross_entropy, weight: {schedule: linear, start: 1, end: 0}}, logits: {loss: kd, from: big}}"},
         {"objective": "{logits: {loss: kd, temperature: {schedule: cosine, start: 8, end: 1}}, mine: {loss: 'my_mod:Mine', anything: 3}}"},
-        {
-            "objective": "{hint: {loss: hint, student: a, teacher: [b], adapter: conv1x1}, two: {loss: at, student: [a], adapter: {kind: auto}}}"
-        },
+        {"objective": "{hint: {loss: hint, student: a, teacher: [b], adapter: conv1x1}, two: {loss: at, student: [a]}}"},
         {"teachers": "{big: resnet, small: {model: mlp, kind: frozen}}", "track": "wandb"},
         {"stages": "{a: {learner: teacher, objective: {labels: cross_entropy}, trainable: head}, b: {objective: {logits: null}}, c: null}"},
         {
