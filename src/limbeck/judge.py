@@ -11,9 +11,9 @@ from .data.loader import eval_loader
 from .engine.backend import DTYPES, Backend
 from .engine.evaluation import collect
 from .errors import RunError
+from .export.student import load_student
 from .models.build import build_model
 from .session import EVAL_BATCH
-from .student import load_student
 
 
 def evaluate(
@@ -47,18 +47,20 @@ def evaluate(
     task = assemble.build_task(wanted, allow_code=allow_code)
     data = load_data(assemble.data_request(wanted.data, wanted), kind=task.data_kind, labels=task.labels, allow_code=allow_code)
     if target.is_dir():
-        built, _ = load_student(target, allow_code=allow_code)
+        student = load_student(target, allow_code=allow_code)
+        module, normalization = student.module, student.normalization
     else:
         spec = wanted.student.model_copy(update={"weights": str(target)})
         built = build_model(assemble.model_request(spec), data.info, allow_code=allow_code)
+        module, normalization = built.module, built.normalization
     examples = data.test if split == "test" else data.valid
     if examples is None:
         raise RunError(f"{target}: the data of this recipe has no {split} split.")
     backend = Backend(precision=wanted.train.precision, device=device)
     loader = eval_loader(examples, batch_size=EVAL_BATCH, rank=backend.rank, world=backend.world)
     said = collect(
-        built.module.to(backend.device),
-        lambda model, batch: task.call(model, built.normalization, batch),
+        module.to(backend.device),
+        lambda model, batch: task.call(model, normalization, batch),
         loader,
         backend,
         precision=DTYPES[backend.precision],

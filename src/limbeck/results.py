@@ -119,3 +119,26 @@ def similarity(session: Session, teacher: str) -> dict[str, Any] | None:
         finally:
             tapped.close()
     return {"student": student_taps, "teacher": teacher_taps, "cka": cka_matrix(features["student"], features[teacher])}
+
+
+def student_card(session: Session) -> dict[str, Any]:
+    """The contents of student/model.json."""
+    built, info, recipe = session.models["student"], session.data().info, session.recipe
+    norm = built.normalization
+    text = {"tokenizer": recipe.data.tokenizer or recipe.student.model.removeprefix("hf:"), "max_length": recipe.data.max_length}
+    return {
+        "format": 1,
+        "task": recipe.task,
+        "model": {"model": built.request.model, "args": dict(built.request.args)},
+        "normalization": {"mean": list(norm.mean), "std": list(norm.std)} if norm else None,
+        "data": {
+            "kind": info.kind,
+            "labels": info.labels,
+            "num_outputs": info.num_outputs,
+            "input_shape": list(info.input_shape),
+            "class_names": list(info.class_names),
+            "mean": list(info.mean) if info.mean else None,
+            "std": list(info.std) if info.std else None,
+        },
+        "text": text if info.kind == "text" else None,
+    }

@@ -15,17 +15,18 @@ from typing import Any
 
 from torch import nn
 
+from . import assemble
 from .config.load import LoadedRecipe, load_recipe
 from .engine.backend import Backend
 from .engine.watch import Journal, Listener, Silent
 from .environment import environment
-from .errors import Interrupted, RunError
+from .errors import CodeNotAllowed, Interrupted, RunError
+from .export.student import load_student
 from .files import check_writable, read_json, write_json, write_text
 from .models.checkpoints import save_weights
 from .preflight import preflight
-from .results import collect_results
+from .results import collect_results, student_card
 from .session import Session
-from .student import load_student, student_card
 
 RUNS = Path("runs")
 """Where runs lie unless the user says otherwise."""
@@ -110,9 +111,11 @@ class _Wish:
 
 def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Callable[[], bool]) -> Result:
     recipe = loaded.recipe
+    if loaded.code and not wish.allow_code:
+        raise CodeNotAllowed(loaded.code[0])
     backend = Backend(precision=recipe.train.precision, device=wish.device, trackers=recipe.track, folder=wish.out)
     folder = Path(backend.broadcast_object(str(_place(loaded, wish)) if backend.is_main else ""))
-    resume = wish.resume and (folder / "recipe.yaml").exists()
+    resume = wish.resume and _begun(folder)
     if resume:
         _same_recipe(loaded, folder, wish.allow_code)
     found = preflight(loaded, allow_code=wish.allow_code, device=wish.device)
@@ -165,8 +168,7 @@ def _write(session: Session, results: Mapping[str, Any]) -> None:
 
 
 def _finished(folder: Path, allow_code: bool) -> Result:
-    built, _ = load_student(folder, allow_code=allow_code)
-    return Result(folder, read_json(folder / "results.json"), built.module.eval())
+    return Result(folder, read_json(folder / "results.json"), load_student(folder, allow_code=allow_code).module)
 
 
 # the run directory
@@ -194,7 +196,7 @@ def _place(loaded: LoadedRecipe, wish: _Wish) -> Path:
         RunError: where it holds another run and the user did not ask to go on with it.
     """
     if wish.out is not None:
-        taken = (wish.out / "recipe.yaml").exists()
+        taken = _begun(wish.out)
         if taken and not wish.resume:
             raise RunError(f"{wish.out}: holds a run already. Add --resume to go on with it, or choose another folder with --out.")
         if wish.resume and not taken:
@@ -205,14 +207,19 @@ def _place(loaded: LoadedRecipe, wish: _Wish) -> Path:
         return _unfinished(name)
     for number in range(1, 10_000):
         folder = RUNS / (name if number == 1 else f"{name}-{number}")
-        if not folder.exists():
+        if not _begun(folder):
             return folder
     raise RunError(f"{RUNS}: holds too many runs called {name!r}; choose a folder with --out.")
 
 
+def _begun(folder: Path) -> bool:
+    """Whether a folder holds a run with something to go on from."""
+    return (folder / "checkpoints" / "latest.json").exists() or (folder / "results.json").exists()
+
+
 def _unfinished(name: str) -> Path:
     found = [path for path in RUNS.glob(f"{name}*") if path.name == name or path.name.removeprefix(f"{name}-").isdigit()]
-    begun = [path for path in found if (path / "status.json").exists()]
+    begun = [path for path in found if _begun(path)]
     open_ = [path for path in begun if read_json(path / "status.json").get("status") != "finished"]
     if not begun:
         raise RunError(f"{RUNS / name}: --resume was asked for, but no run of this recipe was begun. Leave --resume away to begin one.")
@@ -221,8 +228,8 @@ def _unfinished(name: str) -> Path:
 
 def _same_recipe(loaded: LoadedRecipe, folder: Path, allow_code: bool) -> None:
     """Refuses to go on with a run under another recipe, and says what differs."""
-    before = load_recipe(folder / "recipe.yaml", allow_code=allow_code).recipe
-    old, new = _flat(before.model_dump(mode="json")), _flat(loaded.recipe.model_dump(mode="json"))
+    before = load_recipe(folder / "recipe.yaml", allow_code=allow_code)
+    old, new = (_flat(assemble.located(recipe).model_dump(mode="json")) for recipe in (before, loaded))
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and ".adapter" not in key]
     if keys:
         shown = "; ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:8])

@@ -130,16 +130,18 @@ class Session:
 
     def run(self, resume: bool) -> None:
         """Runs what is left of the phases."""
-        start = self._restore() if resume else (0, 0)
+        start, written = self._restore() if resume else ((0, 0), (0, 0.0))
         point = checkpoint.latest(self.folder / "checkpoints") if resume else None
+        place = _tag_of(point) if point is not None else None
+        if place != start:  # no checkpoint within the round to go on with, which would know its own place in the journal
+            self.journal.resume(*written)
         for number, phase in enumerate(self.phases):
             for turn in range(phase.repeat):
                 if (number, turn) < start:
                     continue
                 if turn == 0 and phase.start == "fresh":
                     self._restart(phase.learner, 0)
-                here = point if point is not None and _tag_of(point) == (number, turn) else None
-                outcome = self._round(phase, number, turn, here)
+                outcome = self._round(phase, number, turn, point if place == (number, turn) else None)
                 self.done.append(Done(phase.name, phase.learner, turn, outcome))
                 self._touched.add(phase.learner)
                 if phase.between is not None and turn + 1 < phase.repeat:
@@ -300,11 +302,15 @@ class Session:
                 save_file(tensors, temporary, metadata={"record": json.dumps(record)})
         self.backend.wait()
 
-    def _restore(self) -> tuple[int, int]:
-        """Puts back the models of the finished rounds; returns the round to go on with."""
+    def _restore(self) -> tuple[tuple[int, int], tuple[int, float]]:
+        """Puts back the models of the finished rounds.
+
+        Returns:
+            The round to go on with, and how many lines of metrics there were at its beginning, after how many seconds.
+        """
         path = self.folder / "checkpoints" / "models.safetensors"
         if not path.exists():
-            return (0, 0)
+            return (0, 0), (0, 0.0)
         with safe_open(path, framework="pt") as file:
             record = json.loads((file.metadata() or {})["record"])
         tensors = checkpoint.load_tensors(path)
@@ -313,9 +319,9 @@ class Session:
             self.models[name].module.load_state_dict(own)
         self.done = [Done(**{**item, "outcome": Outcome(**item["outcome"])}) for item in record["done"]]
         self.adapters, self.taps, self._touched = record["adapters"], record["taps"], set(record["touched"])
-        self.journal.resume(record["journal"]["lines"], record["journal"]["seconds"])
         number, turn = record["tag"]
-        return (number, turn + 1) if turn + 1 < self.phases[number].repeat else (number + 1, 0)
+        after = (number, turn + 1) if turn + 1 < self.phases[number].repeat else (number + 1, 0)
+        return after, (record["journal"]["lines"], record["journal"]["seconds"])
 
 
 @dataclass(frozen=True)

@@ -87,20 +87,24 @@ def split_optimizer(optimizer: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 tensors[f"{index}.{key}"] = value
             else:
                 plain.setdefault(str(index), {})[key] = value
-    groups = [{key: value for key, value in group.items() if not isinstance(value, Tensor)} for group in state["param_groups"]]
+    groups: list[dict[str, Any]] = []
+    for i, group in enumerate(state["param_groups"]):
+        tensors |= {f"group{i}.{key}": value for key, value in group.items() if isinstance(value, Tensor)}
+        groups.append({key: value for key, value in group.items() if not isinstance(value, Tensor)})
     return tensors, {"state": plain, "groups": groups}
 
 
 def join_optimizer(optimizer: Any, tensors: Tensors, plain: Mapping[str, Any]) -> None:
     """Restores what `split_optimizer` gave."""
     state: dict[int, dict[str, Any]] = {int(index): dict(entries) for index, entries in plain["state"].items()}
+    # JSON knows no tuples; every list that an optimizer keeps in its settings, but for the parameters, was one.
+    groups = [{key: tuple(v) if isinstance(v, list) and key != "params" else v for key, v in group.items()} for group in plain["groups"]]
     for name, value in tensors.items():
         index, _, key = name.partition(".")
-        state.setdefault(int(index), {})[key] = value
-    groups = [
-        {key: tuple(value) if key == "betas" else value for key, value in group.items()}
-        for group in plain["groups"]
-    ]
+        if index.startswith("group"):
+            groups[int(index.removeprefix("group"))][key] = value
+        else:
+            state.setdefault(int(index), {})[key] = value
     optimizer.load_state_dict({"state": state, "param_groups": groups})
 
 

@@ -30,7 +30,10 @@ class Learner(nn.Module):
         taps = objective.student_taps()
         self._call = call
         self._tapped = Tapped(model, taps, stop_early=not objective.needs_student_logits()) if taps else None
-        self._run: Any = self._tapped or (_compiled(model) if compile_model else model)
+        # Not by plain assignment, which would register the model (or its compiled form) a second time.
+        self.__dict__["_run"] = self._tapped or (_compiled(model) if compile_model else model)
+
+    _run: Any
 
     def signals(self, batch: Batch) -> Signals:
         """What the model says about `batch`."""

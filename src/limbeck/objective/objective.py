@@ -205,6 +205,8 @@ class _Slot:
     def __init__(self, term: Term, adapters: tuple[Adapter | None, ...]) -> None:
         self.term, self.loss, self.needs = term, term.loss, term.loss.needs
         self.pairs = tuple(zip(term.student, term.teacher, adapters or (None,) * len(term.student), strict=True))
+        # A layer may be compared with several others; its copies then need names of their own.
+        self.names = tuple(zip(_distinct(term.student), _distinct(term.teacher), strict=True))
 
     def route(self, student: Signals, teachers: Mapping[str, Signals]) -> tuple[Signals, Signals]:
         """The signals as the loss sees them: only the layers of this term, adapted."""
@@ -213,14 +215,18 @@ class _Slot:
             return student, teacher
         s_features: dict[str, Tensor] = {}
         t_features: dict[str, Tensor] = {}
-        for s, t, adapter in self.pairs:
+        for (s, t, adapter), (mine, theirs) in zip(self.pairs, self.names, strict=True):
             if not self.needs.teacher:
-                s_features[s] = student.features[s]
+                s_features[mine] = student.features[s]
             elif adapter is None:
-                s_features[s], t_features[t] = student.features[s], teacher.features[t]
+                s_features[mine], t_features[theirs] = student.features[s], teacher.features[t]
             else:
-                s_features[s], t_features[t] = adapter(student.features[s], teacher.features[t])
+                s_features[mine], t_features[theirs] = adapter(student.features[s], teacher.features[t])
         return Signals(student.logits, s_features, student.extra), Signals(teacher.logits, t_features, teacher.extra)
+
+
+def _distinct(taps: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(tap if tap not in taps[:i] else f"{tap} ({i + 1})" for i, tap in enumerate(taps))
 
 
 _NOTHING = Signals()
