@@ -1,0 +1,327 @@
+"""Makes the reference pages of the documentation from the code, whenever the site is built.
+
+A hook of MkDocs (see mkdocs.yml). Every page that lists parts, keys or commands comes from the code itself, so a loss that exists has its
+page. Formulas become MathML here, so that a reader's browser needs no script and no network for them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import html
+import importlib
+import inspect
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from limbeck.cli import main as command
+from limbeck.cli._show import example, needs_in_words, recipes
+from limbeck.config import schema
+from limbeck.data.sources import SOURCES
+from limbeck.data.transforms import TRANSFORMS
+from limbeck.describe import Doc, Field, describe, describe_file
+from limbeck.models.build import BUILTINS
+from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TASKS, TEACHERS, Registry
+
+PARTS: dict[str, tuple[Registry, str]] = {
+    "adapters": (ADAPTERS, "Bridges from a student's feature to a teacher's, trained with the student and left out of what is exported."),
+    "tasks": (TASKS, "What a kind of data and labels needs: how a batch becomes signals, and which metrics judge them. Set by `task`."),
+    "teachers": (TEACHERS, "Kinds of teacher. Set by `teacher.kind`."),
+    "sources": (SOURCES, "Where examples come from. `data.source` is written `NAME:WHERE`; the fields below go under `data.args`."),
+    "transforms": (TRANSFORMS, "Training-time augmentation, listed in `data.transforms`: a name, or a name with its fields."),
+    "models": (
+        BUILTINS,
+        "Small models that come with Limbeck. Others are named `timm:NAME`, `torchvision:NAME`, `hf:ID_OR_FOLDER` or "
+        "`module:callable`. The arguments go under `args`; those that the data gives need not be written.",
+    ),
+    "steps": (STEPS, "How a batch becomes an update. Set by `train.step`."),
+    "actions": (ACTIONS, "What may happen between two rounds of a stage that repeats. Set by `stages.NAME.between`."),
+}
+"""Page to the registry that it shows and its first sentence."""
+
+SECTIONS: dict[str, tuple[type[schema.Spec], ...]] = {
+    "The recipe": (schema.Recipe, schema.About),
+    "Data": (schema.DataSpec, schema.SplitSpec),
+    "Models": (schema.ModelSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
+    "Objective": (schema.TermSpec, schema.AdapterSpec, schema.Schedule),
+    "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
+    "Stages": (schema.StageSpec,),
+}
+WHERE = {
+    "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ModelSpec": "student",
+    "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
+    "AdapterSpec": "objective.LABEL.adapter", "Schedule": "a value that changes", "TrainSpec": "train", "OptimizerSpec": "train.optimizer",
+    "LRSchedule": "train.schedule", "EMASpec": "train.ema", "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME",
+}  # fmt: skip
+"""Where in a recipe each of the schema's models stands."""
+
+
+# hooks of MkDocs
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Puts the generated pages into the navigation."""
+    for entry in config.nav or []:
+        if isinstance(entry, dict) and "Losses" in entry:
+            entry["Losses"] = ["losses.md", *(f"losses/{name}.md" for name in LOSSES.files())]
+        if isinstance(entry, dict) and "Parts" in entry:
+            entry["Parts"] = [f"parts/{page}.md" for page in PARTS]
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Adds the generated pages."""
+    advice = _advice(Path(config.docs_dir) / "losses.md")
+    pages = {f"losses/{name}.md": loss_page(describe(LOSSES, name), advice.get(name, "")) for name in LOSSES.files()}
+    pages |= {f"parts/{page}.md": parts_page(page, registry, text) for page, (registry, text) in PARTS.items()}
+    pages |= {"keys.md": keys_page(), "commands.md": commands_page()}
+    for path, content in pages.items():
+        files.append(File.generated(config, path, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Replaces a line `::: module:name` by what the code says of that name."""
+    return re.sub(r"^::: (\S+):(\S+)$", lambda found: api(found[1], found[2]), markdown, flags=re.MULTILINE)
+
+
+def on_page_content(html: str, **_: Any) -> str:
+    """Turns code written between dollars into formulas."""
+    html = re.sub(r"<p><code>\$\$(.+?)\$\$</code></p>", lambda found: f'<div class="formula">{mathml(found[1], "block")}</div>', html)
+    return re.sub(r"<code>\$([^$]+?)\$</code>", lambda found: mathml(found[1], "inline"), html)
+
+
+# pages
+
+
+def loss_page(doc: Doc, advice: str) -> str:
+    """The page of a loss."""
+    kinds = doc.needs.get("label_kinds", ("class", "multilabel", "real"))
+    words = {"class": "one class an example", "multilabel": "several labels an example", "real": "numbers"}
+    lines = [f"# {doc.name}", "", f"**{_text(doc.title)}.**", "", _text(doc.summary), ""]
+    lines += [line for formula in doc.formula.splitlines() for line in (f"`$${formula}$$`", "")]
+    lines += [_text(doc.description), "", f"Reference: {doc.reference}", ""]
+    lines += ["## When to use it", "", advice, ""] if advice else []
+    lines += [f"It reads {needs_in_words(doc.needs)}." if doc.needs else "", ""]
+    lines += [f"Labels: {', '.join(words[kind] for kind in kinds)}.", ""]
+    lines += ["## Fields", "", *fields_table(doc.fields), ""] if doc.fields else ["It has no fields of its own.", ""]
+    lines += ["## In a recipe", "", "```yaml", example(doc), "```", ""]
+    lines += ["Shipped recipes: " + ", ".join(f"`{path}`" for path in used) + ".", ""] if (used := recipes(doc)) else []
+    lines += ["## In Python", "", "```python", f"from limbeck.losses.{doc.name} import {doc.class_name}", "",
+              f"loss = {doc.class_name}({', '.join(f'{f.name}={_python(f.default)}' for f in doc.fields)})",
+              "values = loss(student_signals, teacher_signals, labels)  # never averaged over examples", "```", ""]  # fmt: skip
+    return "\n".join([*lines, f"Source: `{_short(doc.file)}`"])
+
+
+def parts_page(page: str, registry: Registry, text: str) -> str:
+    """One page for all parts of a kind."""
+    lines = [f"# {page.capitalize()}", "", text, ""]
+    for name in registry.files():
+        doc = describe(registry, name)
+        fields = inherited_fields(registry, name) if page == "sources" else doc.fields
+        lines += [f"## {name}", "", f"**{_text(doc.title)}.** {_text(doc.summary)}", ""]
+        lines += [line for formula in doc.formula.splitlines() for line in (f"`$${formula}$$`", "")]
+        lines += [_described(doc.description, _defaults(registry.get(name)) if page == "models" else {}), ""]
+        lines += [f"Reference: {doc.reference}", ""] if doc.reference else []
+        lines += [*fields_table(fields), ""] if fields else []
+        if page in ("adapters", "teachers", "steps", "actions"):
+            lines += ["```yaml", example(doc), "```", ""]
+        if page == "tasks":
+            lines += [*_metrics(registry.get(name)), ""]
+    return "\n".join(lines)
+
+
+def keys_page() -> str:
+    """Every key of a recipe."""
+    listed = {spec for specs in SECTIONS.values() for spec in specs}
+    known = {c for c in vars(schema).values() if inspect.isclass(c) and issubclass(c, schema.Spec) and c is not schema.Spec}
+    if listed != known:
+        raise SystemExit(f"docs/generate.py: SECTIONS must name every model of the schema; it differs by {listed ^ known}.")
+    lines = ["# Every key", "", "Made from the schema that checks recipes. How the pieces go together is told in [Recipes](recipe.md).", ""]
+    for title, specs in SECTIONS.items():
+        lines += [f"## {title}", ""]
+        for spec in specs:
+            summary, *more = inspect.getdoc(spec).split("\n\n") if inspect.getdoc(spec) else [""]
+            lines += [f"### `{WHERE[spec.__name__]}`", "", " ".join([summary, *more]), "", *fields_table(spec_fields(spec)), ""]
+    return "\n".join(lines)
+
+
+def commands_page() -> str:
+    """The help of every command."""
+    os.environ["COLUMNS"] = "100"
+    lines = ["# Commands", "", "`limbeck COMMAND --help` prints the same.", ""]
+    lines += [
+        "Exit status: 0 fine, 2 a mistake that you can mend, 130 interrupted. `LIMBECK_DEBUG=1` shows the traceback.",
+        "",
+    ]
+    for name in command.commands():
+        module = importlib.import_module(f"limbeck.cli.{name}")
+        first, _, rest = (module.__doc__ or "").partition("\n")
+        parser = argparse.ArgumentParser(prog=f"limbeck {name}", formatter_class=argparse.RawDescriptionHelpFormatter)
+        module.configure(parser)
+        lines += [f"## {name}", "", first, "", *_paragraphs(rest), "```text", parser.format_help().strip(), "```", ""]
+        for sub in _subparsers(parser):
+            lines += ["```text", sub.format_help().strip(), "```", ""]
+    return "\n".join(lines)
+
+
+def api(module: str, name: str) -> str:
+    """Signature and docstring of a function or class, its sections as definition lists."""
+    thing = getattr(importlib.import_module(module), name)
+    if inspect.isclass(thing):
+        doc = describe_file(Path(inspect.getfile(thing)), name=name, kind="class", class_name=name)
+        return "\n".join([f"### `{name}`", "", doc.summary, "", *fields_table(doc.fields, defaults=False)])
+    signature = str(inspect.signature(thing)).replace("'", "")
+    parts = re.split(r"\n\n(?=(?:Args|Returns|Raises):\n)", inspect.getdoc(thing) or "")
+    lines = [f"### `{name}`", "", "```python", f"{module.removesuffix('.run')}.{name}{_wrapped(signature)}", "```", "", parts[0], ""]
+    for part in parts[1:]:
+        head, _, body = part.partition(":\n")
+        items = [" ".join(item.split()) for item in re.split(r"\n    (?=\S)", "\n" + body) if item.strip()]
+        rows = [re.sub(r"^([\w.]+): ", r"**`\1`**: ", item) if head != "Returns" else item for item in items]
+        lines += [f"**{head}**", "", *(f"- {row}" for row in rows), ""]
+    return "\n".join(lines)
+
+
+# pieces
+
+
+def fields_table(fields: Iterable[Field], *, defaults: bool = True) -> list[str]:
+    """Fields as a table."""
+    if not defaults:
+        return ["| name | meaning |", "|---|---|", *(f"| `{f.name}` | {_cell(f.help)} |" for f in fields)]
+    rows = []
+    for f in fields:
+        default = "*required*" if f.default is None else "" if f.default in ("null", '""') else f"`{_cell(f.default)}`"
+        rows.append(f"| `{f.name}` | {_cell(f.type)} | {default} | {_cell(_text(f.help))} |")
+    return ["| key | type | default | meaning |", "|---|---|---|---|", *rows]
+
+
+def spec_fields(spec: type[schema.Spec]) -> list[Field]:
+    """The keys of one model of the schema, inherited ones first: types in words from its source, the rest from pydantic."""
+    words: dict[str, str] = {}
+    for cls in reversed(spec.__mro__):
+        if issubclass(cls, schema.Spec) and cls is not schema.Spec:
+            file = Path(inspect.getfile(cls))
+            words |= {f.name: f.type for f in describe_file(file, name=cls.__name__, kind="", class_name=cls.__name__).fields}
+    found = []
+    for name, info in spec.model_fields.items():
+        if spec is schema.TermSpec and name in ("options", "schedules"):
+            continue  # the split of a term's own keys; nobody writes them
+        default = None if info.is_required() else _yaml(info.get_default(call_default_factory=True))
+        found.append(Field(info.alias or name, _named(words[name]), default, " ".join((info.description or "").split())))
+    return found
+
+
+def inherited_fields(registry: Registry, name: str) -> list[Field]:
+    """The fields of a part and of what it extends, its own first."""
+    found: dict[str, Field] = {}
+    for cls in registry.get(name).__mro__:
+        if cls.__module__.startswith("limbeck."):
+            doc = describe_file(Path(inspect.getfile(cls)), name=name, kind=registry.kind, class_name=cls.__name__)
+            found |= {f.name: f for f in doc.fields if f.name not in found}
+    return list(found.values())
+
+
+def mathml(latex: str, display: str) -> str:
+    """LaTeX as MathML; names of several letters are set upright, as in text."""
+    latex = html.unescape(latex)
+    latex = re.sub(r"(?<![\\a-zA-Z{])([a-zA-Z]{2,})(?![a-zA-Z]*\})", r"\\mathrm{\1}", latex)
+    return convert(latex, display=display)
+
+
+def _text(text: str) -> str:
+    """Roles of docstrings in the words of Markdown."""
+    return re.sub(r":math:`([^`]+)`", r"`$\1$`", text)
+
+
+def _described(description: str, defaults: dict[str, str]) -> str:
+    """A docstring's paragraphs; an `Args:` section as a list."""
+    found = []
+    for paragraph in description.split("\n\n"):
+        head, _, body = paragraph.partition(":\n")
+        if head == "Args":
+            items = [" ".join(item.split()) for item in re.split(r"\n    (?=\S)", "\n" + body) if item.strip()]
+            found.append("\n".join(re.sub(r"^(\w+): ", lambda n: f"- `{n[1]}`{defaults.get(n[1], '')}: ", item) for item in items))
+        else:
+            found.append(_text(paragraph))
+    return "\n\n".join(found)
+
+
+def _defaults(builder: Any) -> dict[str, str]:
+    """What each argument is unless it is given, in brackets."""
+    found = dict.fromkeys(("num_outputs", "input_shape"), " (from the data)")
+    for argument in inspect.signature(builder).parameters.values():
+        if argument.default is not argument.empty:
+            default = list(argument.default) if isinstance(argument.default, tuple) else argument.default
+            found[argument.name] = f" (`{default}`)"
+    return found
+
+
+def _metrics(task: Any) -> list[str]:
+    rows = [f"`{name}` ({'more' if more else 'less'} is better)" for name, more in task.maximize.items()]
+    kinds = " or ".join(task.data_kinds)
+    best = f"the best checkpoint is picked by `{task.monitor}`"
+    return [f"Data: {kinds}. Usual supervised loss: `{task.loss}`. Metrics: {', '.join(rows)}; {best}."]
+
+
+def _advice(page: Path) -> dict[str, str]:
+    """What losses.md says of each loss."""
+    return dict(re.findall(r"^\| \[(\w+)\]\([^)]*\) \| (.+) \|$", page.read_text(encoding="utf-8"), flags=re.MULTILINE))
+
+
+def _subparsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    actions = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001
+    return [sub for action in actions for sub in action.choices.values()]
+
+
+def _paragraphs(text: str) -> list[str]:
+    """A command's docstring; indented examples as code."""
+    found: list[str] = []
+    for paragraph in re.split(r"\n\s*\n", text.strip("\n")):
+        code = paragraph.startswith("  ") or any(line.startswith("  ") for line in paragraph.splitlines())
+        found += ["```text", paragraph, "```", ""] if code else [paragraph, ""] if paragraph.strip() else []
+    return found
+
+
+def _named(words: str) -> str:
+    """The schema's models by where they stand."""
+    for name, where in WHERE.items():
+        place = name.lower() if name in ("Schedule", "Normalize") else where
+        words = re.sub(rf"\b{name}\b", f"mapping ({place})", words)
+    return words.replace("Transform", "text | mapping")
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, schema.Spec):
+        return "see there"
+    if value is None or value == "":
+        return "null"
+    return {True: "true", False: "false"}.get(value, str(value)) if isinstance(value, bool) else str(value)
+
+
+def _python(default: str | None) -> str:
+    if default is None:
+        return "..."
+    words = {"true": "True", "false": "False", "null": "None"}
+    number = re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?|\[.*\]", default)
+    return words.get(default, default if number else repr(default))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def _short(file: str) -> str:
+    return file[file.index("src/limbeck") :] if "src/limbeck" in file else Path(file).name
+
+
+def _wrapped(signature: str) -> str:
+    inner, _, result = signature.removeprefix("(").rpartition(")")
+    arguments = re.split(r", (?![^\[(]*[\])])", inner)
+    return "(\n" + "".join(f"    {a},\n" for a in arguments) + f"){result}"
