@@ -98,7 +98,7 @@ class Rows:
 def by_hand(case: Case) -> Callable[[], None]:
     """The loop that one would write by hand, with hooks for the features."""
     student, teacher = new_model(1).train(), new_model(2).eval().requires_grad_(False)
-    optimizer = torch.optim.SGD(student.parameters(), lr=RATE, momentum=0.9)
+    optimizer = torch.optim.SGD(student.parameters(), lr=RATE, momentum=0.9, fused=True)
     seen: dict[str, dict[str, Tensor]] = {"student": {}, "teacher": {}}
 
     def keep(side: str, path: str) -> Callable[..., None]:
@@ -153,7 +153,7 @@ def with_torchdistill(case: Case) -> Callable[[], None]:
         "num_epochs": 1,
         "teacher": {"forward_proc": "forward_batch_only", "requires_grad": False, "forward_hook": hooks},
         "student": {"forward_proc": "forward_batch_only", "requires_grad": True, "forward_hook": hooks},
-        "optimizer": {"key": "SGD", "kwargs": {"lr": RATE, "momentum": 0.9}},
+        "optimizer": {"key": "SGD", "kwargs": {"lr": RATE, "momentum": 0.9, "fused": True}},
         "criterion": {"key": "WeightedSumLoss", "kwargs": {"sub_terms": terms}, "func2extract_model_loss": None},
     }
     # torchdistill never puts the teacher into evaluation mode; it is done here so that all three compute the same.

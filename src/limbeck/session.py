@@ -260,7 +260,8 @@ class Session:
         return players
 
     def _player(self, name: str, module: nn.Module, spec: Any, plan: Plan, phase: Phase, *, find_unused: bool = False) -> Player:
-        optimizer = build_optimizer(spec.name, spec.lr, dict(spec.model_extra or {}), module.parameters())
+        fused = self.backend.precision != "fp16"  # the loss scaler unscales gradients itself
+        optimizer = build_optimizer(spec.name, spec.lr, dict(spec.model_extra or {}), module.parameters(), fused=fused)
         wrapped = self.backend.prepare(module, find_unused=find_unused)
         prepared = self.backend.prepare_optimizer(optimizer)
         return Player(name, wrapped, prepared, LRControl(prepared, plan.rate, 1), phase.train.clip)

@@ -20,8 +20,17 @@ def optimizer_names() -> dict[str, type[torch.optim.Optimizer]]:
     return {name: item for name, item in found.items() if issubclass(item, torch.optim.Optimizer) and item is not torch.optim.Optimizer}
 
 
-def build_optimizer(name: str, lr: float, options: Mapping[str, Any], parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def build_optimizer(
+    name: str, lr: float, options: Mapping[str, Any], parameters: Iterable[nn.Parameter], *, fused: bool = True
+) -> torch.optim.Optimizer:
     """An optimizer of torch, or of timm as `timm:NAME`.
+
+    Args:
+        name: class of `torch.optim` in any case, or `timm:NAME`.
+        lr: learning rate.
+        options: its other arguments.
+        parameters: those that do not require a gradient are left out.
+        fused: use torch's fused implementation where there is one and `options` do not choose another.
 
     Raises:
         UnknownName, LimbeckError: with the accepted names or arguments.
@@ -41,6 +50,10 @@ def build_optimizer(name: str, lr: float, options: Mapping[str, Any], parameters
             raise LimbeckError(f"optimizer {name!r} has no argument {key!r}.{did_you_mean(key, accepted)} It takes: {', '.join(accepted)}.")
     if "betas" in options:
         options = {**options, "betas": tuple(options["betas"])}
+    # One fused kernel moves all parameters at once; torch's default on the CPU is a loop over them.
+    fusible = "fused" in accepted and not options.keys() & {"fused", "foreach", "capturable", "differentiable"}
+    if fusible and fused and all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in parameters):
+        options = {**options, "fused": True}
     try:
         return cls(parameters, lr=lr, **options)  # pyright: ignore[reportCallIssue]
     except (TypeError, ValueError) as error:

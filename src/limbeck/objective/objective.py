@@ -259,7 +259,7 @@ def _reduce(
         return values, _size(signals) / counts.examples
     if mask is None:
         # Values of tokens, pixels or elements are averaged within each example.
-        within = values[0].numel() if values.ndim > 1 else 1
+        within = values.numel() // values.shape[0] if values.ndim > 1 else 1
         return values.sum(), 1 / ((counts.labelled if needs_labels else counts.examples) * within)
     if values.ndim > mask.ndim:
         values = values.flatten(mask.ndim).mean(-1)
