@@ -8,6 +8,8 @@ softened answers (kd) and one inner layer (hint), which an adapter brings to the
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
@@ -74,7 +76,7 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
 
 
 def main() -> None:
-    digits = load_digits()
+    digits: Any = load_digits()
     order = torch.randperm(len(digits.target), generator=torch.Generator().manual_seed(0))
     images = torch.tensor(digits.images, dtype=torch.float32)[order, None] / 16
     labels = torch.tensor(digits.target)[order]
