@@ -82,6 +82,10 @@ class ModelError(LimbeckError):
     """A model that cannot be built or whose weights do not fit."""
 
 
+class NotFetched(ModelError):
+    """A part of a model that lies on a hub, asked for where nothing may be fetched."""
+
+
 class DataError(LimbeckError):
     """Data that cannot be found, read or split as asked."""
 

@@ -20,8 +20,8 @@ from .assemble import ALONE, Phase
 from .config.load import LoadedRecipe
 from .config.schema import DataSpec, ModelSpec, TeacherSpec
 from .data.load import data_info
-from .engine.backend import check_precision, pick_device
-from .errors import CodeNotAllowed, LimbeckError, Problem, RecipeError
+from .engine.backend import check_precision, check_trackers, pick_device
+from .errors import CodeNotAllowed, LimbeckError, NotFetched, Problem, RecipeError
 from .models.base import BuiltModel
 from .models.build import build_model, is_local_code
 from .objective import Objective, Term
@@ -73,6 +73,8 @@ class _Check:
             yield
         except CodeNotAllowed as error:
             self.found.notes.append(f"{key}: {error} It was not checked.")
+        except NotFetched as error:
+            self.found.notes.append(f"{key}: {error} What depends on it was not checked.")
         except LimbeckError as error:
             self.problem(key, str(error))
 
@@ -94,13 +96,15 @@ class _Check:
             return self.found
         self._models(info, task)
         for phase in phases:
-            if phase.learner in self.models or phase.learner == ALONE:
+            if ("student" if phase.learner == ALONE else phase.learner) in self.models:
                 self._phase(phase, task, info)
         self._teachers_know_something(phases)
         self.found.plan = [_line(phase) for phase in phases]
         return self.found
 
     def _training(self, phases: list[Phase], task: Task) -> None:
+        with self.at("track"):
+            check_trackers(self.recipe.track)
         for phase in phases:
             if phase.learner == ALONE:
                 continue

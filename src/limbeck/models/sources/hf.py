@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from ...errors import MissingDependency, ModelError, did_you_mean
+from ...errors import MissingDependency, ModelError, NotFetched, did_you_mean
 from ...types import DataInfo
 from ..arguments import unknown_argument
 from ..base import ModelRequest, Normalization
@@ -78,9 +78,9 @@ def _fetched_config(name: str, request: ModelRequest, *, load: bool) -> Any:
     except Exception as error:
         hint = "" if "/" in name else did_you_mean(name, CONFIG_MAPPING)
         if not load and not Path(name).is_dir():
-            raise ModelError(
+            raise NotFetched(
                 f"the configuration of {request.model} is not on this machine, and nothing is fetched here.{hint} "
-                f"Fetch it once with: hf download {name} config.json"
+                f"A run fetches it; to have it before: hf download {name} config.json"
             ) from error
         raise fetch_error(f"the configuration of {request.model}", error) from error
 

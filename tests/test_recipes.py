@@ -1,0 +1,130 @@
+"""Every shipped recipe is valid, small, explained, and runs: two updates a stage with tiny models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from limbeck.config.load import load_recipe
+from limbeck.preflight import preflight
+from limbeck.run import distill
+
+from .text_models import save_text_model, sentences
+
+ROOT = Path(__file__).resolve().parents[1]
+RECIPES = ROOT / "recipes"
+FILES = sorted(path for path in RECIPES.rglob("*.yaml") if path.parent.name != "base")
+NAMES = [path.relative_to(RECIPES).with_suffix("").as_posix() for path in FILES]
+LONGEST = 25
+
+Overrides = dict[str, Any]
+
+
+@pytest.fixture
+def own_data(tmp_path: Path) -> dict[str, Callable[[], Overrides]]:
+    """By recipe: what stands for the user's data, and for models that would be fetched."""
+
+    def clothes() -> Overrides:
+        folder = ROOT.parent / "shared" / "data" / "fashion_mnist"
+        if not folder.is_dir():
+            pytest.skip(f"needs {folder}, which is not on this machine")
+        return {
+            "data.limit": 256,
+            "data.split.valid": 0.01,
+            "teacher.args": {"depth": None, "channels": [4, 8]},
+            "teacher.model": "convnet",
+            "student.args": {"channels": [4, 8], "blocks": 1},
+        }
+
+    def photos() -> Overrides:
+        pytest.importorskip("timm")
+        image = pytest.importorskip("PIL.Image")
+        for name, level in (("cat", 60), ("dog", 190)):
+            (tmp_path / "photos" / name).mkdir(parents=True)
+            for i in range(20):
+                pixels = np.full((40, 40, 3), level + i, dtype=np.uint8)
+                image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+        return {
+            "data.source": f"folder:{tmp_path / 'photos'}",
+            "data.size": 32,
+            "teacher": {"model": "timm:resnet10t", "weights": None},
+            "student.weights": None,
+            "train.batch_size": 8,
+            "train.workers": 0,
+        }
+
+    def tags() -> Overrides:
+        lines = [f"{i % 7},{i % 3},{'cat|dog' if i % 2 else 'dog' if i % 3 else 'cat|bird'}" for i in range(120)]
+        (tmp_path / "tags.csv").write_text("\n".join(["width,height,tags", *lines]))
+        return {"data.source": f"csv:{tmp_path / 'tags.csv'}", "teacher.args.hidden": [8], "student.args.hidden": [4]}
+
+    def text() -> Overrides:
+        pytest.importorskip("transformers")
+        for part in ("train", "binary_dev", "binary_test"):
+            rows = [json.dumps({"text": line, "label": label}) for line, label in sentences(40)]
+            (tmp_path / f"{part}.jsonl").write_text("\n".join(rows))
+        return {
+            "data.source": f"jsonl:{tmp_path / 'train.jsonl'}",
+            "teacher.model": f"hf:{save_text_model(tmp_path / 'teacher', hidden=32, layers=2)}",
+            "student.model": f"hf:{save_text_model(tmp_path / 'student', hidden=16, layers=1)}",
+        }
+
+    return {"classification/fashion_mnist": clothes, "classification/folder": photos, "multilabel/tags": tags, "text/sst2": text}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_is_short_and_says_what_it_shows(name: str):
+    text = (RECIPES / f"{name}.yaml").read_text()
+    assert len(text.splitlines()) <= LONGEST
+    about = yaml.safe_load(text)["about"]
+    assert all(about.get(key) for key in ("title", "paper", "claim"))
+    assert about["paper"].startswith("arXiv:")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_runs_for_two_updates(name: str, own_data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    overrides: Overrides = own_data[name]() if name in own_data else {}
+    recipe = load_recipe(RECIPES / f"{name}.yaml", set=overrides).recipe
+    overrides["train.steps"] = 2
+    for stage, spec in recipe.stages.items():
+        overrides[f"stages.{stage}.train.steps"] = 2
+        if spec.repeat > 2:
+            overrides[f"stages.{stage}.repeat"] = 2
+
+    checked = preflight(load_recipe(RECIPES / f"{name}.yaml", set=overrides), allow_code=False)
+    assert checked.problems == []
+    assert checked.notes == []
+
+    result = distill(RECIPES / f"{name}.yaml", set=overrides, out=tmp_path / "run", device="cpu", allow_code=False)
+    stages = [stage["updates"] for stage in result.results["stages"] if stage["learner"] != "alone"]
+    assert stages == [2] * len(stages)
+    assert len(stages) >= max(len(recipe.stages), 1)
+    assert all(torch.isfinite(p).all() for p in result.student.parameters())
+    assert result.report.stat().st_size > 10_000
+    assert {"teacher", "alone", "student"} <= result.results["models"].keys()
+
+
+def test_what_is_not_there_is_said_not_raised():
+    """The recipes that need data or models of the user's say so; they are no exception to 'never a traceback'."""
+    from limbeck.errors import LimbeckError
+
+    for name in NAMES:
+        try:
+            preflight(load_recipe(RECIPES / f"{name}.yaml"), allow_code=False).raise_problems()
+        except LimbeckError as error:
+            assert name in ("classification/fashion_mnist", "classification/folder", "multilabel/tags", "text/sst2"), error
+            assert "data.source" in str(error)
+
+
+def test_bases_are_whole_but_for_the_objective():
+    base = load_recipe(RECIPES / "base" / "digits.yaml", set={"objective": {"labels": "cross_entropy"}}).recipe
+    assert list(base.stages) == ["teacher", "distil"]
+    assert base.baseline
