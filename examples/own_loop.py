@@ -8,7 +8,7 @@ softened answers (kd) and one inner layer (hint), which an adapter brings to the
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from sklearn.datasets import load_digits
@@ -44,30 +44,31 @@ def train_alone(model: nn.Module, images: Tensor, labels: Tensor, updates: int) 
         optimizer.step()
 
 
+def signals(tapped: Tapped, images: Tensor) -> Signals:
+    output, features = tapped(images)
+    return Signals(cast(Tensor, output), features)
+
+
 def distil(student: nn.Module, teacher: nn.Module, images: Tensor, labels: Tensor, updates: int) -> None:
     kd, hint, labelled = KD(temperature=4.0), Hint(), CrossEntropy()
     teacher.eval().requires_grad_(False)
-    ours, theirs = Tapped(student, ["3"]), Tapped(teacher, ["3"])  # what comes out of the second ReLU
-
+    ours, theirs = Tapped(student, ["3"]), Tapped(teacher, ["3"])  # reads the second ReLU; the hooks end with these objects
     adapter = Conv1x1()
     with torch.no_grad():  # its parameters are made from one example of both features
-        adapter.setup(ours(images[:2])[1]["3"], theirs(images[:2])[1]["3"])
+        adapter.setup(signals(ours, images[:2]).features["3"], signals(theirs, images[:2]).features["3"])
     optimizer = torch.optim.AdamW([*student.parameters(), *adapter.parameters()], lr=5e-3)
-
     for rows in batches(len(images), 1 + updates * 64 // len(images))[:updates]:
         with torch.no_grad():
-            teacher_logits, teacher_features = theirs(images[rows])
-        logits, features = ours(images[rows])
-        soft = kd(Signals(logits), Signals(teacher_logits))
-        inner = hint(*map(Signals.of, adapter(features["3"], teacher_features["3"])))
+            said = signals(theirs, images[rows])
+        own = signals(ours, images[rows])
+        soft = kd(own, said)
+        inner = hint(*map(Signals.of, adapter(own.features["3"], said.features["3"])))
         known = rows < LABELLED
-        supervised = labelled(Signals(logits), Signals(), labels[rows].where(known, IGNORE))  # zero where there is no label
+        supervised = labelled(own, Signals(), labels[rows].where(known, IGNORE))  # zero where there is no label
         loss = soft.mean() + inner.mean() + 0.1 * supervised.sum() / known.sum().clamp(min=1)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    for tapped in (ours, theirs):
-        tapped.close()  # removes the hooks
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
