@@ -32,7 +32,7 @@ test: check  ## all checks and all tests
 check: $(VENV)/.dev  ## style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright
+	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(VENV)/.dev  ## put the code into shape

@@ -141,7 +141,14 @@ def with_torchdistill(case: Case) -> Callable[[], None]:
 
     terms: dict[str, Any] = {}
     if case.logits:
-        kd = {**io(".", "student"), **io(".", "teacher"), "temperature": TEMPERATURE, "alpha": 1.0, "beta": TEMPERATURE**2, "reduction": "batchmean"}
+        kd = {
+            **io(".", "student"),
+            **io(".", "teacher"),
+            "temperature": TEMPERATURE,
+            "alpha": 1.0,
+            "beta": TEMPERATURE**2,
+            "reduction": "batchmean",
+        }
         terms["kd"] = {"criterion": {"key": "KDLoss", "kwargs": kd}, "weight": 1.0}
     for i, path in enumerate(case.taps):
         value = {"module_path": path, "io": "output"}

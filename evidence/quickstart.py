@@ -1,7 +1,7 @@
 """Is the quickstart's claim true? Its recipe over several seeds, with the paired differences and their interval.
 
-    python evidence/quickstart.py                 five seeds, a few minutes; writes evidence/quickstart.json
-    python evidence/quickstart.py --seeds 2 --out /tmp/q.json
+python evidence/quickstart.py                 five seeds, a few minutes; writes evidence/quickstart.json
+python evidence/quickstart.py --seeds 2 --out /tmp/q.json
 """
 
 from __future__ import annotations

@@ -45,5 +45,12 @@ def environment() -> dict[str, str]:
 def command(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
     """Runs `limbeck` in a process of its own."""
     return subprocess.run(
-        [sys.executable, "-m", "limbeck", *words], cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False, **options
+        [sys.executable, "-m", "limbeck", *words],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+        **options,
     )

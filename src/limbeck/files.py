@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -101,7 +102,8 @@ def check_writable(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise RunError(
-            f"{folder}: the run needs about {needed / 2**20:,.0f} MiB, only {free / 2**20:,.0f} MiB are free. Free some space or choose --out."
+            f"{folder}: the run needs about {needed / 2**20:,.0f} MiB, only {free / 2**20:,.0f} MiB are free. "
+            "Free some space or choose --out."
         )
 
 
@@ -110,6 +112,6 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

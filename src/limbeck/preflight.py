@@ -115,7 +115,8 @@ class _Check:
                     raise LimbeckError("fp16 scales the loss for the whole run; all stages must use it or none.")
             monitor = phase.train.monitor
             if monitor is not None and monitor not in task.maximize:
-                self.problem(f"{prefix}.monitor", f"expected a metric of {self.recipe.task} ({', '.join(task.maximize)}), found {monitor!r}.")
+                known = ", ".join(task.maximize)
+                self.problem(f"{prefix}.monitor", f"expected a metric of {self.recipe.task} ({known}), found {monitor!r}.")
 
     def _data(self, task: Task) -> DataInfo | None:
         info: DataInfo | None = None
@@ -128,7 +129,9 @@ class _Check:
             seen.append(spec)
             where = f"{key}.source" if key == "data" else key
             if _remote(spec):
-                self.found.notes.append(f"{where}: {spec.source} is not on this machine; the data, and what depends on them, were not checked.")
+                self.found.notes.append(
+                    f"{where}: {spec.source} is not on this machine; the data and what depends on them were not checked."
+                )
                 continue
             with self.at(where):
                 request = assemble.data_request(spec, self.recipe)
@@ -282,8 +285,8 @@ class _Check:
                 if isinstance(spec, TeacherSpec) and self._knows_nothing(spec) and not (name in trained and not own):
                     key = f"{phase.key}.teacher" if own else ("teacher" if name == "teacher" else f"teachers.{name}")
                     text = (
-                        f"{spec.model} has no weights and no earlier stage trains it, so it has nothing to teach. Give `weights`, add a stage "
-                        f"with `learner: {name}`, or write `weights: random` if that is what you want."
+                        f"{spec.model} has no weights and no earlier stage trains it, so it has nothing to teach. "
+                        f"Give `weights`, add a stage with `learner: {name}`, or write `weights: random` if that is what you want."
                     )
                     problem = self.loaded.problem(key, text)
                     if problem not in self.found.problems and self._uses_teacher(term):

@@ -110,10 +110,9 @@ class _Wish:
 
 
 def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Callable[[], bool]) -> Result:
-    recipe = loaded.recipe
     if loaded.code and not wish.allow_code:
         raise CodeNotAllowed(loaded.code[0])
-    backend = Backend(precision=recipe.train.precision, device=wish.device, trackers=recipe.track, folder=wish.out)
+    backend = Backend(precision=loaded.recipe.train.precision, device=wish.device, trackers=loaded.recipe.track)
     folder = Path(backend.broadcast_object(str(_place(loaded, wish)) if backend.is_main else ""))
     resume = wish.resume and _begun(folder)
     if resume:
@@ -122,53 +121,53 @@ def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Cal
     found.raise_problems()
     for note in found.notes:
         listener.message(note)
-    started = datetime.now(UTC).isoformat(timespec="seconds")
     if backend.is_main:
         check_writable(folder, found.bytes_needed)
         if not resume:
-            write_text(folder / "recipe.yaml", loaded.with_inferred(found.inferred).resolved(folder))
-            write_json(folder / "environment.json", environment())
-            write_json(folder / "status.json", {"status": "running", "started": started, "command": wish.command, "recipe": wish.source})
+            _begin(loaded, wish, folder, found.inferred)
     backend.wait()
-    if resume:
-        status = read_json(folder / "status.json")
-        if status.get("status") == "finished":
-            listener.message(f"{folder}: this run is finished; its results are shown as they are.")
-            return _finished(folder, wish.allow_code)
-        started, wish.command, wish.source = status["started"], status["command"], status["recipe"]
+    status = read_json(folder / "status.json")
+    if status["status"] == "finished":
+        listener.message(f"{folder}: this run is finished; its results are shown as they are.")
+        return Result(folder, read_json(folder / "results.json"), load_student(folder, allow_code=wish.allow_code).module)
     journal = Journal(folder / "metrics.jsonl" if backend.is_main else None, listener)
     if not resume:
         journal.resume(0, 0.0)
     session = Session(loaded, folder, backend, listener, journal, interrupted, wish.allow_code)
-    with backend.tracking(folder.name, _flat(recipe.model_dump(mode="json"))):
+    with backend.tracking(folder, _flat(loaded.recipe.model_dump(mode="json"))):
         session.build_models()
         try:
             session.run(resume)
         except Interrupted as stop:
             raise Interrupted(f"{stop} Go on with: limbeck run {shlex.quote(str(folder))} --resume") from None
-        results = collect_results(session, command=wish.command, source=wish.source, started=started)
+        results = collect_results(session, command=status["command"], source=status["recipe"], started=status["started"])
     if backend.is_main:
-        _write(session, results)
+        _finish(session, results)
     backend.wait()
     return Result(folder, results, session.models["student"].module.eval())
 
 
-def _write(session: Session, results: Mapping[str, Any]) -> None:
+def _begin(loaded: LoadedRecipe, wish: _Wish, folder: Path, inferred: Mapping[str, Any]) -> None:
+    """Writes what is known before training."""
+    write_text(folder / "recipe.yaml", loaded.with_inferred(inferred).resolved(folder))
+    write_json(folder / "environment.json", environment())
+    started = datetime.now(UTC).isoformat(timespec="seconds")
+    write_json(folder / "status.json", {"status": "running", "started": started, "command": wish.command, "recipe": wish.source})
+
+
+def _finish(session: Session, results: Mapping[str, Any]) -> None:
+    """Writes the student, the results and the report; the run counts as finished only then."""
     from .report.page import write_report
 
     folder = session.folder
     save_weights(session.models["student"].module, folder / "student" / "model.safetensors")
     write_json(folder / "student" / "model.json", student_card(session))
     write_json(folder / "results.json", results)
-    inferred = {f"{key}.{name}": value for key, made in session.adapters.items() if isinstance(made, dict) for name, value in made.items() if name == "kind"}
+    inferred = {f"{key}.kind": made["kind"] for key, made in session.adapters.items() if isinstance(made, dict)}
     write_text(folder / "recipe.yaml", session.loaded.with_inferred(inferred).resolved(folder))
     write_report([folder], folder / "report.html")
     status = read_json(folder / "status.json")
     write_json(folder / "status.json", {**status, "status": "finished"})
-
-
-def _finished(folder: Path, allow_code: bool) -> Result:
-    return Result(folder, read_json(folder / "results.json"), load_student(folder, allow_code=allow_code).module)
 
 
 # the run directory
@@ -238,7 +237,9 @@ def _same_recipe(loaded: LoadedRecipe, folder: Path, allow_code: bool) -> None:
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if isinstance(value, Mapping) and value:
-        return {key: item for name, inner in value.items() for key, item in _flat(inner, f"{prefix}.{name}" if prefix else str(name)).items()}
+        return {
+            key: item for name, inner in value.items() for key, item in _flat(inner, f"{prefix}.{name}" if prefix else str(name)).items()
+        }
     plain = value if isinstance(value, (str, int, float, bool)) or value is None else json.dumps(value)
     return {prefix: plain}
 
@@ -263,5 +264,3 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         yield lambda: bool(asked)
     finally:
         signal.signal(signal.SIGINT, before)
-
-

@@ -289,7 +289,8 @@ class Session:
     def _snapshot(self, number: int, turn: int) -> None:
         """Keeps the weights of every model that a finished round has changed; replaced as a whole."""
         if self.backend.is_main:
-            state = {f"{name}/{key}": value for name in sorted(self._touched) for key, value in self.models[name].module.state_dict().items()}
+            parts = {name: self.models[name].module.state_dict() for name in sorted(self._touched)}
+            state = {f"{name}/{key}": value for name, part in parts.items() for key, value in part.items()}
             record = {
                 "tag": [number, turn],
                 "done": [asdict(item) for item in self.done],
@@ -353,4 +354,3 @@ class RoundRoster:
 def _tag_of(path: Path) -> tuple[int, int]:
     state = json.loads((path / "state.json").read_text(encoding="utf-8"))
     return state["tag"]["stage"], state["tag"]["round"]
-

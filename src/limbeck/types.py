@@ -33,7 +33,7 @@ class Signals:
     A loss sees only the features that its term names, in the order in which the term names them.
     """
 
-    logits: Tensor = cast("Tensor", None)
+    logits: Tensor = field(default=cast("Tensor", None))
     """Outputs of the head: `(batch, classes)`, `(batch, targets)` or `(batch, tokens, classes)`; None where absent."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """Tapped values by layer path, batch first."""

@@ -51,7 +51,10 @@ GENERATIONS: dict[str, Any] = {
 def test_a_second_player_has_its_own_optimizer_and_step(tmp_path: Path) -> None:
     result = distill(PLAYERS, out=tmp_path / "run", device="cpu")
     groups, state = load(latest(result.folder / "checkpoints"))
-    assert state["players"]["critic"]["optimizer"]["groups"][0]["lr"] != state["players"]["learner"]["optimizer"]["groups"][0]["weight_decay"]
+    critic, learner = (state["players"][name]["optimizer"]["groups"][0] for name in ("critic", "learner"))
+    assert "decoupled_weight_decay" in learner
+    assert critic["weight_decay"] == 0
+    assert learner["weight_decay"] == 0.01
     assert groups["optimizer-critic"]["0.step"].item() == 12
     assert "player-critic" in groups
     assert not any("net" in name for name in load_file(result.folder / "student" / "model.safetensors"))
@@ -96,7 +99,9 @@ def test_memory_of_every_example_spans_two_processes(tmp_path: Path) -> None:
     one = distill(MEMORY, out=tmp_path / "one", device="cpu")
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", "run", "recipe.yaml"]
     options = ["--out", "two", "--device", "cpu", "--allow-code"]
-    done = subprocess.run([sys.executable, *words, *options], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        [sys.executable, *words, *options], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     mine, theirs = _last(one.folder)["samples-past/rows"], _last(tmp_path / "two")["samples-past/rows"]
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
@@ -107,7 +112,8 @@ def test_generations_hand_the_student_on(tmp_path: Path) -> None:
     """Born again: every round begins with fresh weights, and its teacher is the student of the round before."""
     result = distill(GENERATIONS, out=tmp_path / "run", device="cpu")
     stages = result.results["stages"]
-    assert [(stage["name"], stage["round"]) for stage in stages] == [("first", 0), ("generations", 0), ("generations", 1), ("generations", 2)]
+    assert [stage["name"] for stage in stages] == ["first", *["generations"] * 3]
+    assert [stage["round"] for stage in stages] == [0, 0, 1, 2]
     teacher = load_file(tmp_path / "run" / "checkpoints" / "models.safetensors")
     previous = load_file(tmp_path / "run" / "checkpoints" / "best-generations-1.safetensors")
     for name, value in previous.items():

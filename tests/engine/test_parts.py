@@ -174,9 +174,8 @@ class TestFiles:
         assert [path.name for path in tmp_path.iterdir()] == ["f"]
 
     def test_a_failed_folder_leaves_nothing(self, tmp_path: Path) -> None:
-        with pytest.raises(ZeroDivisionError), writing_folder(tmp_path / "d") as folder:
-            (folder / "x").write_text("x")
-            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError):
+            _write_half_a_folder(tmp_path / "d")
         assert not list(tmp_path.iterdir())
 
     def test_nan_becomes_null(self, tmp_path: Path) -> None:
@@ -207,13 +206,20 @@ def _write_half(path: Path) -> None:
         raise ZeroDivisionError
 
 
+def _write_half_a_folder(path: Path) -> None:
+    with writing_folder(path) as folder:
+        (folder / "x").write_text("x")
+        raise ZeroDivisionError
+
+
 class TestWatch:
     def test_the_first_bad_update_is_named(self) -> None:
         watch = LossWatch("distil", ("labels", "logits"), lambda x: x)
         watch.add(1, torch.tensor([1.0, 2.0]), [torch.tensor([3, 4])])
         watch.add(2, torch.tensor([1.0, math.inf]), [torch.tensor([7]), torch.tensor([9])])
         watch.add(3, torch.tensor([math.nan, math.nan]), [torch.tensor([5])])
-        with pytest.raises(NonFinite, match=r"stage 'distil': the term objective\.logits became inf at update 2, on the training examples 7, 9\."):
+        text = r"stage 'distil': the term objective\.logits became inf at update 2, on the training examples 7, 9\."
+        with pytest.raises(NonFinite, match=text):
             watch.flush()
 
     def test_means_since_the_last_line(self) -> None:
@@ -237,8 +243,10 @@ class TestWatch:
 
     @pytest.mark.parametrize("term", ["labels", "logits"])
     def test_a_run_that_explodes_stops_and_keeps_its_checkpoint(self, tmp_path: Path, term: str) -> None:
-        recipe = {**SMALL, "student": PLAIN, "train": {**SMALL["train"], "optimizer": {"name": "sgd", "lr": 1e20}, "schedule": "constant"}}
-        with pytest.raises(NonFinite, match=r"stage 'distil': the term objective\.\w+ became (nan|inf) at update \d+, on the training examples \d+, \d+"):
+        train = {**SMALL["train"], "optimizer": {"name": "sgd", "lr": 1e20}, "schedule": "constant"}
+        recipe = {**SMALL, "student": PLAIN, "train": train}
+        text = r"stage 'distil': the term objective\.\w+ became (nan|inf) at update \d+, on the training examples \d+, \d+"
+        with pytest.raises(NonFinite, match=text):
             distill(recipe, set={f"objective.{term}": None}, out=tmp_path / "run", device="cpu")
         groups, _ = checkpoint.load(checkpoint.latest(tmp_path / "run" / "checkpoints"))
         assert all(value.isfinite().all() for value in groups["learner"].values())
@@ -276,3 +284,23 @@ class TestBackend:
         result = distill(SMALL, set={"train.precision": precision, "train.clip": 1.0}, out=tmp_path / "run", device="cpu")
         assert 0 <= result.metrics["accuracy"] <= 1
         assert all(p.dtype == torch.float32 for p in result.student.parameters())
+
+
+class TestTrackers:
+    def test_tensorboard_writes_below_the_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        pytest.importorskip("tensorboard")
+        monkeypatch.chdir(tmp_path)
+        result = distill({**SMALL, "track": ["tensorboard"]}, device="cpu")
+        assert result.folder == Path("runs/run")
+        events = [path for path in tmp_path.rglob("*tfevents*") if path.stat().st_size > 500]
+        assert events
+        assert all(path.is_relative_to(tmp_path / result.folder) for path in events)
+
+    def test_a_missing_package_is_said_where_it_is_asked_for(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        import importlib.util
+
+        real = importlib.util.find_spec
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "wandb" else real(name, *rest))
+        text = r"track: \[wandb\] needs wandb, which is not installed. Install it: pip install 'limbeck\[track\]'"
+        with pytest.raises(LimbeckError, match=text):
+            distill({**SMALL, "track": ["wandb"]}, out=tmp_path / "run", device="cpu")

@@ -66,6 +66,8 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path, objective: dict[
     assert done.returncode == 0, done.stderr[-3000:]
     for name, value in weights(one.folder).items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=2e-5, atol=2e-6)
-    mine, theirs = ([json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (one.folder, tmp_path / "two"))
+    mine, theirs = (
+        [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (one.folder, tmp_path / "two")
+    )
     for a, b in zip(mine, theirs, strict=True):
         assert a["values"] == pytest.approx(b["values"], rel=1e-4, abs=1e-6)

@@ -106,4 +106,3 @@ def test_a_teacher_is_in_no_checkpoint_and_no_optimizer(tmp_path: Path) -> None:
     assert sum(value.numel() for value in groups["learner"].values()) == student
     assert sum(value.numel() for value in groups["ema"].values()) == student
     assert not [name for name in groups if "teacher" in name]
-

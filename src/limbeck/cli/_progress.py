@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 EVERY = 2.0
@@ -23,7 +24,7 @@ class Screen:
         self._bar: Any = None
         self._losses, self._metrics = "", ""
         self._last = 0.0
-        self._name, self._total = "", 0
+        self._name, self._total, self._line = "", 0, ""
 
     def stage(self, name: str, learner: str, round: int, rounds: int, updates: int, done: int) -> None:  # noqa: A002
         """A stage begins."""
@@ -38,9 +39,10 @@ class Screen:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[values]}", markup=False),
+            # Takes what is left of the line and no more, so that a narrow terminal cuts the values and not the bar.
+            TextColumn("{task.fields[values]}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
         )
-        self.progress = Progress(*columns, console=self.console)
+        self.progress = Progress(*columns, console=self.console, expand=True)
         self.progress.start()
         self._bar = self.progress.add_task(self._name, total=updates, completed=done, values="")
 
@@ -59,16 +61,25 @@ class Screen:
         text = "  ".join(part for part in (self._losses, self._metrics and f"| valid {self._metrics}") if part)
         if self.progress is not None:
             self.progress.update(self._bar, values=text)
-        elif record["step"] == self._total or time.monotonic() - self._last > EVERY:
-            self._last = time.monotonic()
-            self.console.print(f"{self._name}: {record['step']}/{self._total}  {text}", highlight=False, soft_wrap=True)
+            return
+        self._line = f"{self._name}: {record['step']}/{self._total}  {text}"
+        # The last line of a stage waits for the evaluation that ends it.
+        if record["step"] != self._total and time.monotonic() - self._last > EVERY:
+            self._print_line()
 
     def message(self, text: str) -> None:
         """A note."""
         self.console.print(Text(f"note: {text}", style="yellow"), soft_wrap=True)
 
+    def _print_line(self) -> None:
+        self._last = time.monotonic()
+        self.console.print(self._line, highlight=False, soft_wrap=True)
+        self._line = ""
+
     def close(self) -> None:
-        """Ends the live bar."""
+        """Ends the live bar, or prints the line that is still to come."""
+        if self._line:
+            self._print_line()
         if self.progress is not None:
             self.progress.stop()
             self.progress = None

@@ -1,1 +1,1 @@
-
+"""The visible loop and what it stands on."""

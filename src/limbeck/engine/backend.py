@@ -5,6 +5,7 @@ A teacher never goes through here: it is no part of what is wrapped, averaged or
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs, broadcast_object_list, gather_object
 from torch import Tensor, nn
 
-from ..errors import LimbeckError
+from ..errors import LimbeckError, MissingDependency
 
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -53,14 +54,14 @@ class Backend:
         precision: Precision = "fp32",
         device: str | None = None,
         trackers: Sequence[str] = (),
-        folder: Path | None = None,
     ) -> None:
         kind = pick_device(device)
         check_precision(precision, kind)
+        check_trackers(trackers)
         if kind == "cuda" and device and ":" in device:
             torch.cuda.set_device(torch.device(device))
         self._ddp = DistributedDataParallelKwargs()
-        self._accelerator = _fresh_accelerator(precision, kind, trackers, folder, self._ddp)
+        self._accelerator = _fresh_accelerator(precision, kind, trackers, self._ddp)
         self.precision: Precision = precision
         self.device: torch.device = self._accelerator.device
         self.rank: int = self._accelerator.process_index
@@ -150,12 +151,14 @@ class Backend:
     # trackers
 
     @contextmanager
-    def tracking(self, project: str, config: Mapping[str, Any]) -> Iterator[None]:
-        """Opens the trackers for the time of a run."""
+    def tracking(self, folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
+        """Opens the trackers for the time of a run; those that write files write below `folder`."""
         if not self._accelerator.log_with:
             yield
             return
-        self._accelerator.init_trackers(project, dict(config))
+        self._accelerator.project_configuration.project_dir = str(folder)
+        self._accelerator.project_configuration.logging_dir = str(folder)
+        self._accelerator.init_trackers("limbeck", {key: value for key, value in config.items() if value is not None})
         try:
             yield
         finally:
@@ -167,17 +170,25 @@ class Backend:
             self._accelerator.log(dict(values), step=step)
 
 
-def _fresh_accelerator(precision: str, kind: str, trackers: Sequence[str], folder: Path | None, ddp: DistributedDataParallelKwargs) -> Accelerator:
+def check_trackers(trackers: Sequence[str]) -> None:
+    """Refuses a tracker whose package is missing; Accelerate would leave it out without a word."""
+    for name in trackers:
+        if importlib.util.find_spec(name) is None:
+            raise MissingDependency(name, "track", f"track: [{name}]")
+
+
+def _fresh_accelerator(precision: str, kind: str, trackers: Sequence[str], ddp: DistributedDataParallelKwargs) -> Accelerator:
     from accelerate.state import AcceleratorState
 
     # Accelerate keeps precision and device in process-wide state; without this, a second run in one process would
     # inherit (or refuse) the settings of the first.
-    AcceleratorState._reset_state(reset_partial_state=False)
+    AcceleratorState._reset_state(reset_partial_state=False)  # noqa: SLF001 - there is no public way
     return Accelerator(
         mixed_precision={"fp32": "no"}.get(precision, precision),
         cpu=kind == "cpu",
         log_with=list(trackers) or None,
-        project_dir=str(folder) if folder else None,
+        # A tracker of files wants to know its folder here, though it is chosen later, once all processes agree on it.
+        project_dir="runs" if trackers else None,
         kwargs_handlers=[ddp],
         step_scheduler_with_optimizer=False,
     )

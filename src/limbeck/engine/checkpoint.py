@@ -110,7 +110,7 @@ def join_optimizer(optimizer: Any, tensors: Tensors, plain: Mapping[str, Any]) -
 
 def random_state() -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The random state of this process: Python, NumPy, torch and its devices."""
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)  # noqa: NPY002
+    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
     version, internal, gauss = random.getstate()
     tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys).astype(np.int64))}
     if torch.cuda.is_available():
@@ -123,7 +123,7 @@ def restore_random_state(tensors: Tensors, plain: Mapping[str, Any]) -> None:
     """Restores what `random_state` gave."""
     torch.set_rng_state(tensors["torch"])
     kind, position, has_gauss, cached = plain["numpy"]
-    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, cached))
     version, internal, gauss = plain["python"]
     random.setstate((version, tuple(internal), gauss))
     devices = sorted(name for name in tensors if name.startswith("cuda"))
@@ -134,5 +134,5 @@ def restore_random_state(tensors: Tensors, plain: Mapping[str, Any]) -> None:
 def seed_everything(seed: int) -> None:
     """Seeds Python, NumPy and torch."""
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002
+    np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

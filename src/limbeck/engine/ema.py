@@ -27,7 +27,9 @@ class EMA:
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         current = self.module.state_dict()
         real = [name for name, value in self.average.items() if value.is_floating_point()]
-        torch._foreach_lerp_([self.average[name] for name in real], [current[name] for name in real], 1 - decay)
+        torch._foreach_lerp_(  # pyright: ignore[reportPrivateImportUsage] - documented, though underscored
+            [self.average[name] for name in real], [current[name] for name in real], 1 - decay
+        )
         for name in self.average.keys() - set(real):
             self.average[name].copy_(current[name])
 

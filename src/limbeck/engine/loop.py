@@ -1,7 +1,7 @@
 """The loop. Everything that happens in training happens here, in this order.
 
-    for every update: batches -> step (teachers, learner, objective, backward, optimizer) -> rates, averages, logs
-    at the end of an epoch, every `evaluate_every`: evaluation -> best weights -> early stop -> checkpoint
+for every update: batches -> step (teachers, learner, objective, backward, optimizer) -> rates, averages, logs
+at the end of an epoch, every `evaluate_every`: evaluation -> best weights -> early stop -> checkpoint
 """
 
 from __future__ import annotations

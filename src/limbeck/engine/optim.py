@@ -62,7 +62,7 @@ def build_optimizer(
 
 def _timm_optimizer(name: str, lr: float, options: Mapping[str, Any], parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
     try:
-        from timm.optim import create_optimizer_v2, list_optimizers
+        from timm.optim import create_optimizer_v2, list_optimizers  # pyright: ignore[reportPrivateImportUsage]
     except ImportError:
         raise MissingDependency("timm", "vision", f"optimizer 'timm:{name}'") from None
     known = [str(item) for item in list_optimizers()]

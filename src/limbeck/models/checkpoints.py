@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
+import pickle  # noqa: TID251 - only for the name of its error
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path

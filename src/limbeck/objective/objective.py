@@ -189,7 +189,8 @@ class Objective(nn.Module):
         repeats = [world if slot.needs.global_batch else 1 for slot in self._plan or ()]
         if any(isinstance(share, Tensor) for share in shares):
             share = torch.stack([torch.as_tensor(item, dtype=values.dtype, device=values.device) for item in shares])
-            return share, share * torch.tensor([w * world * r for w, r in zip(weights, repeats, strict=True)], dtype=values.dtype, device=values.device)
+            scale = [w * world * r for w, r in zip(weights, repeats, strict=True)]
+            return share, share * torch.tensor(scale, dtype=values.dtype, device=values.device)
         key = (*shares, *weights, world, values.dtype, values.device)
         if self._kept[0] != key:
             plain = [float(item) for item in shares]
@@ -251,9 +252,7 @@ def _gathered(signals: Signals, gather: Gather) -> Signals:
     return replace(signals, logits=logits, features={path: gather(value) for path, value in signals.features.items()})
 
 
-def _reduce(
-    values: Tensor, mask: Tensor | None, needs_labels: bool, counts: Counts, signals: Signals
-) -> tuple[Tensor, float | Tensor]:
+def _reduce(values: Tensor, mask: Tensor | None, needs_labels: bool, counts: Counts, signals: Signals) -> tuple[Tensor, float | Tensor]:
     """The sum of a term over this forward pass, and the factor that makes it a part of the update's mean."""
     if values.ndim == 0:
         return values, _size(signals) / counts.examples

@@ -1,1 +1,1 @@
-
+"""What may happen between two rounds of a stage; one file each."""

@@ -25,7 +25,8 @@ class RefreshTeacher(Action):
         for name in roster.teacher_names():
             teacher = roster.model(name)
             own = teacher.state_dict()
-            differing = sorted(key for key in own.keys() | learner.keys() if key not in own or key not in learner or own[key].shape != learner[key].shape)
+            same = {key for key in own.keys() & learner.keys() if own[key].shape == learner[key].shape}
+            differing = sorted((own.keys() | learner.keys()) - same)
             if differing:
                 raise ShapeMismatch(
                     f"refresh_teacher: {name!r} and the learner must have the same architecture; {len(differing)} tensors differ, "

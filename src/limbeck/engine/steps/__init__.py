@@ -1,1 +1,1 @@
-
+"""How a batch becomes an update; one file each."""
