@@ -24,7 +24,10 @@ def writing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.touch()
+        mode = temporary.stat().st_mode
         yield temporary
+        temporary.chmod(mode)  # some libraries write files that their owner alone may read
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)

@@ -149,8 +149,8 @@ def _after_update(stage: Stage, watch: LossWatch) -> None:
 
 
 def _after_epoch(stage: Stage, watch: LossWatch, *, last: bool) -> None:
-    stage.log(watch)
     if last or stage.progress.epoch % stage.plan.evaluate_every == 0:
+        stage.log(watch)
         _evaluate(stage)
         stage.save(watch)
 
