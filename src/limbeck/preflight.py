@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import assemble
 from .assemble import ALONE, Phase
@@ -24,7 +24,7 @@ from .engine.backend import check_precision, check_trackers, pick_device
 from .errors import CodeNotAllowed, LimbeckError, NotFetched, Problem, RecipeError
 from .models.base import BuiltModel
 from .models.build import build_model, is_local_code
-from .objective import Objective, Term
+from .objective import Counts, Objective, Term
 from .taps.tapped import Tapped
 from .tasks.base import Task
 from .types import DataInfo, Signals
@@ -79,7 +79,7 @@ class _Check:
             self.problem(key, str(error))
 
     def problem(self, key: str, message: str) -> None:
-        self.found.problems.append(self.loaded.problem(key, message))
+        self.found.problems.append(self.loaded.problem(key, message.removeprefix(f"{key}: ")))
 
     def run(self) -> Preflight:
         phases: list[Phase] = []
@@ -113,6 +113,9 @@ class _Check:
                 check_precision(phase.train.precision, self.device)
                 if phase.train.precision != self.recipe.train.precision and "fp16" in (phase.train.precision, self.recipe.train.precision):
                     raise LimbeckError("fp16 scales the loss for the whole run; all stages must use it or none.")
+            if phase.train.accumulate > phase.train.batch_size:
+                text = f"expected at most batch_size ({phase.train.batch_size}), found {phase.train.accumulate}"
+                self.problem(f"{prefix}.accumulate", f"{text}: every forward pass needs an example.")
             monitor = phase.train.monitor
             if monitor is not None and monitor not in task.maximize:
                 known = ", ".join(task.maximize)
@@ -149,9 +152,11 @@ class _Check:
         for name, (key, spec) in specs.items():
             built = self._build(key, spec, info)
             if built is not None:
-                self.models[name] = built
+                before = len(self.found.problems)
                 if name not in self.recipe.models:
                     self._head(key, name, built, task, info)
+                if len(self.found.problems) == before:  # what cannot run at all is not asked about its layers
+                    self.models[name] = built
         weights = [sum(p.numel() * 4 for p in built.module.parameters()) for built in self.models.values()]
         self.found.bytes_needed = 6 * sum(weights) + 2**20
 
@@ -178,11 +183,12 @@ class _Check:
         except LimbeckError:
             raise
         except Exception as error:  # any model's own code may fail on a device without contents
-            first = str(error).strip().split("\n")[0]
-            text = f"{key}: {built.request.model} cannot take inputs of shape {info.input_shape}: {first}"
-            if isinstance(error, (RuntimeError, ValueError)) and not isinstance(error, NotImplementedError) and "meta" not in first.lower():
+            first = str(error).strip().split("\n")[0].rstrip(".")
+            text = f"{built.request.model} cannot take inputs of shape {info.input_shape}: {first}"
+            told = isinstance(error, (RuntimeError, ValueError, AssertionError)) and not isinstance(error, NotImplementedError)
+            if told and first and "meta" not in first.lower():
                 raise LimbeckError(text) from None
-            note = f"{text}; its layers were checked by name only."
+            note = f"{key}: {text}; its layers were checked by name only."
             if note not in self.found.notes:
                 self.found.notes.append(note)
             return None
@@ -213,17 +219,19 @@ class _Check:
                 signals[name] = said
         if mine is None or len(signals) != len(teachers):
             return
-        self._adapters(prefix, terms, mine, signals)
+        self._adapters(prefix, terms, mine, signals, task.example(info).labels)
 
-    def _adapters(self, prefix: str, terms: list[Term], mine: Signals, signals: Mapping[str, Signals]) -> None:
-        """Sets up each term alone, so that every term that does not fit is reported at its own place."""
+    def _adapters(self, prefix: str, terms: list[Term], mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None) -> None:
+        """Sets up and evaluates each term alone, so that every term that does not fit is reported at its own place."""
         for term in terms:
             with self.at(f"{prefix}objective.{term.label}"), META:
-                made = Objective([term]).setup(mine, signals)
+                objective = Objective([term])
+                made = objective.setup(mine, signals)
                 for label, descriptions in made.items():
                     self.found.inferred[f"{prefix}objective.{label}.adapter.kind"] = descriptions[0]["kind"]
                     self.found.facts += [f"{prefix}objective.{label}: adapter {description}" for description in descriptions]
                 self._same_classes(term, mine, signals)
+                _evaluate(objective, mine, signals, labels)
 
     def _same_classes(self, term: Term, mine: Signals, signals: Mapping[str, Signals]) -> None:
         needs = term.loss.needs
@@ -310,6 +318,18 @@ def _line(phase: Phase) -> str:
     terms = ", ".join(f"{label} ({term.loss})" for label, term in phase.objective.items())
     rounds = f", {phase.repeat} rounds" if phase.repeat > 1 else ""
     return f"stage {phase.name}: trains {phase.learner} for {length}{rounds} on {terms}"
+
+
+def _evaluate(objective: Objective, mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None) -> None:
+    """Runs an objective on the meta device, for the shapes that only the losses themselves can check."""
+    count = 2.0
+    try:
+        with torch.no_grad():
+            objective(mine, signals, labels, Counts(count, count))
+    except LimbeckError:
+        raise
+    except Exception:  # a loss may look at contents, of which there are none here; then the first update shows it
+        return
 
 
 def _no_call(model: Any, batch: Any) -> Any:

@@ -1,0 +1,174 @@
+"""The check against the real models: every problem at its place, before any weight is read."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from limbeck.config.load import load_recipe
+from limbeck.preflight import Preflight, preflight
+
+SMALL: dict[str, Any] = {
+    "task": "classification",
+    "data": {"source": "sklearn:digits", "limit": 100},
+    "teacher": {"model": "convnet", "args": {"channels": [8, 16]}, "weights": "random"},
+    "student": {"model": "convnet", "args": {"channels": [4, 8]}},
+    "objective": {"labels": "cross_entropy", "logits": {"loss": "kd", "temperature": 2}},
+    "train": {"epochs": 1},
+}
+
+
+def check(overrides: dict[str, Any], *, allow_code: bool = False) -> Preflight:
+    return preflight(load_recipe(SMALL, set=overrides, allow_code=allow_code), allow_code=allow_code, device="cpu")
+
+
+def told(overrides: dict[str, Any]) -> list[str]:
+    """Problems as `key: message`, the key of the recipe first."""
+    return [f"{problem.key}: {problem.message}" for problem in check(overrides).problems]
+
+
+def hint(**keys: Any) -> dict[str, Any]:
+    return {"objective.hint": {"loss": "hint", **keys}}
+
+
+def test_a_good_recipe():
+    found = check(hint(student="stage1", teacher="stage2"))
+    assert found.problems == []
+    assert found.notes == []
+    assert found.inferred == {"objective.hint.adapter.kind": "conv1x1"}
+    assert found.facts == [
+        "student: convnet, 438 parameters",
+        "teacher: convnet, 1,442 parameters",
+        "objective.hint: adapter {'kind': 'conv1x1', 'student': [4, 8, 8], 'teacher': [16, 4, 4]}",
+    ]
+    assert found.plan == ["stage distil: trains student for 1 epochs on labels (cross_entropy), logits (kd), hint (hint)"]
+    assert found.bytes_needed > 6 * 4 * (438 + 1442)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (
+            hint(student="stage9", teacher="stage1"),
+            "objective.hint.student: student convnet: tap 'stage9': no layer is called 'stage9'.* Did you mean 'stage2' or 'stage1'",
+        ),
+        (hint(student="stage1", teacher="stag2"), "objective.hint.teacher: teacher convnet: tap 'stag2'.* Did you mean 'stage2'"),
+        (
+            hint(student="stage1", teacher="head", adapter="conv1x1"),
+            r"objective.hint: student 'stage1' and teacher 'head': adapter 'conv1x1' joins map -> map; .* \(2, 4, 8, 8\).* \(2, 10\)",
+        ),
+        (
+            hint(student="stage1", teacher="stage2", adapter="none"),
+            r"objective.hint: student \[2, 4, 8, 8\] and teacher \[2, 16, 4, 4\] must have the same shape here",
+        ),
+        ({"objective.at": {"loss": "at", "student": "head"}}, r"objective.at: attention needs maps or tokens, found .* \[2, 10\]"),
+        ({"teacher.model": "mlp", "teacher.args": {"channels": None}, **hint(student="head", teacher="hiden1")}, "Did you mean 'hidden1'"),
+        ({"train.monitor": "acc"}, r"train.monitor: expected a metric of classification \(accuracy, .*\), found 'acc'"),
+        ({"train.precision": "fp16"}, "train.precision: fp16 needs a GPU, found the CPU. Use bf16 or fp32."),
+        ({"train.batch_size": 2, "train.accumulate": 4}, "train.accumulate: expected at most batch_size .2., found 4"),
+        ({"teacher.weights": None}, "teacher: convnet has no weights and no earlier stage trains it, so it has nothing to teach"),
+        (
+            {"student.normalize": {"mean": [0.5, 0.5], "std": [1.0, 1.0]}},
+            r"student.model: the normalisation has 2 values, the input of shape \(2, 1, 8, 8\) has 1 channels",
+        ),
+        ({"data.source": "sklearn:digit"}, "data.source: no data set of sklearn is called 'digit'. Did you mean 'digits'"),
+        ({"data.source": "sklearn:wine"}, r"student.model: convnet reads images"),
+        ({"stages": {"a": {"trainable": ["stag1.*"]}}}, "stages.a.trainable: no parameter is called 'stag1"),
+        (
+            {"baseline": True, "stages": {"t": {"learner": "teacher", "objective": {"labels": "cross_entropy"}}}},
+            "baseline: .* no stage trains",
+        ),
+    ],
+)
+def test_problems(overrides: dict[str, Any], expected: str):
+    problems = told(overrides)
+    assert len(problems) >= 1
+    assert re.search(expected, problems[0]), problems
+    assert len(set(problems)) == len(problems)
+
+
+def test_all_problems_at_once_each_at_its_line(tmp_path: Path):
+    file = tmp_path / "two.yaml"
+    file.write_text(
+        """task: classification
+data: sklearn:digits
+teacher: {model: convnet, weights: random}
+student: convnet
+objective:
+  labels: cross_entropy
+  one: {loss: hint, student: stag1, teacher: stage1}
+  two: {loss: hint, student: stage1, teacher: stage7}
+train: {precision: fp16}
+"""
+    )
+    found = preflight(load_recipe(file), allow_code=False, device="cpu")
+    places = [(problem.where.rsplit("/")[-1], problem.key) for problem in found.problems]
+    assert places == [
+        ("two.yaml:9:20", "train.precision"),
+        ("two.yaml:7:30", "objective.one.student"),
+        ("two.yaml:8:47", "objective.two.teacher"),
+    ]
+    assert "^" in found.problems[0].excerpt
+
+
+def test_a_student_that_cannot_be_built_is_one_problem_with_a_baseline_too():
+    """The student alone is the same model; this was once a KeyError."""
+    problems = told({"baseline": True, "student": {"model": "resnet", "args": {"channels": None, "depth": 21}}})
+    assert len(problems) == 1
+    assert "depth must be one of 8, 14, 20" in problems[0]
+
+
+def test_an_input_that_a_model_refuses_is_a_problem_and_told_once():
+    pytest.importorskip("timm")
+    problems = told({"student": {"model": "timm:vit_tiny_patch16_224", "args": {"channels": None}}})
+    assert len(problems) == 1
+    assert problems[0].startswith("student.model: ")
+    assert "cannot take inputs of shape (1, 8, 8): Input height (8) doesn't match model (224)" in problems[0]
+
+
+def test_a_model_on_a_hub_is_a_note(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    found = check({"student": {"model": "hf:someone/nothing", "args": {"channels": None}}})
+    assert found.problems == []
+    assert len(found.notes) == 1
+    assert "student.model: the configuration of hf:someone/nothing is not on this machine" in found.notes[0]
+    assert "A run fetches it" in found.notes[0]
+
+
+def test_local_code_is_named_and_runs_only_when_allowed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "my_nets_of_preflight.py").write_text(
+        "from pathlib import Path\n"
+        "from torch import nn\n"
+        "Path('imported').touch()\n"
+        "def build(*, num_outputs, input_shape):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_outputs))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    overrides = {"student": {"model": "my_nets_of_preflight:build", "args": {"channels": None}}}
+    found = check(overrides)
+    assert found.problems == []
+    assert any("my_nets_of_preflight:build" in note and "--allow-code" in note for note in found.notes)
+    assert not (tmp_path / "imported").exists()
+    allowed = check(overrides, allow_code=True)
+    assert (allowed.problems, allowed.notes) == ([], [])
+    assert "student: my_nets_of_preflight:build, 650 parameters" in allowed.facts
+
+
+def test_nothing_is_allocated_or_read(tmp_path: Path):
+    """Weights that are damaged are found by the run; the check does not open them, and large models cost nothing."""
+    pytest.importorskip("timm")
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"nothing")
+    before = torch.get_rng_state()
+    teacher = {"model": "timm:vit_huge_patch14_224", "args": {"channels": None, "img_size": 14}, "weights": str(damaged)}
+    found = check({"data.size": 14, "teacher": teacher})
+    assert found.problems == []
+    count = next(fact.split(", ", 1)[1] for fact in found.facts if fact.startswith("teacher: timm:vit_huge"))
+    assert int(count.removesuffix(" parameters").replace(",", "")) > 600e6
+    assert torch.equal(before, torch.get_rng_state())
