@@ -59,7 +59,8 @@ def train(stage: Stage, resume: Path | None = None) -> Outcome:
     stage.listener.stage(plan.name, plan.learner, plan.round, plan.rounds, total, progress.update)
     stage.context.learner.train()
 
-    while progress.update < total and not _exhausted(stage):
+    # A checkpoint may stand after the last update of an epoch and before what follows it; then only that is left to do.
+    while (progress.update < total or progress.within == per_epoch) and not _exhausted(stage):
         for batches in _updates(stage):
             _one_update(stage, batches, watch, total)
             progress.within += 1
