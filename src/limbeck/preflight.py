@@ -65,6 +65,7 @@ class _Check:
         self.device = pick_device(device)
         self.found = Preflight()
         self.models: dict[str, BuiltModel] = {}
+        self.learners: set[str] = set()
 
     @contextmanager
     def at(self, key: str) -> Iterator[None]:
@@ -91,6 +92,8 @@ class _Check:
         with self.at("baseline"):
             phases = assemble.phases(self.recipe, task, allow_code=self.allow_code)
         self._training(phases, task)
+        # A teacher that only lends its features may have been trained for other classes; who learns must answer for these.
+        self.learners = {phase.learner for phase in phases} - set(self.recipe.models)
         info = self._data(task)
         if info is None:
             return self.found
@@ -153,7 +156,7 @@ class _Check:
             built = self._build(key, spec, info)
             if built is not None:
                 before = len(self.found.problems)
-                if name not in self.recipe.models:
+                if name == "student" or name in self.learners:
                     self._head(key, name, built, task, info)
                 if len(self.found.problems) == before:  # what cannot run at all is not asked about its layers
                     self.models[name] = built

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from . import assemble
 from .assemble import ALONE
 from .data.loader import BatchStream
 from .engine.evaluation import Collected
+from .errors import ShapeMismatch
 from .evaluate.cost import model_cost
 from .evaluate.similarity import cka_matrix
 from .session import Session
+from .taps.path import parse_tap
+from .taps.suggest import layer_paths
 from .taps.tapped import Tapped
 from .types import labelled
 from .version import __version__
@@ -52,7 +56,7 @@ def collect_results(session: Session, *, command: str, source: str, started: str
         "stages": [_stage(session, item) for item in session.done],
         "models": models,
         "adapters": session.adapters,
-        "similarity": similarity(session, teacher) if teacher else None,
+        "similarity": similarity(session),
         "files": {"student": "student/model.safetensors", "recipe": "recipe.yaml", "metrics": "metrics.jsonl"},
     }
 
@@ -85,6 +89,14 @@ def _model(session: Session, name: str, said: Mapping[str, Collected], teacher: 
     role = {"student": "distilled", ALONE: "alone"}.get(name, "teacher")
     matched = teacher is not None and name != teacher and said[teacher].logits.shape == own.logits.shape
     example = session.task.example(session.data().info, batch=1, device=str(session.backend.device))
+    if not _fits(session, own):
+        return {
+            "role": role,
+            "reference": built.request.model,
+            "metrics": {},
+            "agreement": None,
+            "cost": model_cost(built.module, example.inputs),
+        }
     details = session.task.details(own.logits, own.labels)
     return {
         "role": role,
@@ -96,29 +108,45 @@ def _model(session: Session, name: str, said: Mapping[str, Collected], teacher: 
     }
 
 
-def similarity(session: Session, teacher: str) -> dict[str, Any] | None:
-    """Linear CKA between the layers that the student imitated and those of the teacher, on held-out examples."""
-    student_taps, teacher_taps = session.taps["student"], session.taps["teacher"]
-    if not student_taps or not teacher_taps:
+def _fits(session: Session, said: Collected) -> bool:
+    """Whether a model answers for the classes of these data; a teacher that only lends its features need not."""
+    try:
+        session.task.check_head(said.logits, session.data().info)
+    except ShapeMismatch:
+        return False
+    return True
+
+
+def similarity(session: Session) -> dict[str, Any] | None:
+    """Linear CKA between the layers that the student imitated and those of its teachers, on held-out examples."""
+    features = {name: _features(session, name, taps) for name, taps in session.taps.items()}
+    mine = features.pop("student", {})
+    theirs = {f"{name}: {tap}" if len(features) > 1 else tap: value for name, own in features.items() for tap, value in own.items()}
+    if not mine or not theirs:
         return None
+    return {"student": list(mine), "teacher": list(theirs), "cka": cka_matrix(list(mine.values()), list(theirs.values()))}
+
+
+def _features(session: Session, name: str, taps: Sequence[str]) -> dict[str, Tensor]:
+    """What the layers of a model say about held-out examples, `(examples, values)` each."""
+    module = session.models[name].module.eval()
+    layers = layer_paths(module)
+    there = [tap for tap in taps if parse_tap(tap).path in layers]  # a later stage may have brought another teacher
+    if not there:
+        return {}
     examples = session.data().test
     rows = list(range(min(SIMILARITY_EXAMPLES, len(examples))))
     batches = BatchStream(examples, [rows[start : start + 128] for start in range(0, len(rows), 128)])
-    features: dict[str, list[torch.Tensor]] = {}
-    for name, taps in (("student", student_taps), (teacher, teacher_taps)):
-        module = session.models[name].module.eval()
-        tapped = Tapped(module, taps)
-        try:
-            parts: list[list[torch.Tensor]] = [[] for _ in taps]
-            with torch.no_grad():
-                for batch in batches:
-                    signals = session.call(name)(tapped, batch.to(session.backend.device))
-                    for part, tap in zip(parts, taps, strict=True):
-                        part.append(signals.features[tap].flatten(1).float().cpu())
-            features[name] = [torch.cat(part) for part in parts]
-        finally:
-            tapped.close()
-    return {"student": student_taps, "teacher": teacher_taps, "cka": cka_matrix(features["student"], features[teacher])}
+    tapped = Tapped(module, there)
+    parts: list[dict[str, Tensor]] = []
+    try:
+        with torch.no_grad():
+            for batch in batches:
+                signals = session.call(name)(tapped, batch.to(session.backend.device))
+                parts.append({tap: signals.features[tap].flatten(1).float().cpu() for tap in there})
+    finally:
+        tapped.close()
+    return {tap: torch.cat([part[tap] for part in parts]) for tap in there if len({part[tap].shape[1] for part in parts}) == 1}
 
 
 def student_card(session: Session) -> dict[str, Any]:

@@ -138,9 +138,10 @@ def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Cal
         session.build_models()
         try:
             session.run(resume)
-        except Interrupted as stop:
-            raise Interrupted(f"{stop} Go on with: limbeck run {shlex.quote(str(folder))} --resume") from None
-        results = collect_results(session, command=status["command"], source=status["recipe"], started=status["started"])
+            results = collect_results(session, command=status["command"], source=status["recipe"], started=status["started"])
+        except (Interrupted, KeyboardInterrupt) as stop:
+            reason = str(stop) or "stopped at once; what came after the last checkpoint will be computed again."
+            raise Interrupted(f"{reason} Go on with: limbeck run {shlex.quote(str(folder))} --resume") from None
     if backend.is_main:
         _finish(session, results)
     backend.wait()

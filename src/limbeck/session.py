@@ -33,7 +33,7 @@ from .engine.optim import LRControl, build_optimizer
 from .engine.stage import Plan, Stage
 from .engine.steps.base import Context, Player
 from .engine.watch import Journal, Listener
-from .errors import LimbeckError
+from .errors import Interrupted, LimbeckError
 from .files import writing
 from .models.base import BuiltModel
 from .models.build import build_model
@@ -69,14 +69,15 @@ class Session:
     models: dict[str, BuiltModel] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
     adapters: dict[str, Any] = field(default_factory=dict)
-    taps: dict[str, list[str]] = field(default_factory=lambda: {"student": [], "teacher": []})
-    """Layers that some phase of the student read, pairwise, for the similarity of representations."""
+    taps: dict[str, list[str]] = field(default_factory=dict)
+    """Layers of each model that were compared while the student was taught, for the similarity of representations."""
 
     def __post_init__(self) -> None:
         self.recipe = assemble.located(self.loaded)
         self.task = assemble.build_task(self.recipe, allow_code=self.allow_code)
         self.phases = assemble.phases(self.recipe, self.task, allow_code=self.allow_code)
         self._data: dict[str, Splits] = {}
+        self._told: list[str] = []
         self._touched: set[str] = set()
         self._specs: dict[str, ModelSpec] = {
             "student": self.recipe.student,
@@ -95,6 +96,10 @@ class Session:
         if key not in self._data:
             request = assemble.data_request(spec, self.recipe)
             self._data[key] = load_data(request, kind=self.task.data_kind, labels=self.task.labels, allow_code=self.allow_code)
+            for note in self._data[key].notes:
+                if note not in self._told:
+                    self._told.append(note)
+                    self.listener.message(note)
         return self._data[key]
 
     def build_models(self) -> None:
@@ -162,6 +167,7 @@ class Session:
                 teacher.close()
 
     def _stage(self, phase: Phase, number: int, turn: int) -> Stage:
+        self.backend.precision = phase.train.precision
         splits = self.data(phase.data)
         plan = self._plan(phase, splits, turn)
         seed_everything(self.seed(f"setup-{phase.name}", turn))
@@ -246,8 +252,9 @@ class Session:
         if phase.learner == "student":
             for term in learner.objective.terms.values():
                 if term.loss.needs.teacher:
-                    self.taps["student"] += [tap for tap in term.student if tap not in self.taps["student"]]
-                    self.taps["teacher"] += [tap for tap in term.teacher if tap not in self.taps["teacher"]]
+                    for name, taps in (("student", term.student), (term.source, term.teacher)):
+                        known = self.taps.setdefault(name, [])
+                        known += [tap for tap in taps if tap not in known]
 
     def _players(self, phase: Phase, learner: Learner, plan: Plan) -> dict[str, Player]:
         players = {"learner": self._player("learner", learner, phase.train.optimizer, plan, phase, find_unused=learner.stops_early)}
@@ -268,8 +275,8 @@ class Session:
 
     # evaluation
 
-    def collect(self, name: str, split: str, spec: DataSpec | None = None) -> Collected:
-        """What the model called `name` says about a split."""
+    def collect(self, name: str, split: str, spec: DataSpec | None = None, precision: str | None = None) -> Collected:
+        """What the model called `name` says about a split; in its own precision, else the given, else the recipe's."""
         splits = self.data(spec)
         examples = splits.test if split == "test" else splits.valid
         if examples is None:
@@ -277,11 +284,17 @@ class Session:
         backend = self.backend
         loader = eval_loader(examples, batch_size=EVAL_BATCH, rank=backend.rank, world=backend.world, workers=0)
         module = self.models[name].module.to(backend.device)
-        precision = self._precisions.get(name) or self.recipe.train.precision
-        return collect(module, self.call(name), loader, backend, precision=DTYPES[precision])
+        precision = self._precisions.get(name) or precision or self.recipe.train.precision
+        # Between the stages everything is saved, so the last evaluation may be left; within one, the loop stops after it.
+        stop = self._stop_here if split == "test" else None
+        return collect(module, self.call(name), loader, backend, precision=DTYPES[precision], interrupted=stop)
+
+    def _stop_here(self) -> None:
+        if self.backend.world == 1 and self.interrupted():
+            raise Interrupted("stopped during the last evaluation; everything is saved.")
 
     def _valid(self, phase: Phase, splits: Splits) -> dict[str, float]:
-        said = self.collect(phase.learner, "valid", phase.data)
+        said = self.collect(phase.learner, "valid", phase.data, phase.train.precision)
         return self.task.report(said.logits, said.labels)
 
     # going on after a kill

@@ -209,7 +209,7 @@ class DataSpec(Spec):
     """Where examples come from."""
 
     source: str
-    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `parquet:`, `hf:` or `module:callable`."""
+    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `jsonl:`, `parquet:`, `hf:` or `module:callable`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the source, such as `{target: species}` for a CSV file."""
     split: SplitSpec = SplitSpec()

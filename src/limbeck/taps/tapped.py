@@ -64,7 +64,7 @@ class Tapped:
         """Removes the hooks; the object cannot be called afterwards."""
         self._remove()
 
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any | None, dict[str, Tensor]]:
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Tensor]]:
         """Calls the model.
 
         Returns:

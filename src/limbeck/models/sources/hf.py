@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,20 @@ from ...types import DataInfo
 from ..arguments import unknown_argument
 from ..base import ModelRequest, Normalization
 from ..checkpoints import fetch_error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the progress bars of transformers, which would run into those of the training."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tuple[nn.Module, Normalization | None]:
@@ -30,7 +46,8 @@ def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tu
         raise ModelError(f"{request.model} ({config.model_type}) is no classifier of {info.kind} data; transformers has none of that type.")
     try:
         if pretrained and load:
-            module = auto.from_pretrained(name, config=config, ignore_mismatched_sizes=True)
+            with _quiet():
+                module = auto.from_pretrained(name, config=config, ignore_mismatched_sizes=True)
         else:
             module = auto.from_config(config)
     except OSError as error:
