@@ -16,8 +16,7 @@ from limbeck.config.load import load_recipe
 from limbeck.errors import RecipeError
 from limbeck.preflight import preflight
 from limbeck.run import distill
-
-from .text_models import save_text_model, sentences
+from tests.text_models import save_text_model, sentences
 
 ROOT = Path(__file__).resolve().parents[1]
 RECIPES = ROOT / "recipes"

@@ -19,8 +19,7 @@ from limbeck.export import export_run
 from limbeck.judge import evaluate
 from limbeck.report.page import write_report
 from limbeck.run import Result, distill
-
-from .text_models import save_text_model, sentences
+from tests.text_models import save_text_model, sentences
 
 KD = {"labels": "cross_entropy", "logits": {"loss": "kd", "temperature": 2}}
 NETS = {

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from .errors import RunError
 
@@ -31,7 +35,7 @@ def writing(path: Path) -> Iterator[Path]:
         with temporary.open("rb+") as handle:
             os.fsync(handle.fileno())
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise unwritable(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
@@ -75,17 +79,24 @@ def writing_folder(path: Path) -> Iterator[Path]:
                 os.fsync(handle.fileno())
         shutil.rmtree(path, ignore_errors=True)
         temporary.replace(path)
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         raise unwritable(path, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def unwritable(path: Path, error: OSError) -> RunError:
+def unwritable(path: Path, error: OSError | SafetensorError) -> RunError:
     """The error for a file or folder that cannot be written, with what to do."""
-    reason = error.strerror or str(error)
-    hint = "Free some space" if error.errno == 28 else "Choose another folder with --out"
+    number = error.errno if isinstance(error, OSError) else _number(error)
+    reason = os.strerror(number) if number is not None else str(error)
+    hint = "Free some space" if number == errno.ENOSPC else "Choose another folder with --out"
     return RunError(f"{path}: cannot be written: {reason}. {hint}, then go on with --resume where a run was under way.")
+
+
+def _number(error: SafetensorError) -> int | None:
+    """What the system said, which this library keeps in its text alone."""
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found[1]) if found else None
 
 
 def check_writable(folder: Path, needed: int) -> None:

@@ -132,7 +132,7 @@ def check_source(report: Report, tree: Node, path: Parts, node: Node) -> str | N
     schemes = tuple(SOURCES.names())
     if not colon:
         listed = ", ".join(f"{name}:" for name in schemes)
-        hint = did_you_mean(text, schemes, count=1) or near_source(text)
+        hint = near_source(text) or did_you_mean(text, schemes, count=1)
         report.at_value(tree, path, f"expected a source that begins with {listed} or module:callable, found {found(text)}.{hint}")
         return None
     if scheme not in schemes:

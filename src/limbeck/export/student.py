@@ -116,9 +116,7 @@ def load_student(run: Path, *, allow_code: bool = False) -> Student:
     folder = run / "student"
     weights, card_file = folder / "model.safetensors", folder / "model.json"
     if not weights.is_file() or not card_file.is_file():
-        raise RunError(
-            f"{run} holds no student: {folder} is written when a run is finished. Finish it: limbeck run RECIPE --out {run} --resume"
-        )
+        raise RunError(f"{run} holds no student: {folder} is written when a run is finished. Finish it: limbeck run {run} --resume")
     card = read_json(card_file)
     try:
         info, norm = _info(card["data"]), card["normalization"]

@@ -74,7 +74,7 @@ def _mapping(path: Path, *, required: bool) -> dict[str, Any]:
             return {}
         raise RunError(
             f"{path} does not exist: this is no run directory, or the run has not finished; go on with it: "
-            f"limbeck run RECIPE --out {path.parent} --resume"
+            f"limbeck run {path.parent} --resume"
         )
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
