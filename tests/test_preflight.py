@@ -11,6 +11,7 @@ import torch
 
 from limbeck.config.load import load_recipe
 from limbeck.preflight import Preflight, preflight
+from tests.text_models import save_text_model, sentences
 
 SMALL: dict[str, Any] = {
     "task": "classification",
@@ -172,3 +173,45 @@ def test_nothing_is_allocated_or_read(tmp_path: Path):
     count = next(fact.split(", ", 1)[1] for fact in found.facts if fact.startswith("teacher: timm:vit_huge"))
     assert int(count.removesuffix(" parameters").replace(",", "")) > 600e6
     assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("teacher", "expected"),
+    [
+        ({"model": "timm:vit_tiny_patch16_224"}, r"teacher.model: timm:vit_tiny_patch16_224 cannot take inputs of shape \(1, 8, 8\)"),
+        ({"model": "convnet", "normalize": {"mean": [0.5, 0.5], "std": [1.0, 1.0]}}, "teacher.model: the normalisation has 2 values"),
+    ],
+)
+def test_a_teacher_that_cannot_run_is_told_at_its_place(teacher: dict[str, Any], expected: str):
+    if "timm" in str(teacher):
+        pytest.importorskip("timm")
+    assert re.match(expected, told({"teacher": {**teacher, "args": {"channels": None}, "weights": "random"}})[0])
+    stage = {"a": {"teacher": {**teacher, "args": {"channels": None}, "weights": "random"}}}
+    assert re.match(f"stages.a.{expected}", told({"stages": stage})[0])
+
+
+def test_a_teacher_of_other_classes_may_lend_its_features():
+    other = {"teacher.args": {"channels": [8, 16], "num_outputs": 3}}
+    assert "10 outputs, teacher gives 3" in told(other)[0]
+    assert told({**other, "objective": {"labels": "cross_entropy", "at": {"loss": "at", "student": "stage1"}, "logits": None}}) == []
+
+
+def test_all_models_read_the_tokens_of_one_tokenizer(tmp_path: Path):
+    pytest.importorskip("transformers")
+    (tmp_path / "texts.csv").write_text("text,label\n" + "\n".join(f"{text},{label}" for text, label in sentences(40)))
+    student = save_text_model(tmp_path / "student", hidden=16, layers=1)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16, "vocab_size": 10}
+    recipe = {
+        "task": "text_classification",
+        "data": {"source": f"csv:{tmp_path / 'texts.csv'}", "max_length": 16},
+        "student": {"model": f"hf:{student}", "weights": "pretrained"},
+        "teacher": {"model": "hf:bert", "args": sizes, "weights": "random"},
+        "objective": {"labels": "cross_entropy", "logits": "kd"},
+    }
+    problems = preflight(load_recipe(recipe), allow_code=False, device="cpu").problems
+    assert [problem.key for problem in problems] == ["teacher.model"]
+    assert re.match(r"hf:bert knows 10 tokens, the tokenizer .*student has 18\. All models", problems[0].message)
+    (tmp_path / "empty").mkdir()
+    problems = preflight(load_recipe(recipe, set={"data.tokenizer": str(tmp_path / "empty")}), allow_code=False, device="cpu").problems
+    assert [problem.key for problem in problems] == ["data.tokenizer"]
+    assert "It holds nothing." in problems[0].message

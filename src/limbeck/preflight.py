@@ -20,10 +20,12 @@ from .assemble import ALONE, Phase
 from .config.load import LoadedRecipe
 from .config.schema import DataSpec, ModelSpec, TeacherSpec
 from .data.load import data_info
+from .data.text import load_tokenizer
 from .engine.backend import check_precision, check_trackers, pick_device
 from .errors import CodeNotAllowed, LimbeckError, NotFetched, Problem, RecipeError
 from .models.base import BuiltModel
 from .models.build import build_model, is_local_code
+from .models.sources.hf import vocabulary_size
 from .objective import Counts, Objective, Term
 from .taps.tapped import Tapped
 from .tasks.base import Task
@@ -98,6 +100,7 @@ class _Check:
         if info is None:
             return self.found
         self._models(info, task)
+        self._vocabularies(info)
         for phase in phases:
             if ("student" if phase.learner == ALONE else phase.learner) in self.models:
                 self._phase(phase, task, info)
@@ -156,7 +159,7 @@ class _Check:
             built = self._build(key, spec, info)
             if built is not None:
                 before = len(self.found.problems)
-                if name == "student" or name in self.learners:
+                if name not in self.recipe.models:
                     self._head(key, name, built, task, info)
                 if len(self.found.problems) == before:  # what cannot run at all is not asked about its layers
                     self.models[name] = built
@@ -174,7 +177,8 @@ class _Check:
     def _head(self, key: str, name: str, built: BuiltModel, task: Task, info: DataInfo) -> None:
         with self.at(f"{key}.model"):
             signals = self._signals(key, built.module, built, [], task, info)
-            if signals is not None and signals.logits is not None:
+            learns = name == "student" or name in self.learners
+            if learns and signals is not None and signals.logits is not None:
                 task.check_head(signals.logits, info, model=name)
 
     def _signals(self, key: str, run: Any, built: BuiltModel, taps: list[str], task: Task, info: DataInfo) -> Signals | None:
@@ -195,6 +199,22 @@ class _Check:
             if note not in self.found.notes:
                 self.found.notes.append(note)
             return None
+
+    def _vocabularies(self, info: DataInfo) -> None:
+        """A tokenizer on this machine can be read, and every model knows all its tokens."""
+        reference = assemble.data_request(self.recipe.data, self.recipe).tokenizer
+        if info.kind != "text" or reference is None or not Path(reference).is_dir():
+            return
+        size = 0
+        with self.at("data.tokenizer"):
+            size = len(load_tokenizer(reference))
+        for name, built in self.models.items():
+            known = vocabulary_size(built.module)
+            if known is not None and known < size:
+                key = name if name in ("student", "teacher") else f"teachers.{name}"
+                text = f"{built.request.model} knows {known:,} tokens, the tokenizer {reference} has {size:,}. All models of a recipe "
+                text += "read the same tokens: choose models of one vocabulary, and its tokenizer with data.tokenizer."
+                self.problem(f"{key}.model", text)
 
     def _phase(self, phase: Phase, task: Task, info: DataInfo) -> None:
         prefix = f"{phase.key}." if phase.key else ""
@@ -217,9 +237,9 @@ class _Check:
         objective = Objective(terms)
         mine = self._tapped(f"{prefix}objective", learner, objective.student_taps(), task, info)
         for name, teacher in teachers.items():
-            said = self._tapped(f"{prefix}objective", teacher, objective.teacher_taps(name), task, info) if teacher else None
-            if said is not None:
-                signals[name] = said
+            with self.at(f"{phase.key}.teacher.model" if phase.teacher is not None and name == "teacher" else f"{prefix}objective"):
+                said = self._tapped(f"{prefix}objective", teacher, objective.teacher_taps(name), task, info) if teacher else None
+                signals |= {name: said} if said is not None else {}
         if mine is None or len(signals) != len(teachers):
             return
         self._adapters(prefix, terms, mine, signals, task.example(info).labels)

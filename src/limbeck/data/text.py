@@ -29,7 +29,10 @@ def load_tokenizer(reference: str | None) -> Any:
         return AutoTokenizer.from_pretrained(reference)
     except Exception as error:  # the library raises many kinds, all of which mean the same here
         local = "" if Path(reference).exists() else " There is no such local folder either."
-        first = str(error).strip().partition("\n")[0]
+        first = str(error).strip().partition("\n")[0].rstrip()
+        if Path(reference).is_dir() and first.endswith(":"):
+            held = ", ".join(sorted(path.name for path in Path(reference).iterdir())[:10]) or "nothing"
+            first = f"the folder has no tokenizer that transformers reads, such as a tokenizer.json. It holds {held}."
         raise DataError(f"data.tokenizer {reference!r} cannot be loaded: {first}{local}") from error
 
 

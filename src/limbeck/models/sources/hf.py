@@ -58,6 +58,16 @@ def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tu
     return module, _own(name, load=load) if pretrained and info.kind == "image" else None
 
 
+def vocabulary_size(module: nn.Module) -> int | None:
+    """How many tokens a transformers model knows; None of any other model."""
+    import transformers
+
+    if not isinstance(module, transformers.PreTrainedModel):
+        return None
+    embeddings = module.get_input_embeddings()
+    return embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
+
+
 def _auto(info: DataInfo) -> tuple[Any, Any]:
     """The class that builds, and the mapping of configurations that it can build from."""
     import transformers as t
