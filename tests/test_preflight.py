@@ -215,3 +215,15 @@ def test_all_models_read_the_tokens_of_one_tokenizer(tmp_path: Path):
     problems = preflight(load_recipe(recipe, set={"data.tokenizer": str(tmp_path / "empty")}), allow_code=False, device="cpu").problems
     assert [problem.key for problem in problems] == ["data.tokenizer"]
     assert "It holds nothing." in problems[0].message
+
+
+def test_steps_and_actions_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "my_parts_of_preflight.py").write_text("class Part: ...\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    stages = {"a": {"train": {"step": "my_parts_of_preflight:Part"}, "repeat": 2, "between": "my_parts_of_preflight:Part"}}
+    assert len(check({"stages": stages}).notes) == 2
+    step, action = check({"stages": stages}, allow_code=True).problems
+    assert (step.key, action.key) == ("stages.a.train.step", "stages.a.between")
+    assert "'my_parts_of_preflight:Part' is no step: it must be a class that extends limbeck.engine.steps.base.Step." in step.message
+    assert "'my_parts_of_preflight:Part' is no action: it must be" in action.message

@@ -27,6 +27,7 @@ from .models.base import BuiltModel
 from .models.build import build_model, is_local_code
 from .models.sources.hf import vocabulary_size
 from .objective import Counts, Objective, Term
+from .registry import ACTIONS, STEPS
 from .taps.tapped import Tapped
 from .tasks.base import Task
 from .types import DataInfo, Signals
@@ -119,6 +120,11 @@ class _Check:
                 check_precision(phase.train.precision, self.device)
                 if phase.train.precision != self.recipe.train.precision and "fp16" in (phase.train.precision, self.recipe.train.precision):
                     raise LimbeckError("fp16 scales the loss for the whole run; all stages must use it or none.")
+            with self.at(f"{prefix}.step"):
+                STEPS.get(phase.train.step, allow_code=self.allow_code)
+            if phase.between is not None:
+                with self.at(f"{phase.key}.between"):
+                    ACTIONS.get(phase.between, allow_code=self.allow_code)
             if phase.train.accumulate > phase.train.batch_size:
                 text = f"expected at most batch_size ({phase.train.batch_size}), found {phase.train.accumulate}"
                 self.problem(f"{prefix}.accumulate", f"{text}: every forward pass needs an example.")

@@ -70,7 +70,7 @@ class Registry:
 
     def _checked(self, found: Any, name: str) -> type[Any]:
         if not (inspect.isclass(found) and issubclass(found, self.base_class())):
-            raise LimbeckError(f"{name!r} is not a {self.kind}: it must be a class that extends {self.package}.base.{self.base}.")
+            raise LimbeckError(f"{name!r} is no {self.kind}: it must be a class that extends {self.package}.base.{self.base}.")
         return found
 
 

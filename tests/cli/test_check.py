@@ -165,6 +165,8 @@ def test_a_run_can_be_checked_by_its_folder(recipe: Path, tmp_path: Path, capsys
     recipe.rename(tmp_path / "runs" / "recipe.yaml")
     assert check(file="runs") == 0
     assert "runs: no problems." in capsys.readouterr().out
+    assert main(["resolve", "runs"]) == 0
+    assert "# recipe.yaml:2" in capsys.readouterr().out
 
 
 def test_a_plan_without_a_run(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
