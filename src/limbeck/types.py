@@ -5,7 +5,7 @@ Importing this module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
@@ -75,8 +75,23 @@ class Batch:
     extra: dict[str, Any] = field(default_factory=dict)
     """Further views, stored signals, group membership, by name."""
 
+    _prepared: tuple[Any, Tensor, int] | None = field(default=None, repr=False, compare=False)
+
     def __len__(self) -> int:
-        return int(self.index.shape[0])
+        return self.index.shape[0]
+
+    def prepared(self, how: Callable[[Tensor], Tensor], key: object) -> Tensor:
+        """`how(inputs)`, computed once for all models that prepare their inputs alike.
+
+        Args:
+            how: the preparation, such as a normalisation.
+            key: tells preparations apart; equal keys mean equal preparations.
+        """
+        kept = self._prepared
+        if kept is None or kept[0] != key or kept[1]._version != kept[2]:  # a model may have written into its input
+            value = how(self.inputs)
+            self._prepared = kept = (key, value, value._version)
+        return kept[1]
 
     def to(self, device: Any) -> Batch:
         """The batch on `device` (`index` stays on the CPU, where per-sample state is kept)."""

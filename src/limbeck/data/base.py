@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -74,17 +75,17 @@ class Examples(Dataset[Batch]):
         """A batch of one."""
         return self.__getitems__([index])
 
-    def __getitems__(self, indices: Sequence[int]) -> Batch:
+    def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         """The examples at `indices` (0 to `len - 1`), in that order, as one batch."""
         index = torch.as_tensor(indices, dtype=torch.int64)
-        inputs = self.store.gather(self.rows[index])
+        inputs = self.store.gather(self.rows.index_select(0, index))
         if self._key is not None and self.transforms:
             from .transforms.base import Draws
 
             counters = index.numpy().astype(np.int64, copy=False)
             for position, transform in enumerate(self.transforms):
                 inputs = transform.apply(inputs, Draws(*self._key, counters, position))
-        return Batch(inputs, self.labels[index], index)
+        return Batch(inputs, self.labels.index_select(0, index), index)
 
     def augmented(self, seed: int, epoch: int) -> Examples:
         """A view whose augmentation is a pure function of `seed`, `epoch` and each example's index.

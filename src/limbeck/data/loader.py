@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from ..errors import DataError
@@ -68,13 +69,17 @@ class EpochPlan:
 
     def micro_batches(self, start_update: int = 0) -> list[list[int]]:
         """Indices of this process's micro-batches from update `start_update` on: `accumulate` lists an update, none empty."""
+        return [part.tolist() for part in self.parts(start_update)]
+
+    def parts(self, start_update: int = 0) -> list[NDArray[np.int64]]:
+        """The same as arrays, as the loader wants them."""
         order = permutation(self.size, self.seed, self.epoch) if self.shuffle else np.arange(self.size)
-        lists: list[list[int]] = []
+        parts: list[NDArray[np.int64]] = []
         for update in range(start_update, self.updates):
             whole = order[update * self.per_update : (update + 1) * self.per_update]
             share = np.array_split(whole, self.world)[self.rank]
-            lists += [part.tolist() for part in np.array_split(share, self.accumulate)]
-        return lists
+            parts += np.array_split(share, self.accumulate)
+        return parts
 
 
 class BatchStream:
@@ -83,7 +88,7 @@ class BatchStream:
     The global random state is never touched, so that it does not depend on the number of workers.
     """
 
-    def __init__(self, examples: Examples, lists: Sequence[list[int]], workers: int = 0) -> None:
+    def __init__(self, examples: Examples, lists: Sequence[Sequence[int] | NDArray[np.int64]], workers: int = 0) -> None:
         self.examples, self.lists, self.workers = examples, lists, workers
 
     def __len__(self) -> int:
@@ -94,7 +99,7 @@ class BatchStream:
             return (self.examples.__getitems__(indices) for indices in self.lists)
         loader = DataLoader(
             self.examples,
-            batch_sampler=self.lists,
+            batch_sampler=[list(map(int, indices)) for indices in self.lists],
             collate_fn=_identity,
             num_workers=min(self.workers, len(self.lists)),
             generator=torch.Generator().manual_seed(0),  # the loader draws its workers' seeds from it, not from the global one
@@ -104,7 +109,7 @@ class BatchStream:
 
 def train_loader(examples: Examples, plan: EpochPlan, *, start_update: int = 0, workers: int = 0) -> BatchStream:
     """This process's micro-batches of an epoch from update `start_update` on, `plan.accumulate` of them an update."""
-    return BatchStream(examples, plan.micro_batches(start_update), workers)
+    return BatchStream(examples, plan.parts(start_update), workers)
 
 
 def eval_loader(examples: Examples, *, batch_size: int, rank: int = 0, world: int = 1, workers: int = 0) -> BatchStream:

@@ -87,6 +87,8 @@ class LRPlan:
 
     def factor(self, update: int, total: int) -> float:
         """Share of the peak rate at `update` of `total`."""
+        if self.name in ("constant", "plateau") and not self.warmup:
+            return 1.0
         warm = self.warmup * total if self.warmup < 1 else self.warmup
         if update < warm:
             return (update + 1) / (warm + 1)
@@ -107,12 +109,15 @@ class LRControl:
         self.plan, self.total, self.optimizer = plan, total, optimizer
         self.base = [group["lr"] for group in optimizer.param_groups]
         self.drop, self.bad, self.best = 1.0, 0, -math.inf
+        self._factor: float | None = None
 
     def set(self, update: int) -> float:
         """Sets the rate for `update` and returns that of the first group."""
         factor = self.plan.factor(update, self.total) * self.drop
-        for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
-            group["lr"] = base * factor
+        if factor != self._factor:
+            for group, base in zip(self.optimizer.param_groups, self.base, strict=True):
+                group["lr"] = base * factor
+            self._factor = factor
         return self.base[0] * factor
 
     def watch(self, score: float) -> None:
@@ -131,3 +136,4 @@ class LRControl:
     def load(self, state: Mapping[str, float]) -> None:
         """Restores what `state` gave."""
         self.drop, self.bad, self.best = state["drop"], int(state["bad"]), state["best"]
+        self._factor = None  # whatever rate the optimizer has by now

@@ -23,10 +23,9 @@ from .base import Loss, logits_of, required
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float) -> Tensor:
     """Cross-entropy of `(..., classes)` with class indices `(...)`, to `(...)`."""
-    flat = F.cross_entropy(
-        widen(logits).flatten(0, -2), labels.flatten(), reduction="none", label_smoothing=label_smoothing, ignore_index=IGNORE
-    )
-    return flat.view(labels.shape)
+    flat, target = (widen(logits), labels) if labels.ndim == 1 else (widen(logits).flatten(0, -2), labels.flatten())
+    values = F.cross_entropy(flat, target, reduction="none", label_smoothing=label_smoothing, ignore_index=IGNORE)
+    return values if labels.ndim == 1 else values.view(labels.shape)
 
 
 @final

@@ -74,7 +74,8 @@ class Objective(nn.Module):
         self.weights: dict[str, float] = {}
         self._plan: list[_Slot] | None = None
         self._settled = False
-        self._kept: tuple[Any, Tensor, Tensor] = (None, torch.empty(0), torch.empty(0))
+        self._kept_for: list[float | Tensor] = []
+        self._kept = (torch.empty(0), torch.empty(0))
         self.set_progress(0.0)
 
     def student_taps(self) -> list[str]:
@@ -175,29 +176,27 @@ class Objective(nn.Module):
                 repeats = counts.world  # every process computes the whole term; the shares are summed over them
             value, share = _reduce(slot.loss(s, t, own), known, needs.labels, counts, s)
             sums.append(value)
-            shares.append(share / repeats)
-        values = torch.stack(sums) if all(value.dtype == sums[0].dtype for value in sums) else torch.stack([v.float() for v in sums])
+            shares.append(share / repeats if repeats > 1 else share)
+        values = torch.stack(sums) if len({value.dtype for value in sums}) == 1 else torch.stack([value.float() for value in sums])
         share, factor = self._factors(shares, counts.world, values)
         return torch.dot(values, factor), values.detach() * share
 
     def _factors(self, shares: list[float | Tensor], world: int, values: Tensor) -> tuple[Tensor, Tensor]:
         """What turns sums into means, for logging and for the total; kept while nothing changes, so that nothing is copied."""
+        known = not any(isinstance(share, Tensor) for share in shares)
+        if known and self._settled and shares == self._kept_for and self._kept[0].dtype == values.dtype:
+            return self._kept
         # A gathered term reaches each process's parameters through its own part only, so its gradient is not to be
         # divided by the number of repeats: the total takes the share before that division, times the processes that
         # the gradient is averaged over.
-        weights = [self.weights[slot.term.label] for slot in self._plan or ()]
-        repeats = [world if slot.needs.global_batch else 1 for slot in self._plan or ()]
-        if any(isinstance(share, Tensor) for share in shares):
-            share = torch.stack([torch.as_tensor(item, dtype=values.dtype, device=values.device) for item in shares])
-            scale = [w * world * r for w, r in zip(weights, repeats, strict=True)]
-            return share, share * torch.tensor(scale, dtype=values.dtype, device=values.device)
-        key = (*shares, *weights, world, values.dtype, values.device)
-        if self._kept[0] != key:
-            plain = [float(item) for item in shares]
-            total = [s * w * world * r for s, w, r in zip(plain, weights, repeats, strict=True)]
-            tensors = [torch.tensor(item, dtype=values.dtype, device=values.device) for item in (plain, total)]
-            self._kept = (key, tensors[0], tensors[1])
-        return self._kept[1], self._kept[2]
+        scale = [self.weights[slot.term.label] * world * (world if slot.needs.global_batch else 1) for slot in self._plan or ()]
+        like: dict[str, Any] = {"dtype": values.dtype, "device": values.device}
+        if known:
+            share = torch.tensor(shares, **like)
+            self._kept_for, self._kept = shares, (share, torch.tensor([a * b for a, b in zip(shares, scale, strict=True)], **like))
+            return self._kept
+        share = torch.stack([torch.as_tensor(item, **like) for item in shares])
+        return share, share * torch.tensor(scale, **like)
 
 
 class _Slot:

@@ -38,15 +38,17 @@ class Task(ABC):
         """The kind of data that it needs; None where it takes several."""
         return self.data_kinds[0] if len(self.data_kinds) == 1 else None
 
-    def forward(self, model: Callable[..., Any], inputs: Any, normalization: Normalization | None) -> Any:
-        """What `model` returns for a batch of inputs: one normalised tensor, or a mapping passed by name."""
-        if isinstance(inputs, Mapping):
-            return model(**inputs)
-        return model(inputs if normalization is None else normalization.apply(inputs))
+    def forward(self, model: Callable[..., Any], batch: Batch, normalization: Normalization | None) -> Any:
+        """What `model` returns for a batch: its inputs are one normalised tensor, or a mapping passed by name."""
+        if isinstance(batch.inputs, Mapping):
+            return model(**batch.inputs)
+        return model(batch.inputs if normalization is None else batch.prepared(normalization.apply, normalization))
 
     def call(self, model: Callable[..., Any], normalization: Normalization | None, batch: Batch) -> Signals:
         """The signals of a model, or of a tapped model with what was captured."""
-        result = self.forward(model, batch.inputs, normalization)
+        from ..taps.tapped import Tapped
+
+        result = self.forward(model, batch, normalization)
         output, features = result if isinstance(model, Tapped) else (result, {})
         return self.signals(output, features, batch)
 
