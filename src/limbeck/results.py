@@ -104,7 +104,8 @@ def _model(session: Session, name: str, said: Mapping[str, Collected], teacher: 
         "metrics": session.task.report(own.logits, own.labels),
         "agreement": session.task.agreement(own.logits, said[teacher].logits, own.labels) if matched and teacher else None,
         "cost": model_cost(built.module, example.inputs),
-        **details,
+        "reliability": details.get("reliability"),
+        "confusion": details.get("confusion"),
     }
 
 

@@ -112,13 +112,13 @@ class _Wish:
 def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Callable[[], bool]) -> Result:
     if loaded.code and not wish.allow_code:
         raise CodeNotAllowed(loaded.code[0])
+    found = preflight(loaded, allow_code=wish.allow_code, device=wish.device)
+    found.raise_problems()
     backend = Backend(precision=loaded.recipe.train.precision, device=wish.device, trackers=loaded.recipe.track)
     folder = Path(backend.broadcast_object(str(_place(loaded, wish)) if backend.is_main else ""))
     resume = wish.resume and _begun(folder)
     if resume:
         _same_recipe(loaded, folder, wish.allow_code)
-    found = preflight(loaded, allow_code=wish.allow_code, device=wish.device)
-    found.raise_problems()
     for note in found.notes:
         listener.message(note)
     if backend.is_main:

@@ -108,9 +108,10 @@ class Session:
             self.models[name] = self._build(name, spec)
 
     def _build(self, name: str, spec: ModelSpec, round: int = 0) -> BuiltModel:  # noqa: A002
+        info = self.data().info
         seed_everything(self.seed("student" if name == ALONE else name, round))
         try:
-            return build_model(assemble.model_request(spec), self.data().info, allow_code=self.allow_code)
+            return build_model(assemble.model_request(spec), info, allow_code=self.allow_code)
         except LimbeckError as error:
             raise type(error)(f"{name}: {error}") if type(error).__init__ is Exception.__init__ else error from None
 
@@ -287,7 +288,7 @@ class Session:
         precision = self._precisions.get(name) or precision or self.recipe.train.precision
         # Between the stages everything is saved, so the last evaluation may be left; within one, the loop stops after it.
         stop = self._stop_here if split == "test" else None
-        return collect(module, self.call(name), loader, backend, precision=DTYPES[precision], interrupted=stop)
+        return collect(module, self.call(name), loader, backend, name=name, precision=DTYPES[precision], interrupted=stop)
 
     def _stop_here(self) -> None:
         if self.backend.world == 1 and self.interrupted():

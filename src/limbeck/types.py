@@ -88,9 +88,9 @@ class Batch:
             key: tells preparations apart; equal keys mean equal preparations.
         """
         kept = self._prepared
-        if kept is None or kept[0] != key or kept[1]._version != kept[2]:  # a model may have written into its input
+        if kept is None or kept[0] != key or kept[1]._version != kept[2]:  # noqa: SLF001 - a model may have written into its input
             value = how(self.inputs)
-            self._prepared = kept = (key, value, value._version)
+            self._prepared = kept = (key, value, value._version)  # noqa: SLF001
         return kept[1]
 
     def to(self, device: Any) -> Batch:

@@ -304,3 +304,11 @@ class TestTrackers:
         text = r"track: \[wandb\] needs wandb, which is not installed. Install it: pip install 'limbeck\[track\]'"
         with pytest.raises(LimbeckError, match=text):
             distill({**SMALL, "track": ["wandb"]}, out=tmp_path / "run", device="cpu")
+
+
+def test_a_run_whose_last_update_explodes_does_not_look_finished(tmp_path: Path) -> None:
+    """With one update there is no later loss to notice; the evaluation does."""
+    train = {"steps": 1, "optimizer": {"name": "sgd", "lr": 1e30, "momentum": 0.9}, "schedule": "constant", "batch_size": 32}
+    with pytest.raises(NonFinite, match=r"student: its outputs are not a number for \d+ of \d+ held-out examples, such as 0, 1"):
+        distill({**SMALL, "student": PLAIN, "train": train}, out=tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run" / "results.json").exists()

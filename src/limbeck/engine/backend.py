@@ -25,7 +25,7 @@ DTYPES: dict[str, torch.dtype | None] = {"fp32": None, "bf16": torch.bfloat16, "
 def check_precision(precision: str, device: str) -> None:
     """Refuses fp16 where there is no hardware for it, before anything is loaded."""
     if precision == "fp16" and device == "cpu":
-        raise LimbeckError("train.precision: fp16 needs a GPU, found the CPU. Use bf16 or fp32.")
+        raise LimbeckError("fp16 needs a GPU, found the CPU. Use bf16 or fp32.")
 
 
 def pick_device(wanted: str | None) -> str:

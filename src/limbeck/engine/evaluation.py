@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import NonFinite
 from ..teachers.base import Call
 from ..types import Batch
 from .backend import Backend
@@ -29,10 +30,15 @@ def collect(
     loader: Iterable[Batch],
     backend: Backend,
     *,
+    name: str = "the model",
     precision: torch.dtype | None = None,
     interrupted: Callable[[], None] | None = None,
 ) -> Collected:
-    """Logits of `module` over `loader`, in evaluation mode; the module's mode is restored."""
+    """Logits of `module` over `loader`, in evaluation mode; the module's mode is restored.
+
+    Raises:
+        NonFinite: where they are not numbers; `name` is what the message calls the model.
+    """
     logits: list[Tensor] = []
     labels: list[Tensor] = []
     index: list[Tensor] = []
@@ -53,7 +59,15 @@ def collect(
     parts = [part for part in backend.gather_objects(own) if part is not None]
     order = torch.cat([part[0] for part in parts])
     _, first = _unique_first(order)
-    return Collected(torch.cat([part[1] for part in parts])[first], torch.cat([part[2] for part in parts])[first])
+    found = Collected(torch.cat([part[1] for part in parts])[first], torch.cat([part[2] for part in parts])[first])
+    broken = found.logits.isnan().flatten(1).any(1)
+    if broken.any():
+        which = ", ".join(map(str, broken.nonzero().flatten().tolist()[:16]))
+        raise NonFinite(
+            f"{name}: its outputs are not a number for {int(broken.sum())} of {len(broken)} held-out examples, such as {which}. "
+            "Where it was just trained, its weights have become useless: try a smaller learning rate, `train.clip: 1.0` or warm-up."
+        )
+    return found
 
 
 def _unique_first(index: Tensor) -> tuple[Tensor, Tensor]:

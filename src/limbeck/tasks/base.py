@@ -46,7 +46,6 @@ class Task(ABC):
 
     def call(self, model: Callable[..., Any], normalization: Normalization | None, batch: Batch) -> Signals:
         """The signals of a model, or of a tapped model with what was captured."""
-        from ..taps.tapped import Tapped
 
         result = self.forward(model, batch, normalization)
         output, features = result if isinstance(model, Tapped) else (result, {})
