@@ -204,19 +204,20 @@ class _Slot:
 
     def __init__(self, term: Term, adapters: tuple[Adapter | None, ...]) -> None:
         self.term, self.loss, self.needs = term, term.loss, term.loss.needs
-        self.pairs = tuple(zip(term.student, term.teacher, adapters or (None,) * len(term.student), strict=True))
+        self.source = term.source if self.needs.teacher else None
         # A layer may be compared with several others; its copies then need names of their own.
-        self.names = tuple(zip(_distinct(term.student), _distinct(term.teacher), strict=True))
+        names = (_distinct(term.student), _distinct(term.teacher))
+        self.pairs = tuple(zip(term.student, term.teacher, adapters or (None,) * len(term.student), *names, strict=True))
 
     def route(self, student: Signals, teachers: Mapping[str, Signals]) -> tuple[Signals, Signals]:
         """The signals as the loss sees them: only the layers of this term, adapted."""
-        teacher = teachers[self.term.source] if self.needs.teacher else _NOTHING
+        teacher = _NOTHING if self.source is None else teachers[self.source]
         if not self.pairs:
             return student, teacher
         s_features: dict[str, Tensor] = {}
         t_features: dict[str, Tensor] = {}
-        for (s, t, adapter), (mine, theirs) in zip(self.pairs, self.names, strict=True):
-            if not self.needs.teacher:
+        for s, t, adapter, mine, theirs in self.pairs:
+            if self.source is None:
                 s_features[mine] = student.features[s]
             elif adapter is None:
                 s_features[mine], t_features[theirs] = student.features[s], teacher.features[t]
