@@ -260,7 +260,7 @@ def main() -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    updates, repeats = (40, 2) if args.quick else (100, 5)
+    updates, repeats = (25, 2) if args.quick else (100, 5)
     results: dict[str, dict[str, float]] = {}
     for case in cases():
         results[case.name] = measure(case, updates, repeats)

@@ -71,11 +71,12 @@ class Capture:
 class Hook:
     """Reads one tap. Copying or pickling the model leaves an inert function in its place."""
 
-    __slots__ = ("call", "capture", "keys", "slot", "tap", "text")
+    __slots__ = ("call", "capture", "keys", "simple", "slot", "tap", "text")
 
     def __init__(self, capture: Capture, slot: int, tap: Tap, text: str) -> None:
         self.capture, self.slot, self.tap, self.text = capture, slot, tap, text
         self.call, self.keys = tap.call or 0, tap.keys
+        self.simple = not self.call and not self.keys
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (_inert, ())
@@ -115,8 +116,18 @@ class OutputHook(Hook):
     __slots__ = ()
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
-        """What torch calls."""
-        if self.capture.active:
+        """What torch calls. The usual case is written out here, because it runs at every layer of every step."""
+        capture, slot = self.capture, self.slot
+        if not capture.active:
+            return
+        if self.simple and not capture.clone[slot] and not capture.calls[slot] and isinstance(output, Tensor):
+            capture.calls[slot] = 1
+            capture.values[slot] = output
+            capture.versions[slot] = output._version
+            capture.left -= 1
+            if not capture.left and capture.stop:
+                raise Stop(capture)
+        else:
             self.take(output)
 
 
