@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
-from torch import Tensor
-
-from ..evaluate.agreement import class_agreement
-from ..evaluate.metrics import classification_metrics, confusion
-from ..evaluate.reliability import reliability
-from ..types import LabelKind
-from .base import Kind, Task
-
-MAXIMIZE = {"accuracy": True, "top5": True, "nll": False, "ece": False, "brier": False, "macro_f1": True}
-"""The metrics of a classifier, and whether more is better."""
-
-
-def classifier_details(logits: Tensor, labels: Tensor) -> dict[str, Any]:
-    """Reliability diagram and confusion matrix (rows are labels, columns predictions)."""
-    return {"reliability": reliability(logits, labels), "confusion": confusion(logits.argmax(1), labels, logits.shape[1]).tolist()}
+from ._classifier import Classifier
+from .base import Kind
 
 
 @final
-class Classification(Task):
+class Classification(Classifier):
     """Images or tables, one class an example."""
 
-    labels: ClassVar[LabelKind] = "class"
     data_kinds: ClassVar[tuple[Kind, ...]] = ("image", "tabular")
-    loss: ClassVar[str] = "cross_entropy"
-    monitor: ClassVar[str] = "accuracy"
-    maximize: ClassVar = MAXIMIZE
-
-    def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Accuracy, top-5 accuracy, nll, ece, Brier score, macro F1."""
-        return classification_metrics(logits, labels)
-
-    def predictions(self, logits: Tensor) -> Tensor:
-        """Class indices, `(examples,)`."""
-        return logits.argmax(1)
-
-    def details(self, logits: Tensor, labels: Tensor) -> dict[str, Any]:
-        """Reliability diagram and confusion matrix."""
-        known = self._known(labels)
-        return classifier_details(logits[known], labels[known])
-
-    def agreement(self, student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, Any] | None:
-        """Share of equal predictions and mean KL."""
-        return class_agreement(student, teacher, labels)
