@@ -110,12 +110,7 @@ def _no_bars(source: str) -> Iterator[None]:
     if source != "hf":
         yield
         return
-    from transformers.utils import logging
+    from ..models.sources.hf import without_bars
 
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with without_bars():
         yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()

@@ -2,7 +2,8 @@ r"""FitNets: the student's guided layer imitates the teacher's hint layer.
 
 .. math:: \frac{1}{D} \left\| r(s) - t \right\|_2^2
 
-where :math:`r` is the regressor, which is the term's adapter here.
+where :math:`r` is the regressor, which is the term's adapter here. The loss gives the squared difference of every element; their mean
+is taken with the mean over the examples.
 
 Reference: Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, arXiv:1412.6550, equation 3 (there half the sum over the
 D elements; the mean, which all public implementations take, keeps its size independent of the layer).

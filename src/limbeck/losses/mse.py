@@ -2,6 +2,8 @@ r"""Mean squared error to the teacher's logits or features, or to real labels.
 
 .. math:: \frac{1}{D} \sum_d (s_d - t_d)^2
 
+The loss gives the squared difference of every element; the mean over D is taken with the mean over the examples.
+
 With `target: labels` it is supervised regression and reads no teacher; a target that is NaN counts as fitted already.
 
 Reference: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014, arXiv:1312.6184, equation 2 (there a sum over the

@@ -18,7 +18,7 @@ from ..checkpoints import fetch_error
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def without_bars() -> Iterator[None]:
     """Without the progress bars of transformers, which would run into those of the training."""
     from transformers.utils import logging
 
@@ -46,7 +46,7 @@ def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tu
         raise ModelError(f"{request.model} ({config.model_type}) is no classifier of {info.kind} data; transformers has none of that type.")
     try:
         if pretrained and load:
-            with _quiet():
+            with without_bars():
                 module = auto.from_pretrained(name, config=config, ignore_mismatched_sizes=True)
         else:
             module = auto.from_config(config)
