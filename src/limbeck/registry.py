@@ -109,6 +109,7 @@ def load_code(reference: str, *, allow_code: bool) -> Any:
 
 LOSSES = Registry("loss", "limbeck.losses", "Loss")
 ADAPTERS = Registry("adapter", "limbeck.adapters", "Adapter", helpers=("pick",))
+TARGETS = Registry("target", "limbeck.targets", "Target")
 TEACHERS = Registry("teacher", "limbeck.teachers", "Teacher")
 TASKS = Registry("task", "limbeck.tasks", "Task")
 STEPS = Registry("step", "limbeck.engine.steps", "Step")

@@ -38,6 +38,7 @@ from .files import writing
 from .models.base import BuiltModel
 from .models.build import build_model
 from .objective import Objective
+from .objective.equip import equip
 from .registry import ACTIONS, STEPS, TEACHERS
 from .teachers.base import Call, Teacher, TeacherRequest
 from .types import labelled
@@ -177,7 +178,8 @@ class Session:
         built = self.models[phase.learner]
         memory: dict[str, Any] = {"memory_format": torch.channels_last} if phase.train.channels_last else {}
         model = built.module.to(self.backend.device, **memory)
-        learner = Learner(model, objective, self.call(phase.learner), compile_model=phase.train.compile)
+        call = equip(self.call(phase.learner), model, objective.asked())
+        learner = Learner(model, objective, call, compile_model=phase.train.compile)
         self._set_up_objective(phase, learner, teachers, splits)
         learner.to(self.backend.device)
         learner.train_only(phase.trainable)
@@ -238,12 +240,14 @@ class Session:
                 compile=spec.compile,
             )
             cls = TEACHERS.get(spec.kind, allow_code=self.allow_code)
-            found[name] = cls(self.models[name].module, self.call(name), request)
+            module = self.models[name].module
+            found[name] = cls(module, equip(self.call(name), module, objective.asked(name)), request)
         return found
 
     def _set_up_objective(self, phase: Phase, learner: Learner, teachers: Mapping[str, Teacher], splits: Splits) -> None:
         """Infers adapters from one batch, without moving the statistics of the model."""
         learner.eval()
+        learner.objective.allocate(len(splits.train))
         batch = splits.train.__getitems__(list(range(min(2, len(splits.train))))).to(self.backend.device)
         with torch.no_grad():
             made = learner.objective.setup(learner.signals(batch), {name: teacher.signals(batch) for name, teacher in teachers.items()})

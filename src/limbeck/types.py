@@ -26,6 +26,16 @@ IGNORE = -100
 LabelKind = Literal["class", "multilabel", "real"]
 
 
+@dataclass(frozen=True)
+class Head:
+    """The linear layer that makes a model's logits, for losses that work in its space; it has no batch dimension."""
+
+    weight: Tensor
+    """`(classes, channels)`."""
+    bias: Tensor | None = None
+    """`(classes,)`."""
+
+
 @dataclass
 class Signals:
     """What a model says about a batch.
@@ -38,7 +48,11 @@ class Signals:
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """Tapped values by layer path, batch first."""
     extra: Mapping[str, Tensor] = field(default_factory=dict)
-    """Other named signals, such as `embedding`, `attention` or `mask`."""
+    """What else is known of the examples, batch first: `index` (position in the data set, int64), `mask`, ..."""
+    head: Head | None = None
+    """The model's classifier, for a loss whose `needs.head` asks for it."""
+    views: tuple[Signals, ...] = ()
+    """What the model says of the same images rotated by 90, 180 and 270 degrees, for a loss whose `needs.rotations` asks for it."""
 
     @property
     def feature(self) -> Tensor:
@@ -147,3 +161,9 @@ class Needs:
     """The tasks for which the loss is meaningful."""
     global_batch: bool = False
     """A batch quantity: the engine gathers the signals of all processes first."""
+    extra: tuple[str, ...] = ()
+    """Names in `Signals.extra` of the student: `index`, or what the data set gives beside inputs and labels."""
+    head: Literal["none", "student", "teacher", "both"] = "none"
+    """Whose classifier the loss reads, as `Signals.head`."""
+    rotations: bool = False
+    """Whether both models are also run on the rotated images, given as `Signals.views`."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import ShapeMismatch, SignalMissing
 from ..parts import Part
-from ..types import Needs, Signals
+from ..types import Head, Needs, Signals
 
 
 class Loss(Part):
@@ -30,6 +30,12 @@ class Loss(Part):
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         """Creates parameters from example signals, before the optimizer exists; most losses have none."""
+
+    def allocate(self, examples: int) -> None:
+        """Makes per-example state (a memory bank, past predictions) for a data set of `examples`; called before `setup`.
+
+        The state is buffers, whose rows `student.extra["index"]` names, so that it is saved with every checkpoint.
+        """
 
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
@@ -70,6 +76,39 @@ def logits_of(signals: Signals, who: str = "student") -> Tensor:
     if signals.logits is None:
         raise SignalMissing(f"the {who} gave no logits; its signals hold {sorted(signals.features) or 'nothing'}.")
     return signals.logits
+
+
+def head_of(signals: Signals, who: str = "teacher") -> Head:
+    """The classifier.
+
+    Raises:
+        SignalMissing: where it is not known.
+    """
+    if signals.head is None:
+        raise SignalMissing(f"this loss needs the classifier of the {who}, and the signals hold none; give it as Signals.head.")
+    return signals.head
+
+
+def extra_of(signals: Signals, name: str) -> Tensor:
+    """A further signal of the batch, such as `index`.
+
+    Raises:
+        SignalMissing: where there is none of that name.
+    """
+    if name not in signals.extra:
+        raise SignalMissing(f"this loss needs the signal {name!r} of the batch, found {sorted(signals.extra) or 'none'}.")
+    return signals.extra[name]
+
+
+def views_of(signals: Signals) -> tuple[Signals, ...]:
+    """What the model says of the rotated images: 90, 180 and 270 degrees.
+
+    Raises:
+        SignalMissing: where it was not asked.
+    """
+    if len(signals.views) != 3:
+        raise SignalMissing(f"this loss needs the model's answers to three rotations of the images, found {len(signals.views)}.")
+    return signals.views
 
 
 def agree(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:

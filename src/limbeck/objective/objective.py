@@ -17,7 +17,9 @@ from ..adapters.base import Adapter
 from ..adapters.pick import pick
 from ..errors import LimbeckError, ShapeMismatch, SignalMissing
 from ..losses.base import Loss
+from ..targets.base import Target
 from ..types import Signals, labelled
+from .equip import Asked
 from .schedules import Ramp
 
 Gather = Callable[[Tensor], Tensor]
@@ -57,6 +59,8 @@ class Term:
     adapter_options: Mapping[str, Any] = field(default_factory=dict)
     ramps: Mapping[str, Ramp] = field(default_factory=dict)
     """Hyper-parameters of the loss that change over the stage."""
+    targets: tuple[Target, ...] = ()
+    """What is done to the signals before the loss sees them, in this order."""
 
     def __post_init__(self) -> None:
         if self.student and not self.teacher:
@@ -70,6 +74,7 @@ class Objective(nn.Module):
         super().__init__()
         self.terms = {term.label: term for term in terms}
         self.losses = nn.ModuleDict({term.label: term.loss for term in terms})
+        self.targets = nn.ModuleDict({f"{term.label}_{i}": target for term in terms for i, target in enumerate(term.targets)})
         self.adapters = nn.ModuleDict()
         self.weights: dict[str, float] = {}
         self._plan: list[_Slot] | None = None
@@ -85,6 +90,21 @@ class Objective(nn.Module):
     def teacher_taps(self, name: str) -> list[str]:
         """Every tap of the teacher called `name`."""
         return list(dict.fromkeys(tap for term in self._of(name) for tap in term.teacher))
+
+    def asked(self, teacher: str | None = None) -> Asked:
+        """What the terms ask for beyond logits and layers, of the student or of the teacher of that name."""
+        terms = self.terms.values() if teacher is None else self._of(teacher)
+        side = "student" if teacher is None else "teacher"
+        return Asked(
+            head=any(term.loss.needs.head in (side, "both") for term in terms),
+            extra=frozenset(name for term in terms for name in term.loss.needs.extra) if teacher is None else frozenset(),
+            rotations=any(term.loss.needs.rotations for term in self.terms.values()),
+        )
+
+    def allocate(self, examples: int) -> None:
+        """Makes the per-example state of the losses that keep some, for a data set of `examples`."""
+        for term in self.terms.values():
+            term.loss.allocate(examples)
 
     def needs_teacher_logits(self, name: str) -> bool:
         """Whether some term reads the logits of the teacher called `name`."""
@@ -205,13 +225,19 @@ class _Slot:
     def __init__(self, term: Term, adapters: tuple[Adapter | None, ...]) -> None:
         self.term, self.loss, self.needs = term, term.loss, term.loss.needs
         self.source = term.source if self.needs.teacher else None
+        self.targets = term.targets
         # A layer may be compared with several others; its copies then need names of their own.
         names = (_distinct(term.student), _distinct(term.teacher))
         self.pairs = tuple(zip(term.student, term.teacher, adapters or (None,) * len(term.student), *names, strict=True))
 
     def route(self, student: Signals, teachers: Mapping[str, Signals]) -> tuple[Signals, Signals]:
         """The signals as the loss sees them: only the layers of this term, adapted."""
-        teacher = _NOTHING if self.source is None else teachers[self.source]
+        routed = self._adapted(student, _NOTHING if self.source is None else teachers[self.source])
+        for target in self.targets:
+            routed = target(*routed)
+        return routed
+
+    def _adapted(self, student: Signals, teacher: Signals) -> tuple[Signals, Signals]:
         if not self.pairs:
             return student, teacher
         s_features: dict[str, Tensor] = {}
@@ -223,7 +249,12 @@ class _Slot:
                 s_features[mine], t_features[theirs] = student.features[s], teacher.features[t]
             else:
                 s_features[mine], t_features[theirs] = adapter(student.features[s], teacher.features[t])
-        return Signals(student.logits, s_features, student.extra), Signals(teacher.logits, t_features, teacher.extra)
+        mine = Signals(student.logits, s_features, student.extra, student.head)
+        theirs = Signals(teacher.logits, t_features, teacher.extra, teacher.head)
+        if student.views:
+            views = [self._adapted(*pair) for pair in zip(student.views, teacher.views or (_NOTHING,) * len(student.views), strict=True)]
+            mine.views, theirs.views = tuple(s for s, _ in views), tuple(t for _, t in views)
+        return mine, theirs
 
 
 def _distinct(taps: tuple[str, ...]) -> tuple[str, ...]:
@@ -249,7 +280,13 @@ def _size(signals: Signals) -> int:
 
 def _gathered(signals: Signals, gather: Gather) -> Signals:
     logits = signals.logits if signals.logits is None else gather(signals.logits)
-    return replace(signals, logits=logits, features={path: gather(value) for path, value in signals.features.items()})
+    return replace(
+        signals,
+        logits=logits,
+        features={path: gather(value) for path, value in signals.features.items()},
+        extra={name: gather(value) for name, value in signals.extra.items()},
+        views=tuple(_gathered(view, gather) for view in signals.views),
+    )
 
 
 def _reduce(values: Tensor, mask: Tensor | None, needs_labels: bool, counts: Counts, signals: Signals) -> tuple[Tensor, float | Tensor]:

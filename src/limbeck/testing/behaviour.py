@@ -23,6 +23,7 @@ def cases(
         for i, example in enumerate(examples(instance, batch=batch, dtype=dtype, scale=scale, same=same)):
             loss = rebuild(instance)
             torch.manual_seed(i)
+            loss.allocate(batch)
             loss.setup(example.student, example.teacher)
             yield loss.to(torch.float64 if dtype == torch.float64 else torch.float32), example
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..losses.base import Loss
-from ..types import IGNORE, LabelKind, Needs, Signals
+from ..types import IGNORE, Head, LabelKind, Needs, Signals
 
 Form = Literal["logits", "vectors", "tokens", "maps"]
 """What the student and the teacher are compared on."""
@@ -43,8 +43,8 @@ class Example:
         """The example with `change` applied to the tensors of the named sides."""
         return replace(
             self,
-            student=_map(self.student, change) if student else self.student,
-            teacher=_map(self.teacher, change) if teacher else self.teacher,
+            student=_map(self.student, change, rows=labels) if student else self.student,
+            teacher=_map(self.teacher, change, rows=labels) if teacher else self.teacher,
             labels=change(self.labels) if labels and self.labels is not None else self.labels,
         )
 
@@ -54,13 +54,21 @@ class Example:
 
 
 def tensors(signals: Signals) -> list[Tensor]:
-    """Every tensor of the signals: the logits, where there are any, and the features."""
-    return [*([] if signals.logits is None else [signals.logits]), *signals.features.values()]
+    """Every tensor of the signals that a model gave: logits, features and those of the rotated views."""
+    views = [x for view in signals.views for x in tensors(view)]
+    return [*([] if signals.logits is None else [signals.logits]), *signals.features.values(), *views]
 
 
-def _map(signals: Signals, change: Callable[[Tensor], Tensor]) -> Signals:
+def _map(signals: Signals, change: Callable[[Tensor], Tensor], *, rows: bool = False) -> Signals:
+    """`change` applied to what the model gave; with `rows`, which only picks and reorders examples, also to what is known of them."""
     logits: Any = None if signals.logits is None else change(signals.logits)
-    return replace(signals, logits=logits, features={path: change(value) for path, value in signals.features.items()})
+    return replace(
+        signals,
+        logits=logits,
+        features={path: change(value) for path, value in signals.features.items()},
+        extra={name: change(value) for name, value in signals.extra.items()} if rows else signals.extra,
+        views=tuple(_map(view, change, rows=rows) for view in signals.views),
+    )
 
 
 def instances(loss_class: type[Loss]) -> Iterator[Loss]:
@@ -118,8 +126,32 @@ def _example(needs: Needs, form: Form, kind: LabelKind, draw: Callable[..., Tens
             student = replace(student, features={**student.features, f"layer{i}": (own := draw(*ours))})
             teacher = replace(teacher, features={**teacher.features, f"block{i}": own.clone() if same else draw(*theirs)})
     batch = len(tensors(student)[0])
+    if needs.rotations:
+        student = replace(student, views=tuple(_map(student, lambda x: draw(*x.shape[1:])) for _ in range(3)))
+        teacher = replace(teacher, views=tuple(_map(teacher, lambda x: draw(*x.shape[1:])) for _ in range(3)))
+        teacher = replace(teacher, views=student.views) if same else teacher
+    if needs.head in ("student", "both"):
+        student = replace(student, head=_head(student, draw))
+    if needs.head in ("teacher", "both"):
+        teacher = replace(teacher, head=student.head if same and student.head else _head(teacher, draw))
+    student = replace(student, extra={name: _extra(name, batch, generator) for name in needs.extra})
     labels = _labels(kind, batch, generator, tensors(student)[0].dtype) if needs.labels else None
     return Example(form, student, teacher if needs.teacher else Signals(), labels)
+
+
+def _head(signals: Signals, draw: Callable[..., Tensor]) -> Head:
+    """A classifier on the last feature, whose channels are the second dimension of maps and the last of tokens and vectors."""
+    feature = list(signals.features.values())[-1]
+    channels = feature.shape[1] if feature.ndim == 4 else feature.shape[-1]
+    scale = feature.abs().mean().clamp_min(1)  # of magnitude 1 whatever the signals' own
+    rows = torch.cat([draw(channels) / scale for _ in range(CLASSES)])[:CLASSES]
+    return Head(rows, torch.linspace(-1, 1, CLASSES, dtype=feature.dtype))
+
+
+def _extra(name: str, batch: int, generator: torch.Generator) -> Tensor:
+    if name == "index":
+        return torch.arange(batch)
+    return (torch.rand(batch, 3, 3, generator=generator) < 0.5).float()
 
 
 def _labels(kind: LabelKind, batch: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:

@@ -57,6 +57,7 @@ def check_copies(loss_class: type[Loss]) -> None:
     for loss, example in cases(loss_class):
         value = example.call(loss)
         restored = rebuild(loss)
+        restored.allocate(6)
         restored.setup(example.student, example.teacher)
         restored.double().load_state_dict(loss.state_dict())
         copies = {"copy.deepcopy": copy.deepcopy(loss), "pickle": pickle.loads(pickle.dumps(loss)), "state_dict": restored}  # noqa: S301

@@ -1,0 +1,1 @@
+"""What is done to the signals of both models before a loss compares them; one file each."""

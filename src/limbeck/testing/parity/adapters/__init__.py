@@ -1,0 +1,1 @@
+"""How the arguments of official functions are those of Limbeck's; a file a family."""
