@@ -110,7 +110,7 @@ def load_code(reference: str, *, allow_code: bool) -> Any:
 LOSSES = Registry("loss", "limbeck.losses", "Loss")
 ADAPTERS = Registry("adapter", "limbeck.adapters", "Adapter", helpers=("pick",))
 TARGETS = Registry("target", "limbeck.targets", "Target")
-TEACHERS = Registry("teacher", "limbeck.teachers", "Teacher")
+TEACHERS = Registry("teacher", "limbeck.teachers", "Teacher", helpers=("folding",))
 TASKS = Registry("task", "limbeck.tasks", "Task")
 STEPS = Registry("step", "limbeck.engine.steps", "Step")
 ACTIONS = Registry("action", "limbeck.engine.actions", "Action")

@@ -238,6 +238,7 @@ class Session:
                 precision=DTYPES[precision],
                 channels_last=spec.channels_last,
                 compile=spec.compile,
+                fold=spec.fold,
             )
             cls = TEACHERS.get(spec.kind, allow_code=self.allow_code)
             module = self.models[name].module

@@ -105,6 +105,8 @@ class TeacherSpec(ModelSpec):
     """Memory format of convolutional teachers."""
     compile: bool = False
     """Compile its forward with torch.compile."""
+    fold: bool = True
+    """Fold batch normalisation into the convolutions before it: the same values up to rounding, about a tenth less work."""
 
 
 class OptimizerSpec(Spec):

@@ -28,6 +28,8 @@ class TeacherRequest:
     """Autocast type of its forward; None computes in the type of its weights."""
     channels_last: bool = False
     compile: bool = False
+    fold: bool = False
+    """Fold batch normalisation into the convolutions before it."""
 
 
 class Teacher(ABC):

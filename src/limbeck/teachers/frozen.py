@@ -11,6 +11,7 @@ from torch import nn
 from ..taps.tapped import Tapped
 from ..types import Batch, Signals
 from .base import Call, Teacher, TeacherRequest
+from .folding import fold
 
 
 class FrozenTeacher(Teacher):
@@ -23,7 +24,8 @@ class FrozenTeacher(Teacher):
 
     def __init__(self, module: nn.Module, call: Call, request: TeacherRequest) -> None:
         memory: dict[str, Any] = {"memory_format": torch.channels_last} if request.channels_last else {}
-        self.module = module.to(request.device, **memory).eval().requires_grad_(False)
+        module = module.to(request.device, **memory).eval().requires_grad_(False)
+        self.module = module = fold(module, request.taps) if request.fold else module
         self._call = call
         self._tapped = Tapped(module, request.taps, stop_early=not request.logits) if request.taps else None
         self._run: Any = self._tapped or (torch.compile(module) if request.compile else module)
