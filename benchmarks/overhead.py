@@ -2,9 +2,9 @@
 
 The three take turns, update by update, in one process, on the same pair of networks, data and losses. A ratio is formed
 for every update (Limbeck's time over the hand-written loop's just beside it) and the median of the ratios is reported,
-so that what else the machine does falls on all three alike. The full run also measures Limbeck with a teacher that does
-exactly the work of the hand-written loop's (`fold: false`), which is what its own Python costs. Limbeck is measured through `limbeck.distill` as a user
-runs it: data, teacher, objective, backward, optimizer, schedule and logging are all inside.
+so that what else the machine does falls on all three alike. Limbeck is measured through `limbeck.distill` as a user
+runs it: data, teacher, objective, backward, optimizer, schedule and logging are all inside. The full run also measures it
+with a teacher that does exactly the work of the hand-written loop's (`fold: false`): what its own Python costs.
 
     python benchmarks/overhead.py            the table (a few minutes on two cores)
     python benchmarks/overhead.py --quick    under a minute

@@ -9,7 +9,6 @@ import copy
 import warnings
 from collections.abc import Sequence
 
-import torch
 from torch import fx, nn
 from torch.nn.utils import fuse_conv_bn_eval, parametrize
 
