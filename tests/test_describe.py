@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from limbeck.describe import describe, describe_file
+from limbeck.describe import FAMILIES, describe, describe_file
 from limbeck.errors import LimbeckError, UnknownName
 from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TASKS, TEACHERS
 
@@ -22,6 +22,11 @@ where :math:`W` is a wavelet.
 
 - one list item
 - another
+
+When to use: bands carry what
+:math:`t` says.
+
+Costs: little.
 
 Reference: Somebody, Other, "On Waves", ICCV 2021,
 arXiv:2101.00001, equation 3.
@@ -89,6 +94,7 @@ def test_texts(doc):
     assert doc.formula == r"\sum_b \| W_b s - W_b t \|"
     assert doc.reference == 'Somebody, Other, "On Waves", ICCV 2021, arXiv:2101.00001, equation 3.'
     assert doc.short_reference == "Somebody, Other 2021, arXiv:2101.00001"
+    assert (doc.when_to_use, doc.cost) == ("bands carry what :math:`t` says.", "little.")
     assert doc.summary == "Summary over two lines."
     assert doc.description == "where :math:`W` is a wavelet.\n\n- one list item\n- another\n\nMore words."
 
@@ -121,11 +127,35 @@ def test_no_docstring_is_no_error(tmp_path):
     (tmp_path / "bare.py").write_text("class Bare(Loss):\n    pass\n")
     doc = describe_file(tmp_path / "bare.py", name="bare", kind="loss", base="Loss")
     assert (doc.title, doc.formula, doc.reference, doc.short_reference, doc.summary, doc.description, doc.fields) == ("",) * 6 + ((),)
+    assert (doc.when_to_use, doc.cost) == ("", "")
 
 
 def test_formula_on_the_line_itself(tmp_path):
     (tmp_path / "one.py").write_text('"""T.\n\n.. math:: a\n   + b\n\n.. math:: c\n"""\nclass One(Loss):\n    pass\n')
     assert describe_file(tmp_path / "one.py", name="one", kind="loss", base="Loss").formula == "a + b\nc"
+
+
+@pytest.mark.parametrize(
+    ("needs", "family"),
+    [
+        ("logits=True", "logits"),
+        ('logits=True, features="optional"', "logits"),
+        ('logits=True, features="one"', "features"),
+        ('features="many", global_batch=True', "relations"),
+        ('features="one", extra=("mask",)', "dense"),
+        ("logits=True, labels=True, teacher=False", "alone"),
+    ],
+)
+def test_family(tmp_path, needs, family):
+    (tmp_path / "one.py").write_text(f"class One(Loss):\n    def needs(self):\n        return Needs({needs})\n")
+    assert describe_file(tmp_path / "one.py", name="one", kind="loss", base="Loss").family == family
+    assert describe_file(tmp_path / "one.py", name="one", kind="task", base="Loss").family == ""
+    assert family in FAMILIES
+
+
+def test_every_loss_says_when_to_use_it_and_what_it_costs():
+    silent = [name for name in LOSSES.files() if not (describe(LOSSES, name).when_to_use and describe(LOSSES, name).cost)]
+    assert silent == []
 
 
 def test_no_class_is_an_error(tmp_path):

@@ -17,6 +17,16 @@ from .errors import LimbeckError, UnknownName
 from .registry import Registry
 
 
+FAMILIES = {
+    "logits": "what both models predict",
+    "features": "inner layers, example by example",
+    "relations": "how the examples of a batch lie to one another",
+    "dense": "maps, position by position or channel by channel",
+    "alone": "no teacher: the labels, or the student's own knowledge",
+}
+"""Families of losses, by what they compare."""
+
+
 @dataclass(frozen=True)
 class Field:
     """A hyper-parameter."""
@@ -43,6 +53,9 @@ class Doc:
     formula: str
     """LaTeX, or empty."""
     reference: str
+    when_to_use: str
+    """The paragraph `When to use: ...` of the module docstring, or empty; `cost` and `reference` are such paragraphs too."""
+    cost: str
     description: str
     """Every other paragraph of the two docstrings."""
     fields: tuple[Field, ...]
@@ -56,6 +69,19 @@ class Doc:
         authors = self.reference.split(', "')[0] if ', "' in self.reference else ""
         year, number = re.search(r"\b(19|20)\d\d\b", self.reference), re.search(r"arXiv:[\w.\-/]*\w", self.reference)
         return ", ".join([*([f"{authors} {year[0]}"] if authors and year else []), *([number[0]] if number else [])])
+
+    @property
+    def family(self) -> str:
+        """Which of `FAMILIES` a loss belongs to, from what it asks for; empty for other parts."""
+        if self.kind != "loss":
+            return ""
+        if not self.needs.get("teacher", True):
+            return "alone"
+        if "mask" in self.needs.get("extra", ()):
+            return "dense"
+        if self.needs.get("global_batch"):
+            return "relations"
+        return "features" if self.needs.get("features") in ("one", "many") else "logits"
 
 
 def describe(registry: Registry, name: str) -> Doc:
@@ -106,7 +132,7 @@ def describe_file(file: Path, *, name: str, kind: str, base: str = "", class_nam
         raise LimbeckError(f"{file} defines no class {wanted}.")
     _Aliases(tree, file.parent).visit(cls)
     title, module_rest = _split(ast.get_docstring(tree) or "")
-    formula, reference, rest = _sort(module_rest)
+    formula, told, rest = _sort(module_rest)
     summary, more = _paragraphs(ast.get_docstring(cls) or "")
     return Doc(
         name=name,
@@ -115,7 +141,9 @@ def describe_file(file: Path, *, name: str, kind: str, base: str = "", class_nam
         title=title.removesuffix("."),
         summary=summary,
         formula=formula,
-        reference=reference,
+        reference=told.get("Reference", ""),
+        when_to_use=told.get("When to use", ""),
+        cost=told.get("Cost", ""),
         description="\n\n".join([*rest, *more]),
         fields=tuple(_fields(cls)),
         needs=_needs(cls),
@@ -177,10 +205,11 @@ def _flow(paragraph: str) -> str:
     return " ".join(line.strip() for line in lines)
 
 
-def _sort(paragraphs: list[str]) -> tuple[str, str, list[str]]:
-    """Formula, reference and the rest."""
+def _sort(paragraphs: list[str]) -> tuple[str, dict[str, str], list[str]]:
+    """Formula, the paragraphs that begin with a known word and a colon, and the rest."""
     formulas: list[str] = []
-    reference, rest = "", []
+    told: dict[str, str] = {}
+    rest: list[str] = []
     waiting = False  # `.. math::` may stand alone above an indented block
     for paragraph in paragraphs:
         text = paragraph.strip()
@@ -191,11 +220,11 @@ def _sort(paragraphs: list[str]) -> tuple[str, str, list[str]]:
         elif waiting and paragraph.startswith(" "):
             formulas.append(" ".join(text.split()))
             waiting = False
-        elif re.match(r"References?:", text):
-            reference = " ".join(re.sub(r"^References?:", "", text).split())
+        elif known := re.match(r"(Reference|When to use|Cost)s?:", text):
+            told[known[1]] = " ".join(text[known.end() :].split())
         else:
             rest.append(_flow(paragraph))
-    return "\n".join(formulas), reference, rest
+    return "\n".join(formulas), told, rest
 
 
 def _needs(cls: ast.ClassDef) -> dict[str, Any]:

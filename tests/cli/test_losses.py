@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from limbeck.cli.main import main
+from limbeck.describe import FAMILIES
 from limbeck.registry import LOSSES, TASKS
 
 
@@ -23,8 +24,11 @@ def test_list(capsys):
     status, out, _ = run(capsys, "losses")
     assert status == 0
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines[: len(LOSSES.names())]] == LOSSES.names()
-    dkd = next(line for line in lines if line.startswith("dkd "))
+    assert sorted(line.split()[0] for line in lines if line.startswith("  ")) == LOSSES.names()
+    heads = [line.split(":")[0] for line in lines if ": " in line and not line.startswith(" ")]
+    assert heads == [family for family in FAMILIES if family in heads]
+    logits = lines[lines.index("logits: what both models predict") : lines.index("features: inner layers, example by example")]
+    dkd = next(line for line in logits if line.startswith("  dkd "))
     assert "Decoupled knowledge distillation" in dkd
     assert dkd.endswith("Zhao et al. 2022, arXiv:2203.08679")
 
@@ -33,7 +37,8 @@ def test_list_as_json(capsys):
     _, out, _ = run(capsys, "losses", "--json")
     found = json.loads(out)
     assert [entry["name"] for entry in found] == LOSSES.names()
-    assert set(found[0]) == {"name", "class", "title", "reference"}
+    assert set(found[0]) == {"name", "class", "family", "title", "reference"}
+    assert {entry["name"]: entry["family"] for entry in found}["rkd"] == "relations"
 
 
 def test_show(capsys):
@@ -43,6 +48,8 @@ def test_show(capsys):
         "dkd (loss)",
         r"T^2 \left[ \alpha",
         "where b is the pair",
+        "When to use: the teacher is very sure of itself",
+        "Cost: ",
         "Reference: Zhao et al.",
         "Reads the logits of student and teacher, and the labels.",
         "beta         number >= 0  8.0      Weight of the term on the other classes.",

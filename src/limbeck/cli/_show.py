@@ -26,6 +26,7 @@ def as_dict(doc: Doc) -> dict[str, Any]:
     """A part's documentation for `--json`, with an example and the recipes that use it."""
     found = {key: value for key, value in dataclasses.asdict(doc).items() if key not in ("file", "needs")}
     found["fields"] = [{**field, "default": _literal(field["default"])} for field in found["fields"]]
+    found |= {"family": doc.family} if doc.family else {}
     found |= {"needs": dict(doc.needs)} if doc.needs else {}
     return found | {"example": example(doc), "recipes": recipes(doc)}
 
@@ -49,7 +50,8 @@ def print_doc(doc: Doc) -> None:
     print(f"{doc.name} ({doc.kind})\n\n{doc.title}\n")
     if doc.formula:
         print(textwrap.indent(doc.formula, "    ") + "\n")
-    for text in filter(None, [*doc.description.split("\n\n"), doc.summary, f"Reference: {doc.reference}" if doc.reference else ""]):
+    told = {"When to use": doc.when_to_use, "Cost": doc.cost, "Reference": doc.reference}
+    for text in filter(None, [*doc.description.split("\n\n"), doc.summary, *(f"{key}: {value}" for key, value in told.items() if value)]):
         paragraph = re.sub(r":math:`([^`]*)`", r"\1", text)
         print((paragraph if "\n" in paragraph else textwrap.fill(paragraph, WIDTH)) + "\n")
     if words := needs_in_words(doc.needs):
@@ -77,11 +79,17 @@ def needs_in_words(needs: Any) -> str:
         return ""
     layers = {"one": "one layer", "many": "one or more layers"}.get(needs.get("features", "none"))
     who = "student and teacher" if needs.get("teacher", True) else "the student"
-    text = f"{layers or 'the logits'} of {who}"
+    parts = [f"{found} of {who}" for found in (layers, "the logits" if needs.get("logits") or not layers else "") if found]
     if needs.get("features") == "optional":
-        text += ", or one layer of each where the term names it"
-    if needs.get("labels"):
-        text += ", and the labels"
+        parts[-1] += ", or one layer of each where the term names it"
+    owner = {"student": "the student's", "teacher": "the teacher's", "both": "the student's and the teacher's"}.get(
+        needs.get("head", "none")
+    )
+    parts += [f"{owner} classifier"] if owner else []
+    parts += ["both models' answers to rotated images"] if needs.get("rotations") else []
+    parts += ["the labels"] if needs.get("labels") else []
+    parts += [{"index": "the number of each example", "mask": "a mask of each example"}.get(name, name) for name in needs.get("extra", ())]
+    text = ", and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
     if layers:
         agreement = {"any": "shapes are free", "space": "spatial sizes must agree", "full": "shapes must agree"}[needs.get("match", "full")]
         text += f"; {agreement}" + ("" if needs.get("match") == "any" else ", else an adapter is added")

@@ -1,6 +1,6 @@
 """List the losses, or show one.
 
-`limbeck losses` lists every loss that an objective can name, with its paper. `limbeck losses show NAME` prints its formula, its
+`limbeck losses` lists every loss that an objective can name, by what it compares, with its paper. `limbeck losses show NAME` prints its formula, its
 reference, its fields with types and defaults, and how a recipe uses it.
 """
 
@@ -20,7 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from ..describe import describe
+    from ..describe import FAMILIES, describe
     from ..registry import LOSSES
     from ._show import as_dict, print_doc, print_json, table
 
@@ -30,8 +30,13 @@ def main(args: argparse.Namespace) -> int:
         return 0
     docs = [describe(LOSSES, name) for name in LOSSES.names()]
     if args.json:
-        print_json([{"name": d.name, "class": d.class_name, "title": d.title, "reference": d.reference} for d in docs])
+        keys = ("name", "family", "title", "reference")
+        print_json([{"class": d.class_name, **{key: getattr(d, key) for key in keys}} for d in docs])
         return 0
-    print("\n".join(table((d.name, d.title, d.short_reference) for d in docs)))
-    print("\nlimbeck losses show NAME tells more.")
+    lines = dict(zip((d.name for d in docs), table((d.name, d.title, d.short_reference) for d in docs), strict=True))
+    for family, meaning in FAMILIES.items():
+        own = [f"  {lines[d.name]}" for d in docs if d.family == family]
+        if own:
+            print("\n".join([f"{family}: {meaning}", *own, ""]))
+    print("limbeck losses show NAME tells more.")
     return 0
