@@ -17,7 +17,7 @@ from .evaluate.cost import model_cost
 from .evaluate.similarity import cka_matrix
 from .session import Session
 from .taps.path import parse_tap
-from .taps.suggest import layer_paths
+from .taps.suggest import with_aliases
 from .taps.tapped import Tapped
 from .types import labelled
 from .version import __version__
@@ -131,7 +131,7 @@ def similarity(session: Session) -> dict[str, Any] | None:
 def _features(session: Session, name: str, taps: Sequence[str]) -> dict[str, Tensor]:
     """What the layers of a model say about held-out examples, `(examples, values)` each."""
     module = session.models[name].module.eval()
-    layers = layer_paths(module)
+    layers = with_aliases(module)
     there = [tap for tap in taps if parse_tap(tap).path in layers]  # a later stage may have brought another teacher
     if not there:
         return {}

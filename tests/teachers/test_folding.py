@@ -67,6 +67,13 @@ def test_taps_read_what_they_would_have_read(tap, left):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_a_tap_by_a_common_name_is_seen():
+    net = lived(Net())
+    net.feature_info = [{"module": "conv", "reduction": 4}]
+    folded = fold(net, ["stage1"])
+    assert norms(folded) == 1
+
+
 class Twice(Net):
     def forward(self, x):
         return self.norm(self.conv(x)) + self.norm(self.conv(x + 1))

@@ -50,6 +50,8 @@ def main(args: argparse.Namespace) -> int:
     from rich.measure import Measurement
 
     from ..models.inspect import layer_table
+    from ..taps.aliases import aliases
+    from ..taps.suggest import layer_paths
 
     console = Console()
     for title, module, inputs in _from_recipe(args) if args.recipe else _from_reference(args):
@@ -59,7 +61,10 @@ def main(args: argparse.Namespace) -> int:
         wide = Measurement.get(console, console.options.update(max_width=10_000), table).maximum
         console.width = max(console.width, wide)
         console.print(table, highlight=False, markup=False)
-        console.print(_totals(rows, args.depth) + "\n", highlight=False, soft_wrap=True)
+        console.print(_totals(rows, args.depth), highlight=False, soft_wrap=True)
+        common = aliases(module, layer_paths(module))
+        text = "names that mean the same in every model: " + ", ".join(f"{name} = {path}" for name, path in common.items())
+        console.print(f"{text if common else ''}\n", highlight=False, markup=False, soft_wrap=True)
     console.print(
         "A recipe taps a layer by its path: student: [PATH]. PATH:input is what goes in, PATH:output.0 a part of a tuple,\n"
         "PATH@1 the second call of a layer that runs several times.",

@@ -7,10 +7,18 @@ from collections.abc import Iterable, Mapping
 
 from torch import nn
 
+from .aliases import aliases
+
 
 def layer_paths(module: nn.Module) -> dict[str, nn.Module]:
     """Every path to its layer, the model itself under the empty path; a shared layer stands under each of its paths."""
     return dict(module.named_modules(remove_duplicate=False))
+
+
+def with_aliases(module: nn.Module) -> dict[str, nn.Module]:
+    """The same, and the common names (`stage1`, `head`) that the model does not use itself."""
+    layers = layer_paths(module)
+    return layers | {name: layers[path] for name, path in aliases(module, layers).items()}
 
 
 def nearest(path: str, known: Iterable[str], *, count: int = 3) -> list[str]:

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from ..errors import TapError
 from .capture import Capture, InputHook, OutputHook, Stop, version_of
 from .path import Tap, parse_tap
-from .suggest import explain_missing, layer_paths
+from .suggest import explain_missing, with_aliases
 
 _Mode = tuple[bool, bool, bool]  # training, gradients, inference mode: in each, a model may overwrite other values
 
@@ -41,7 +41,7 @@ class Tapped:
 
     def __init__(self, module: nn.Module, taps: Sequence[str], *, stop_early: bool = False) -> None:
         self.module, self.taps, self.stop_early = module, tuple(dict.fromkeys(taps)), stop_early
-        layers = layer_paths(module)
+        layers = with_aliases(module)
         self._parsed = _parse(self.taps, layers)
         self._capture = Capture()
         self._modes: dict[_Mode, list[bool]] = {}

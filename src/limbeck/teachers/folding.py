@@ -13,6 +13,7 @@ from torch import fx, nn
 from torch.nn.utils import fuse_conv_bn_eval, parametrize
 
 from ..taps.path import parse_tap
+from ..taps.suggest import with_aliases
 
 _NORMS = {nn.Conv1d: nn.BatchNorm1d, nn.Conv2d: nn.BatchNorm2d, nn.Conv3d: nn.BatchNorm3d}
 
@@ -50,7 +51,8 @@ def _pairs(module: nn.Module, taps: Sequence[str]) -> list[tuple[str, str]]:
         return []
     calls = [node for node in graph.nodes if node.op == "call_module"]
     often = [node.target for node in calls]
-    read = {(tap.path, tap.side) for tap in map(parse_tap, taps)}
+    layers = with_aliases(module)
+    read = {(id(layers.get(tap.path)), tap.side) for tap in map(parse_tap, taps)}
     found = []
     for node in calls:
         conv = node.args[0] if node.args else None
@@ -58,7 +60,7 @@ def _pairs(module: nn.Module, taps: Sequence[str]) -> list[tuple[str, str]]:
             continue
         paths = (str(conv.target), str(node.target))
         once = often.count(conv.target) == often.count(node.target) == 1
-        seen = (paths[0], "output") in read or (paths[1], "input") in read
+        seen = (id(layers[paths[0]]), "output") in read or (id(layers[paths[1]]), "input") in read
         if once and not seen and _folds(module.get_submodule(paths[0]), module.get_submodule(paths[1])) and not _twice(module, paths):
             found.append(paths)
     return found
