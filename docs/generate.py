@@ -7,12 +7,15 @@ page. Formulas become MathML here, so that a reader's browser needs no script an
 from __future__ import annotations
 
 import argparse
+import ast
 import html
 import importlib
 import inspect
+import json
 import os
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +28,12 @@ from limbeck.cli._show import example, needs_in_words, recipes
 from limbeck.config import schema
 from limbeck.data.sources import SOURCES
 from limbeck.data.transforms import TRANSFORMS
-from limbeck.describe import Doc, Field, describe, describe_file
+from limbeck.describe import FAMILIES, Doc, Field, describe, describe_file
 from limbeck.models.build import BUILTINS
 from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TASKS, TEACHERS, Registry
+from limbeck.testing import parity
 
+ROOT = Path(__file__).resolve().parents[1]
 PARTS: dict[str, tuple[Registry, str]] = {
     "adapters": (ADAPTERS, "Bridges from a student's feature to a teacher's, trained with the student and left out of what is exported."),
     "tasks": (TASKS, "What a kind of data and labels needs: how a batch becomes signals, and which metrics judge them. Set by `task`."),
@@ -69,7 +74,8 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Puts the generated pages into the navigation."""
     for entry in config.nav or []:
         if isinstance(entry, dict) and "Losses" in entry:
-            entry["Losses"] = ["losses.md", *(f"losses/{name}.md" for name in LOSSES.files())]
+            families = [{family.capitalize(): [f"losses/{d.name}.md" for d in docs]} for family, docs in by_family().items()]
+            entry["Losses"] = ["losses.md", *families]
         if isinstance(entry, dict) and "Parts" in entry:
             entry["Parts"] = [f"parts/{page}.md" for page in PARTS]
     return config
@@ -77,8 +83,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages."""
-    advice = _advice(Path(config.docs_dir) / "losses.md")
-    pages = {f"losses/{name}.md": loss_page(describe(LOSSES, name), advice.get(name, "")) for name in LOSSES.files()}
+    pages = {f"losses/{name}.md": loss_page(describe(LOSSES, name)) for name in LOSSES.files()}
     pages |= {f"parts/{page}.md": parts_page(page, registry, text) for page, (registry, text) in PARTS.items()}
     pages |= {"keys.md": keys_page(), "commands.md": commands_page()}
     for path, content in pages.items():
@@ -87,7 +92,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Replaces a line `::: module:name` by what the code says of that name."""
+    """Replaces a line `::: module:name` by what the code says of that name, and `::: losses` by the table of all losses."""
+    markdown = re.sub(r"^::: losses$", lambda _: losses_table(), markdown, flags=re.MULTILINE)
     return re.sub(r"^::: (\S+):(\S+)$", lambda found: api(found[1], found[2]), markdown, flags=re.MULTILINE)
 
 
@@ -100,23 +106,105 @@ def on_page_content(html: str, **_: Any) -> str:
 # pages
 
 
-def loss_page(doc: Doc, advice: str) -> str:
+def losses_table() -> str:
+    """All losses, a table a family."""
+    lines: list[str] = []
+    for family, docs in by_family().items():
+        lines += [
+            f"## {family.capitalize()}",
+            "",
+            f"{FAMILIES[family].capitalize()}.",
+            "",
+            "| loss | when to use it | paper |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| [{d.name}](losses/{d.name}.md) | {_cell(_text(_sentence(d.when_to_use)))} | {_cell(d.short_reference)} |" for d in docs
+        ]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def by_family() -> dict[str, list[Doc]]:
+    """The losses, grouped."""
+    docs = [describe(LOSSES, name) for name in LOSSES.files()]
+    return {family: own for family in FAMILIES if (own := [doc for doc in docs if doc.family == family])}
+
+
+def loss_page(doc: Doc) -> str:
     """The page of a loss."""
     kinds = doc.needs.get("label_kinds", ("class", "multilabel", "real"))
     words = {"class": "one class an example", "multilabel": "several labels an example", "real": "numbers"}
     lines = [f"# {doc.name}", "", f"**{_text(doc.title)}.**", "", _text(doc.summary), ""]
     lines += [line for formula in doc.formula.splitlines() for line in (f"`$${formula}$$`", "")]
     lines += [_text(doc.description), "", f"Reference: {doc.reference}", ""]
-    lines += ["## When to use it", "", advice, ""] if advice else []
+    lines += ["## When to use it", "", _text(_sentence(doc.when_to_use)), ""] if doc.when_to_use else []
     lines += [f"It reads {needs_in_words(doc.needs)}." if doc.needs else "", ""]
     lines += [f"Labels: {', '.join(words[kind] for kind in kinds)}.", ""]
+    lines += [f"Cost: {_text(doc.cost)}", ""] if doc.cost else []
     lines += ["## Fields", "", *fields_table(doc.fields), ""] if doc.fields else ["It has no fields of its own.", ""]
     lines += ["## In a recipe", "", "```yaml", example(doc), "```", ""]
-    lines += ["Shipped recipes: " + ", ".join(f"`{path}`" for path in used) + ".", ""] if (used := recipes(doc)) else []
+    used = recipes(doc)
+    lines += ["Shipped recipes: " + ", ".join(f"`{path}`" for path in used) + ".", ""] if used else []
+    lines += recipe_shown(doc.name, used)
     lines += ["## In Python", "", "```python", f"from limbeck.losses.{doc.name} import {doc.class_name}", "",
               f"loss = {doc.class_name}({', '.join(f'{f.name}={_python(f.default)}' for f in doc.fields)})",
               "values = loss(student_signals, teacher_signals, labels)  # never averaged over examples", "```", ""]  # fmt: skip
-    return "\n".join([*lines, f"Source: `{_short(doc.file)}`"])
+    return "\n".join([*lines, *parity_section(doc.name), f"Source: `{_short(doc.file)}`"])
+
+
+def recipe_shown(name: str, used: list[str]) -> list[str]:
+    """The recipe that is called like the loss, or else the first that uses it, in full."""
+    found = next((path for path in used if Path(path).stem == name), used[0] if used else None)
+    return [f"`{found}`:", "", "```yaml", (ROOT / found).read_text(encoding="utf-8").strip(), "```", ""] if found else []
+
+
+def parity_section(name: str) -> list[str]:
+    """Which official implementations the loss is compared with, and what came of it."""
+    evidence = json.loads((ROOT / "evidence" / "parity.json").read_text(encoding="utf-8"))
+    tested = [method for method, losses in compared().items() if name in losses and method in evidence["methods"]]
+    lines = ["## Parity", ""]
+    if not tested:
+        return [*lines, "It is tested against its formula; there are no stored numbers of an official implementation.", ""]
+    versions = " and ".join(f"{package} {number}" for package, number in evidence["versions"].items())
+    lines += [f"Values and gradients beside those that official implementations gave for the same inputs, with {versions}:", ""]
+    lines += ["| numbers | implementation | cases | largest relative difference | verdict |", "|---|---|---|---|---|"]
+    for method in tested:
+        found = evidence["methods"][method]
+        error = "" if found["error"] is None else f"{found['error']:.0e}"
+        verdict = {"pass": "agrees", "missing": "not compared yet"}.get(found["verdict"], found["verdict"])
+        lines.append(f"| {method} | {_cell(found['origin'])} | {found['cases']} | {error} | {verdict} |")
+    return [*lines, ""]
+
+
+@cache
+def compared() -> dict[str, set[str]]:
+    """The stored methods, each with the losses that its adapter in limbeck.testing.parity runs."""
+    found: dict[str, set[str]] = {}
+    for file in sorted(Path(parity.__file__).with_name("adapters").glob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        losses = {a.asname or a.name: _loss_module(n, a) for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
+        functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+        for function in functions.values():
+            names, waiting = set[str](), [function.name]
+            while waiting:
+                name = waiting.pop()
+                if name not in names:
+                    names.add(name)
+                    used = functions.get(name)
+                    waiting += [n.id for n in ast.walk(used) if isinstance(n, ast.Name)] if used else []
+            calls = [
+                d for d in function.decorator_list if isinstance(d, ast.Call) and isinstance(d.func, ast.Name) and d.func.id == "adapter"
+            ]
+            for method in (a.value for call in calls for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)):
+                found[method] = {losses[n] for n in names if losses.get(n)}
+    return found
+
+
+def _loss_module(node: ast.ImportFrom, name: ast.alias) -> str:
+    """The loss whose module `name` is imported from, or is."""
+    package, _, module = (node.module or "").partition(".")
+    return "" if package != "losses" else module or name.name
 
 
 def parts_page(page: str, registry: Registry, text: str) -> str:
@@ -270,9 +358,8 @@ def _metrics(task: Any) -> list[str]:
     return [f"Data: {kinds}. Usual supervised loss: `{task.loss}`. Metrics: {', '.join(rows)}; {best}."]
 
 
-def _advice(page: Path) -> dict[str, str]:
-    """What losses.md says of each loss."""
-    return dict(re.findall(r"^\| \[(\w+)\]\([^)]*\) \| (.+) \|$", page.read_text(encoding="utf-8"), flags=re.MULTILINE))
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _subparsers(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:

@@ -16,7 +16,6 @@ from . import types
 from .errors import LimbeckError, UnknownName
 from .registry import Registry
 
-
 FAMILIES = {
     "logits": "what both models predict",
     "features": "inner layers, example by example",

@@ -1,7 +1,7 @@
 """List the losses, or show one.
 
-`limbeck losses` lists every loss that an objective can name, by what it compares, with its paper. `limbeck losses show NAME` prints its formula, its
-reference, its fields with types and defaults, and how a recipe uses it.
+`limbeck losses` lists every loss that an objective can name, by what it compares, with its paper. `limbeck losses show NAME` prints its
+formula, its reference, when to use it, what it costs, its fields with types and defaults, and how a recipe uses it.
 """
 
 from __future__ import annotations

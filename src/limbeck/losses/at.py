@@ -8,6 +8,10 @@ where :math:`A_{l,c}` is channel c of layer l and :math:`Q_l` its attention map 
 The authors' code computes another quantity, :math:`\sum_l \frac{1}{N_l} \|\cdot\|_2^2` with :math:`N_l` positions
 (`variant: official`); weights of about 1000 that are quoted for this loss belong to it.
 
+When to use: both are convolutional; where they look is compared, so the number of channels is free and no adapter learns.
+
+Cost: of order b examples times channels times positions, of which only the positions are kept; no parameters.
+
 Reference: Zagoruyko, Komodakis, "Paying More Attention to Attention", ICLR 2017, arXiv:1612.03928, equation 2.
 """
 

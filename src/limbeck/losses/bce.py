@@ -5,6 +5,10 @@ r"""Binary cross-entropy of every label, for tasks with several labels an exampl
 Supervised: it reads no teacher. The mean over the labels keeps its size independent of their number; a label that is NaN
 counts as fitted already.
 
+When to use: each example has any number of labels.
+
+Cost: of order b K for b examples and K labels; no parameters.
+
 Reference: Nam et al., "Large-scale Multi-label Text Classification - Revisiting Neural Networks", ECML PKDD 2014,
 arXiv:1312.5419, equation 3 (there a sum over the labels).
 """

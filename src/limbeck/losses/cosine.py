@@ -5,6 +5,10 @@ r"""Cosine distance between the directions of student and teacher.
 On a map `(batch, channels, height, width)` the vectors are those of the channels at each position, on `(batch, tokens, dim)`
 those of the tokens; the mean over the positions is taken.
 
+When to use: the direction of embeddings or hidden states matters and their length does not, as between transformers.
+
+Cost: of order of the number of elements; no parameters.
+
 Reference: Sanh et al., "DistilBERT, a distilled version of BERT", 2019, arXiv:1910.01108, section 3 (there on hidden states).
 """
 

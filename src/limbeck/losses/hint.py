@@ -5,6 +5,11 @@ r"""FitNets: the student's guided layer imitates the teacher's hint layer.
 where :math:`r` is the regressor, which is the term's adapter here. The loss gives the squared difference of every element; their mean
 is taken with the mean over the examples.
 
+When to use: one layer of the student should become able to say what a layer of the teacher says; often strong early and then faded
+out.
+
+Cost: of order of the number of elements; no parameters of its own, the regressor is the term's adapter.
+
 Reference: Romero et al., "FitNets: Hints for Thin Deep Nets", ICLR 2015, arXiv:1412.6550, equation 3 (there half the sum over the
 D elements; the mean, which all public implementations take, keeps its size independent of the layer).
 """

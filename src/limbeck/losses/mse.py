@@ -6,6 +6,11 @@ The loss gives the squared difference of every element; the mean over D is taken
 
 With `target: labels` it is supervised regression and reads no teacher; a target that is NaN counts as fitted already.
 
+When to use: the task is a regression (`target: labels` for the supervised term), or logits or features are to be matched in value and
+not only in rank.
+
+Cost: of order of the number of elements; no parameters.
+
 Reference: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014, arXiv:1312.6184, equation 2 (there a sum over the
 outputs with a factor 1/2, which belong into the weight here).
 """

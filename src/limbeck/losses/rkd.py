@@ -7,6 +7,11 @@ where :math:`\psi_{ij}` is the distance of examples i and j divided by its mean 
 :math:`\angle_{ijk}` the angle at j, and :math:`l` the Huber loss. The paper sums; the means are those of the authors' code.
 For classification the paper uses the weights 25 and 50.
 
+When to use: what counts is the geometry of an embedding (retrieval, metric learning), whatever its dimension.
+
+Cost: distances of order b^2 D for b examples of D elements, angles of order b^3 D, in memory `chunk` b (b + D); no parameters. Without
+the angles (`angle_weight: 0`) it is cheap.
+
 Reference: Park et al., "Relational Knowledge Distillation", CVPR 2019, arXiv:1904.05068, equations 4 to 9.
 """
 

@@ -5,6 +5,11 @@ r"""Similarity-preserving distillation: what looks alike to the teacher stays al
 where row i of :math:`G` is :math:`\tilde G_{i} / \|\tilde G_{i}\|_2` and :math:`\tilde G = Q Q^T` the inner products of the b
 flattened examples of the batch.
 
+When to use: the two architectures have little in common: only which examples of a batch are alike is compared. Wants batches that are
+not tiny.
+
+Cost: of order b^2 D for b examples of D elements, in memory b^2; no parameters.
+
 Reference: Tung, Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019, arXiv:1907.09682, equations 1 to 4.
 """
 
