@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from limbeck.errors import SignalMissing
-from limbeck.losses.dkd import DKD, decoupled_kl
+from limbeck.losses.dkd import DKD, decoupled_kl, explicit_decoupled_kl
 from limbeck.losses.kd import softened_kl
 from limbeck.types import IGNORE, Signals
+from tests.losses.parity import check_parity
 
 LABELS = torch.tensor([0, 3, 5, 2])
 
@@ -69,7 +70,7 @@ def test_unlabelled_is_zero(draw):
 
 
 def test_defaults_bounds_and_mistakes():
-    assert (DKD().alpha, DKD().beta, DKD().temperature) == (1.0, 8.0, 4.0)
+    assert (DKD().alpha, DKD().beta, DKD().temperature, DKD().variant) == (1.0, 8.0, 4.0, "paper")
     with pytest.raises(ValueError, match=r"^DKD\.temperature must be > 0, got -1$"):
         DKD(temperature=-1)
     with pytest.raises(ValueError, match=r"^DKD\.beta must be >= 0, got -0\.1$"):
@@ -83,5 +84,52 @@ def test_needs():
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.label_kinds) == (True, True, True, "none", ("class",))
 
 
-def test_golden(check_golden):
-    check_golden("dkd", lambda h: (DKD(**h), 1.0))
+@pytest.mark.parametrize("temperature", [0.5, 4.0])
+def test_official_is_the_same_where_logits_are_moderate(draw, temperature):
+    student, teacher = (3 * x for x in draw(4, 6))
+    paper, official = (DKD(variant=v, temperature=temperature)(Signals(student), Signals(teacher), LABELS) for v in ("paper", "official"))
+    torch.testing.assert_close(official, paper)
+
+
+def test_official_subtracts_1000_from_the_label():
+    """Where the label's logit leads by more than that, it stays in: the other classes hold nothing but rounding."""
+    student, teacher = torch.tensor([[1003.0, 0.0, 1.0]]), torch.tensor([[1002.0, 0.0, 3.0]])
+    _, got = explicit_decoupled_kl(student, teacher, torch.tensor([0]), temperature=1.0, floor=1e-30)
+    p, q = (x.double().softmax(-1) for x in (torch.tensor([2.0, 0.0, 3.0]), torch.tensor([3.0, 0.0, 1.0])))
+    assert got.item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)
+    _, paper = decoupled_kl(student, teacher, torch.tensor([0]), temperature=1.0)
+    p, q = (x.double().softmax(-1) for x in (torch.tensor([0.0, 3.0]), torch.tensor([0.0, 1.0])))
+    assert paper.item() == pytest.approx((p * (p / q).log()).sum().item(), rel=1e-5)
+
+
+def test_official_underflows():
+    """The student gives its label the probability 0 in float32; the floor keeps the loss finite."""
+    student, teacher, labels = torch.tensor([[-200.0, 0.0, 0.0]]), torch.zeros(1, 3), torch.tensor([0])
+    infinite, _ = explicit_decoupled_kl(student, teacher, labels, temperature=1.0, floor=0)
+    assert infinite.item() == math.inf
+    got = DKD(variant="official", temperature=1.0, beta=0.0)(Signals(student), Signals(teacher), labels)
+    by_hand = math.log(1 / 3) / 3 + 30 * math.log(10) / 3 + 2 / 3 * math.log(2 / 3)
+    assert got.item() == pytest.approx(by_hand, rel=1e-5)
+    exact = DKD(temperature=1.0, beta=0.0)(Signals(student), Signals(teacher), labels)
+    assert exact.item() == pytest.approx(math.log(1 / 3) / 3 + (200 + math.log(2)) / 3 + 2 / 3 * math.log(2 / 3), rel=1e-5)
+
+
+def test_official_skips_what_is_unlabelled(draw):
+    student, teacher = draw(4, 6)
+    labels = LABELS.clone()
+    labels[1] = IGNORE
+    got, full = (explicit_decoupled_kl(student, teacher, y, temperature=2.0, floor=1e-30) for y in (labels, LABELS))
+    for part, whole in zip(got, full, strict=True):
+        assert part[1] == 0
+        assert torch.equal(part[[0, 2, 3]], whole[[0, 2, 3]])
+
+
+def test_official_divides_half_precision_in_float32():
+    student, teacher = torch.tensor([[60000.0, 0.0, 1.0]]).half(), torch.zeros(1, 3).half()
+    target, others = explicit_decoupled_kl(student, teacher, torch.tensor([0]), temperature=0.5, floor=1e-30)
+    assert target.dtype == others.dtype == torch.float32
+    assert target.isfinite().all()
+
+
+def test_golden():
+    check_parity("dkd")

@@ -10,6 +10,7 @@ import torch
 from limbeck.errors import ShapeMismatch, SignalMissing
 from limbeck.losses.kd import KD, softened_kl
 from limbeck.types import Signals
+from tests.losses.parity import check_parity
 
 
 def test_value_by_hand():
@@ -85,5 +86,5 @@ def test_needs():
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.label_kinds) == (True, False, True, "none", ("class",))
 
 
-def test_golden(check_golden):
-    check_golden("kd", lambda h: (KD(temperature=h["temperature"]), 1.0))
+def test_golden():
+    check_parity("kd", "kd_ce", "kd_oct")

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ....losses.cross_entropy import CrossEntropy
+from ....losses.dkd import explicit_decoupled_kl
 from ....losses.kd import KD
+from ....targets.logit_standardization import LogitStandardization
+from ....types import Signals
 from ..case import Case, adapter
 
 
@@ -12,3 +16,52 @@ from ..case import Case, adapter
 def kd(case: Case) -> Tensor:
     """mdistiller's `kd_loss`: the batch mean, with the factor T^2."""
     return KD(temperature=case.hp["temperature"])(case.student, case.teacher).mean()
+
+
+@adapter("kd_ce")
+def kd_ce(case: Case) -> Tensor:
+    """torchdistill's `KDLoss`: with alpha 0 it leaves out T^2 and beta as well as the labels."""
+    temperature, alpha = case.hp["temperature"], case.hp["alpha"]
+    beta = 1 - alpha if case.hp["beta"] is None else case.hp["beta"]
+    total = KD(temperature=temperature)(case.student, case.teacher)
+    if alpha and case.labels is not None:
+        total = alpha * CrossEntropy()(case.student, case.teacher, case.labels) + beta * total
+    else:
+        total = total / temperature**2
+    return total.sum() if case.hp["reduction"] == "sum" else total.mean()
+
+
+@adapter("kd_oct")
+def kd_oct(case: Case) -> dict[str, Tensor]:
+    """KD-OCT's `DistillationLoss`: alpha weighs the teacher, beta the labels."""
+    soft = KD(temperature=case.hp["temperature"])(case.student, case.teacher).mean()
+    hard = CrossEntropy()(case.student, case.teacher, case.labels).mean()
+    return {"loss": case.hp["beta"] * hard + case.hp["alpha"] * soft, "loss_soft": soft, "loss_hard": hard}
+
+
+@adapter("logit_std")
+def logit_std(case: Case) -> Tensor:
+    """Their `kd_loss` with `logit_stand`."""
+    return KD(temperature=case.hp["temperature"])(*_standardized(case)).mean()
+
+
+@adapter("dkd")
+def dkd(case: Case) -> Tensor:
+    """mdistiller's `dkd_loss`, infinite where it is."""
+    return _dkd(case, case.student, case.teacher)
+
+
+@adapter("logit_std_dkd")
+def logit_std_dkd(case: Case) -> Tensor:
+    """Their `dkd_loss` with `logit_stand`."""
+    return _dkd(case, *_standardized(case))
+
+
+def _standardized(case: Case) -> tuple[Signals, Signals]:
+    return LogitStandardization(variant="official")(case.student, case.teacher)
+
+
+def _dkd(case: Case, student: Signals, teacher: Signals) -> Tensor:
+    temperature = case.hp["temperature"]
+    target, others = explicit_decoupled_kl(student.logits, teacher.logits, case["labels"], temperature=temperature, floor=0)
+    return temperature**2 * (case.hp["alpha"] * target + case.hp["beta"] * others).mean()
