@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
+from tests.losses.parity import check_parity
 
 from limbeck.errors import SignalMissing
 from limbeck.losses.dkd import DKD, decoupled_kl, explicit_decoupled_kl
 from limbeck.losses.kd import softened_kl
 from limbeck.types import IGNORE, Signals
-from tests.losses.parity import check_parity
 
 LABELS = torch.tensor([0, 3, 5, 2])
 

@@ -7,12 +7,12 @@ import statistics
 
 import pytest
 import torch
+from tests.losses.parity import check_parity
 
 from limbeck.errors import SignalMissing
 from limbeck.losses.kd import KD
 from limbeck.targets.logit_standardization import LogitStandardization, standardize
 from limbeck.types import Signals
-from tests.losses.parity import check_parity
 
 
 def logits(*shape: int, seed: int = 0) -> torch.Tensor:
