@@ -30,12 +30,17 @@ from limbeck.data.sources import SOURCES
 from limbeck.data.transforms import TRANSFORMS
 from limbeck.describe import FAMILIES, Doc, Field, describe, describe_file
 from limbeck.models.build import BUILTINS
-from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TASKS, TEACHERS, Registry
+from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TARGETS, TASKS, TEACHERS, Registry
 from limbeck.testing import parity
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS: dict[str, tuple[Registry, str]] = {
     "adapters": (ADAPTERS, "Bridges from a student's feature to a teacher's, trained with the student and left out of what is exported."),
+    "targets": (
+        TARGETS,
+        "What is done to the signals of both models before a loss compares them. Set by `targets` in a term of the objective: "
+        "a name, a name with its fields, or a list that is applied in order.",
+    ),
     "tasks": (TASKS, "What a kind of data and labels needs: how a batch becomes signals, and which metrics judge them. Set by `task`."),
     "teachers": (TEACHERS, "Kinds of teacher. Set by `teacher.kind`."),
     "sources": (SOURCES, "Where examples come from. `data.source` is written `NAME:WHERE`; the fields below go under `data.args`."),
@@ -54,14 +59,14 @@ SECTIONS: dict[str, tuple[type[schema.Spec], ...]] = {
     "The recipe": (schema.Recipe, schema.About),
     "Data": (schema.DataSpec, schema.SplitSpec),
     "Models": (schema.ModelSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
-    "Objective": (schema.TermSpec, schema.AdapterSpec, schema.Schedule),
+    "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule),
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
     "Stages": (schema.StageSpec,),
 }
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ModelSpec": "student",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
-    "AdapterSpec": "objective.LABEL.adapter", "Schedule": "a value that changes", "TrainSpec": "train", "OptimizerSpec": "train.optimizer",
+    "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes", "TrainSpec": "train", "OptimizerSpec": "train.optimizer",
     "LRSchedule": "train.schedule", "EMASpec": "train.ema", "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME",
 }  # fmt: skip
 """Where in a recipe each of the schema's models stands."""
@@ -218,7 +223,7 @@ def parts_page(page: str, registry: Registry, text: str) -> str:
         lines += [_described(doc.description, _defaults(registry.get(name)) if page == "models" else {}), ""]
         lines += [f"Reference: {doc.reference}", ""] if doc.reference else []
         lines += [*fields_table(fields), ""] if fields else []
-        if page in ("adapters", "teachers", "steps", "actions"):
+        if page in ("adapters", "targets", "teachers", "steps", "actions"):
             lines += ["```yaml", example(doc), "```", ""]
         if page == "tasks":
             lines += [*_metrics(registry.get(name)), ""]
@@ -235,7 +240,7 @@ def keys_page() -> str:
     for title, specs in SECTIONS.items():
         lines += [f"## {title}", ""]
         for spec in specs:
-            summary, *more = inspect.getdoc(spec).split("\n\n") if inspect.getdoc(spec) else [""]
+            summary, *more = (inspect.getdoc(spec) or "").split("\n\n")
             lines += [f"### `{WHERE[spec.__name__]}`", "", " ".join([summary, *more]), "", *fields_table(spec_fields(spec)), ""]
     return "\n".join(lines)
 
@@ -343,7 +348,7 @@ def _described(description: str, defaults: dict[str, str]) -> str:
 
 def _defaults(builder: Any) -> dict[str, str]:
     """What each argument is unless it is given, in brackets."""
-    found = dict.fromkeys(("num_outputs", "input_shape"), " (from the data)")
+    found: dict[str, str] = dict.fromkeys(("num_outputs", "input_shape"), " (from the data)")
     for argument in inspect.signature(builder).parameters.values():
         if argument.default is not argument.empty:
             default = list(argument.default) if isinstance(argument.default, tuple) else argument.default

@@ -6,14 +6,22 @@ import dataclasses
 import json
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..describe import Doc, Field
 
 WIDTH = 100
-RECIPE_KEYS = {"loss": "loss", "adapter": "kind", "teacher": "kind", "task": "task", "step": "step", "action": "between"}
+RECIPE_KEYS = {
+    "loss": "loss",
+    "adapter": "kind",
+    "target": "targets",
+    "teacher": "kind",
+    "task": "task",
+    "step": "step",
+    "action": "between",
+}
 """Under which key of a recipe a part of each kind is named."""
 
 
@@ -73,22 +81,23 @@ def _fields(fields: Iterable[Field]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def needs_in_words(needs: Any) -> str:
+def needs_in_words(needs: Mapping[str, Any]) -> str:
     """`the logits and the labels`, from the keywords of `Needs`."""
     if not needs:
         return ""
     layers = {"one": "one layer", "many": "one or more layers"}.get(needs.get("features", "none"))
     who = "student and teacher" if needs.get("teacher", True) else "the student"
-    parts = [f"{found} of {who}" for found in (layers, "the logits" if needs.get("logits") or not layers else "") if found]
+    read = ([layers] if layers else []) + (["the logits"] if needs.get("logits") or not layers else [])
+    parts: list[str] = [f"{found} of {who}" for found in read]
     if needs.get("features") == "optional":
         parts[-1] += ", or one layer of each where the term names it"
-    owner = {"student": "the student's", "teacher": "the teacher's", "both": "the student's and the teacher's"}.get(
-        needs.get("head", "none")
+    parts += {"student": ["the student's classifier"], "teacher": ["the teacher's classifier"], "both": ["both classifiers"]}.get(
+        needs.get("head", "none"), []
     )
-    parts += [f"{owner} classifier"] if owner else []
     parts += ["both models' answers to rotated images"] if needs.get("rotations") else []
     parts += ["the labels"] if needs.get("labels") else []
-    parts += [{"index": "the number of each example", "mask": "a mask of each example"}.get(name, name) for name in needs.get("extra", ())]
+    extra: Iterable[str] = needs.get("extra", ())
+    parts += [{"index": "the number of each example", "mask": "a mask of each example"}.get(name, name) for name in extra]
     text = ", and ".join([", ".join(parts[:-1]), parts[-1]]) if len(parts) > 1 else parts[0]
     if layers:
         agreement = {"any": "shapes are free", "space": "spatial sizes must agree", "full": "shapes must agree"}[needs.get("match", "full")]
@@ -109,6 +118,8 @@ def example(doc: Doc) -> str:
         return "\n".join(["objective:", "  my_term:", *(f"    {line}" for line in [*lines, *options])])
     if doc.kind == "adapter":
         return f"adapter: {{{', '.join([f'kind: {doc.name}', *options])}}}  # in a term of the objective"
+    if doc.kind == "target":
+        return f"targets: {{{', '.join([f'name: {doc.name}', *options])}}}  # in a term of the objective"
     if doc.kind == "teacher":
         return f"teacher: {{kind: {doc.name}, model: MODEL}}"
     if doc.kind == "step":
@@ -120,7 +131,8 @@ def example(doc: Doc) -> str:
 
 def recipes(doc: Doc) -> list[str]:
     """The shipped recipes that name the part, relative to the folder that holds `recipes/`."""
-    pattern = re.compile(rf"\b{RECIPE_KEYS.get(doc.kind, doc.kind)}:\s*[\"']?{re.escape(doc.name)}\b")
+    inside = ".*" if doc.kind == "target" else r"\s*[\"']?"  # a target may stand in a list or a mapping
+    pattern = re.compile(rf"\b{RECIPE_KEYS.get(doc.kind, doc.kind)}:{inside}\b{re.escape(doc.name)}\b")
     package = Path(__file__).parents[1]
     for root in (package.parents[1], package):
         if (root / "recipes").is_dir():
