@@ -1,0 +1,1 @@
+"""Teacher signals on disk: made once, read by any number of students. docs/store.md describes the format."""

@@ -1,0 +1,118 @@
+"""What a store says of itself: its signals, how they are written, what they were made from, and its shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import LimbeckError
+from ..files import write_text
+from ..registry import Registry
+from .codecs.base import Codec
+
+FORMAT, VERSION = "limbeck-store", 1
+MANIFEST = "manifest.json"
+CODECS = Registry("codec", "limbeck.store.codecs", "Codec")
+
+
+class StoreError(LimbeckError):
+    """A store is missing, damaged, or does not belong to the recipe."""
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A signal that is stored: `logits`, or a layer by its path."""
+
+    shape: tuple[int, ...]
+    """Shape for one example, before it is written."""
+    codec: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the codec."""
+
+    def build(self) -> Codec:
+        """The codec, ready.
+
+        Raises:
+            StoreError: where this version has no codec of that name, or not with these fields.
+        """
+        try:
+            return CODECS.get(self.codec)(**self.fields)
+        except (LimbeckError, TypeError, ValueError) as error:
+            raise StoreError(f"the codec {self.codec!r} of the store cannot be used: {error}") from None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A file that holds one view of consecutive examples."""
+
+    file: str
+    view: int
+    start: int
+    stop: int
+    bytes: int
+    crc32: int
+    """Of the whole file."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """What the signals were made from. A store belongs to a recipe where all of it agrees."""
+
+    teacher: str
+    """SHA-256 of the teacher's weights, names and shapes."""
+    data: str
+    """SHA-256 of the training examples' inputs and order."""
+    inputs: str
+    """How inputs reach the teacher: normalisation and augmentation, as JSON."""
+    seed: int
+    """Seed of the augmentation; view v is that of epoch v."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The file `manifest.json`; written last, so that a store that has one is complete."""
+
+    examples: int
+    views: int
+    """How many epochs' augmentations are stored; 1 without augmentation."""
+    signals: Mapping[str, Signal]
+    key: Key
+    shards: Sequence[Shard] = ()
+    about: Mapping[str, str] = field(default_factory=dict)
+    """For people: the teacher's reference, the data's source, versions."""
+
+    def write(self, folder: Path) -> None:
+        """Writes the file at once."""
+        record = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        write_text(folder / MANIFEST, json.dumps(record, indent=1) + "\n")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads the manifest of a store.
+
+    Raises:
+        StoreError: where it is missing, damaged or of another version.
+    """
+    path = folder / MANIFEST
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        unfinished = " It was begun and never finished: run the same `limbeck label` again." if (folder / "parts").is_dir() else ""
+        raise StoreError(f"{folder}: no {MANIFEST} there, so it is no finished store of teacher signals.{unfinished}") from None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{path}: cannot be read: {error}") from None
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise StoreError(f"{path}: expected the manifest of a store (format {FORMAT!r}), found something else.")
+    if record.get("version") != VERSION:
+        raise StoreError(
+            f"{path}: expected version {VERSION} of the format, found {record.get('version')!r}. Use the Limbeck that wrote it."
+        )
+    try:
+        signals = {name: Signal(tuple(s["shape"]), s["codec"], s["fields"]) for name, s in record["signals"].items()}
+        shards = tuple(Shard(**shard) for shard in record["shards"])
+        return Manifest(record["examples"], record["views"], signals, Key(**record["key"]), shards, record["about"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path}: the manifest is damaged: {type(error).__name__}: {error}") from None
