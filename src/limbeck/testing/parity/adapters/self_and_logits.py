@@ -1,0 +1,36 @@
+"""Further losses on logits, and losses without a teacher."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ....losses.cross_entropy import CrossEntropy
+from ....losses.mlkd import three_levels, unsure_shares
+from ....targets.logit_standardization import LogitStandardization
+from ....types import Signals
+from ..case import Case, adapter
+
+
+@adapter("mlkd", "logit_std_mlkd")
+def mlkd(case: Case) -> dict[str, Tensor]:
+    """The authors' sum over a weak and a strong view: of the strong one they count three temperatures of the instance level only."""
+    weak, strong = ((Signals(case[f"student_logits_{view}"]), Signals(case[f"teacher_logits_{view}"])) for view in ("weak", "strong"))
+    of_examples, of_classes = unsure_shares(weak[1].logits)
+    standardize = LogitStandardization(variant="official") if case.method == "logit_std_mlkd" else None
+
+    def levels(view: tuple[Signals, Signals], temperatures: list[float]) -> Tensor:
+        raw = [three_levels(view[0].logits, view[1].logits, temperature=t) for t in temperatures]
+        if standardize is None:
+            return torch.stack([torch.stack(item) for item in raw]).sum(0)
+        student, teacher = standardize(*view)
+        soft = [three_levels(student.logits, teacher.logits, temperature=t)[0] for t in temperatures]
+        return torch.stack([torch.stack([first, *rest]) for first, (_, *rest) in zip(soft, raw, strict=True)]).sum(0)
+
+    first = [case.hp["temperature"], 3.0, 5.0]
+    instance, batch, classes = levels(weak, [*first, 2.0, 6.0])
+    instance = of_examples * instance + levels(strong, first)[0] + levels(weak, [2.0, 6.0])[0]
+    hard = torch.stack([CrossEntropy()(*view, case.labels).mean() for view in (weak, strong)]).sum()
+    kd, outputs = case.hp["kd_weight"], {"loss_ce": case.hp["ce_weight"] * hard}
+    outputs |= {"loss_kd": kd * instance, "loss_cc": kd * of_classes * classes, "loss_bc": kd * of_examples * batch}
+    return {"loss": torch.stack(list(outputs.values())).sum(), **outputs}
