@@ -79,7 +79,22 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]):
 
 
 def test_all_promised_commands_are_there():
-    promised = ["run", "check", "resolve", "inspect", "methods", "losses", "new", "schema", "eval", "export", "report", "parity", "doctor"]
+    promised = [
+        "run",
+        "check",
+        "resolve",
+        "inspect",
+        "methods",
+        "losses",
+        "new",
+        "schema",
+        "eval",
+        "export",
+        "report",
+        "store",
+        "parity",
+        "doctor",
+    ]
     assert list(commands()) == promised
 
 

@@ -22,7 +22,22 @@ first steps:
 exit status: 0 fine, 2 a mistake that you can mend, 130 interrupted
 LIMBECK_DEBUG=1 shows the traceback behind a message.
 """
-ORDER = ("run", "check", "resolve", "inspect", "methods", "losses", "new", "schema", "eval", "export", "report", "parity", "doctor")
+ORDER = (
+    "run",
+    "check",
+    "resolve",
+    "inspect",
+    "methods",
+    "losses",
+    "new",
+    "schema",
+    "eval",
+    "export",
+    "report",
+    "store",
+    "parity",
+    "doctor",
+)
 
 
 def commands() -> dict[str, Path]:

@@ -110,6 +110,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise StoreError(
             f"{path}: expected version {VERSION} of the format, found {record.get('version')!r}. Use the Limbeck that wrote it."
         )
+    return parse_manifest(record, path)
+
+
+def parse_manifest(record: Mapping[str, Any], path: Path) -> Manifest:
+    """A manifest from its JSON.
+
+    Raises:
+        StoreError: where something is missing from it; `path` is what the message names.
+    """
     try:
         signals = {name: Signal(tuple(s["shape"]), s["codec"], s["fields"]) for name, s in record["signals"].items()}
         shards = tuple(Shard(**shard) for shard in record["shards"])

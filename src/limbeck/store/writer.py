@@ -56,7 +56,7 @@ class StoreWriter:
                     f"{self.folder}: an unfinished store of something else lies here ({', '.join(differs)} differ). "
                     "Remove it or choose --out."
                 )
-        elif self.rank == 0:
+        else:  # every process may: they all write the same
             write_text(path, json.dumps(mine, indent=1) + "\n")
 
     def _all(self) -> Iterator[tuple[int, int, int]]:
