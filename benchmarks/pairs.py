@@ -1,0 +1,210 @@
+"""What benchmarks/losses.py compares: each loss, the tensors it reads, and its peer.
+
+A loss more is a few lines more in `PAIRS`: its name, what it reads, its peer, and fields that are not the defaults. A peer is a class of
+torchdistill, or the formula in plain torch in the structure in which the public collections write it, loops included.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from limbeck.losses.base import Loss
+from limbeck.registry import LOSSES, TARGETS
+from limbeck.types import Signals
+
+logging.disable(logging.INFO)
+from torchdistill.losses import mid_level  # noqa: E402 - it announces itself when it is imported
+
+Made = tuple[Signals, Signals, Tensor | None]
+"""Student, teacher, labels."""
+
+
+@dataclass(frozen=True)
+class Peer:
+    """Somebody else's loss."""
+
+    name: str
+    start: Callable[[Loss, Signals, Signals, Any], Callable[[], Tensor]]
+    """From our loss (for the parameters that both train) and the signals, a function that computes the peer's value."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A loss and its peer."""
+
+    loss: str
+    make: Callable[[], Made]
+    peer: Peer
+    factor: float | None = 1.0
+    """By how much the peer's value is larger by definition; None where it is another quantity."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    suffix: str = ""
+    examples: int = 0
+    """Size of the data set, for a loss that keeps something of every example."""
+    target: str = ""
+    """A transform of both models' signals that stands before the loss."""
+
+    @property
+    def name(self) -> str:
+        """Its key in the table."""
+        return self.loss + self.suffix
+
+    def build(self) -> tuple[Loss, Signals, Signals, Tensor | None]:
+        """The loss with its parameters, and the signals; the student's are those that are taught."""
+        student, teacher, labels = self.make()
+        for value in read(student):
+            value.requires_grad_()
+        loss = LOSSES.get(self.loss)(**self.options)
+        if self.examples:
+            loss.allocate(self.examples)
+        loss.setup(student, teacher)
+        return loss, student, teacher, labels
+
+    def ours(self, loss: Loss, student: Signals, teacher: Signals, labels: Tensor | None) -> Callable[[], Tensor]:
+        """Computes Limbeck's value."""
+        if not self.target:
+            return lambda: loss(student, teacher, labels).mean()
+        target = TARGETS.get(self.target)()
+        return lambda: loss(*target(student, teacher), labels).mean()
+
+
+def read(signals: Signals) -> list[Tensor]:
+    """What a model gave."""
+    views = [x for view in signals.views for x in read(view)]
+    return [*([] if signals.logits is None else [signals.logits]), *signals.features.values(), *views]
+
+
+# what is read
+
+
+def logits(batch: int, classes: int) -> Callable[[], Made]:
+    """Logits of both models and labels."""
+    return lambda: (
+        Signals(3 * torch.randn(batch, classes)),
+        Signals(3 * torch.randn(batch, classes)),
+        torch.randint(classes, (batch,)),
+    )
+
+
+def features(*student: tuple[int, ...], teacher: tuple[tuple[int, ...], ...] = (), classes: int = 0) -> Callable[[], Made]:
+    """Inner layers of both models (`teacher` where its shapes are others), with logits where `classes` is given."""
+
+    def make() -> Made:
+        batch = student[0][0]
+        both = [Signals.of(*(torch.randn(shape).relu() if len(shape) > 2 else torch.randn(shape) for shape in shapes))
+                for shapes in (student, teacher or student)]  # fmt: skip
+        if classes:
+            for signals in both:
+                signals.logits = 3 * torch.randn(batch, classes)
+        return *both, torch.randint(max(classes, 2), (batch,))
+
+    return make
+
+
+# peers
+
+
+def torchdistill(key: str, **arguments: Any) -> Peer:
+    """A loss of torchdistill; its module paths are `logits`, or the number of the layer."""
+
+    def start(loss: Loss, student: Signals, teacher: Signals, labels: Any) -> Callable[[], Tensor]:
+        peer = getattr(mid_level, key)(**arguments)
+        ours, theirs = ({path: {"output": value} for path, value in _named(signals)} for signals in (student, teacher))
+        return lambda: peer(ours, theirs, labels)
+
+    return Peer(f"torchdistill {key}", start)
+
+
+def _named(signals: Signals) -> list[tuple[str, Tensor]]:
+    return [*([] if signals.logits is None else [("logits", signals.logits)]), *signals.features.items()]
+
+
+def closed(name: str, formula: Callable[[Signals, Signals, Any], Tensor]) -> Peer:
+    """A formula of the signals."""
+    return Peer(name, lambda loss, student, teacher, labels: lambda: formula(student, teacher, labels))
+
+
+def module(path: str, io: str = "module_io") -> dict[str, str]:
+    """Where a loss of torchdistill that compares one place finds it."""
+    return {f"{side}_module_path": path for side in ("student", "teacher")} | {f"{side}_{io}": "output" for side in ("student", "teacher")}
+
+
+def layers(count: int) -> dict[str, Any]:
+    """Pairs of layers as torchdistill's losses are told of them."""
+    return {str(i): {side: {"path": str(i), "io": "output"} for side in ("student", "teacher")} for i in range(count)}
+
+
+def dkd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """The label taken out by a mask and by a large negative number, as in the collections."""
+    s, t = student.logits, teacher.logits
+    hit = torch.zeros_like(s).scatter_(1, labels.unsqueeze(1), 1).bool()
+    rest = torch.ones_like(s).scatter_(1, labels.unsqueeze(1), 0).bool()
+
+    def pair(probabilities: Tensor) -> Tensor:
+        return torch.cat([(probabilities * hit).sum(1, keepdim=True), (probabilities * rest).sum(1, keepdim=True)], 1)
+
+    p_s, p_t = pair(F.softmax(s / 4, 1)), pair(F.softmax(t / 4, 1))
+    target = F.kl_div(p_s.log(), p_t, reduction="sum") * 16 / len(labels)
+    others = F.kl_div(F.log_softmax(s / 4 - 1000 * hit, 1), F.softmax(t / 4 - 1000 * hit, 1), reduction="sum") * 16 / len(labels)
+    return target + 8 * others
+
+
+def mlkd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Instance, batch and class level at five temperatures."""
+    total = student.logits.new_zeros(())
+    for temperature in (4.0, 3.0, 5.0, 2.0, 6.0):
+        s, t = student.logits / temperature, teacher.logits / temperature
+        total = total + temperature**2 * F.kl_div(F.log_softmax(s, 1), F.softmax(t, 1), reduction="none").sum(1).mean()
+        s, t = F.softmax(s, 1), F.softmax(t, 1)
+        batch, classes = s.shape
+        total = total + ((torch.mm(s, s.t()) - torch.mm(t, t.t())) ** 2).sum() / batch
+        total = total + ((torch.mm(s.t(), s) - torch.mm(t.t(), t)) ** 2).sum() / classes
+    return total
+
+
+def cosine(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Torch's own."""
+    return 1 - F.cosine_similarity(student.feature, teacher.feature, dim=1).mean()
+
+
+def squared_error(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Torch's own, which torchdistill wraps."""
+    return F.mse_loss(student.feature, teacher.feature)
+
+
+# the table
+
+LOGITS, MANY = logits(128, 1000), logits(64, 100_000)
+MAP, SMALL, EMBEDDING = (32, 64, 28, 28), (32, 256, 14, 14), (256, 512)
+OUTPUT = {"student_output_path": "0", "teacher_output_path": "0"}
+KD = torchdistill("KDLoss", **module("logits"), temperature=4.0, beta=1.0)
+
+PAIRS: list[Pair] = [
+    Pair("kd", LOGITS, KD, factor=1 / 16),
+    Pair("kd", MANY, KD, factor=1 / 16, suffix="_100000"),
+    Pair("dkd", LOGITS, closed("mdistiller's structure", dkd)),
+    Pair("dkd", MANY, closed("mdistiller's structure", dkd), suffix="_100000"),
+    Pair("kd", LOGITS, torchdistill("LogitStdKDLoss", **module("logits"), temperature=4.0, beta=1.0), target="logit_standardization",
+         suffix="_standardized", factor=1 / 16),
+    Pair("mlkd", LOGITS, closed("authors' structure", mlkd)),
+    Pair("cross_entropy", LOGITS, closed("torch", lambda s, t, y: F.cross_entropy(s.logits, y))),
+    Pair("bce", lambda: (Signals(torch.randn(128, 1000)), Signals(), (torch.rand(128, 1000) < 0.1).float()),
+         closed("torch", lambda s, t, y: F.binary_cross_entropy_with_logits(s.logits, y))),
+    Pair("mse", features(MAP), closed("torch, as in torchdistill", squared_error)),
+    Pair("hint", features(SMALL), closed("torch, as in torchdistill", squared_error)),
+    Pair("cosine", features(MAP), closed("torch", cosine)),
+    Pair("at", features(MAP, SMALL), torchdistill("ATLoss", at_pairs=layers(2), mode="paper")),
+    Pair("at", features(MAP, SMALL), torchdistill("ATLoss", at_pairs=layers(2), mode="code"), options={"variant": "official"},
+         suffix="_official"),
+    Pair("sp", features(SMALL), torchdistill("SPKDLoss", **OUTPUT, reduction="batchmean"), factor=None),
+    Pair("sp", features(EMBEDDING), torchdistill("SPKDLoss", **OUTPUT, reduction="batchmean"), factor=None, suffix="_embedding"),
+    Pair("rkd", features(EMBEDDING), torchdistill("RKDLoss", **OUTPUT, dist_factor=1.0, angle_factor=2.0, reduction="mean")),
+    Pair("ickd", features(SMALL), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"}, factor=1 / 32),
+]  # fmt: skip
