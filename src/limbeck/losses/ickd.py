@@ -1,0 +1,105 @@
+r"""Inter-channel correlation: channels relate to each other as the teacher's do.
+
+.. math:: \sum_l \frac{1}{c^2} \left\| G^s_l - G^t_l \right\|_F^2, \qquad G = F F^T
+
+where F has a row for each of the c channels of layer l and a column for each position: :math:`G_{ij}` is the inner product of the
+channels i and j. The paper's linear transform of the student (a 1x1 convolution) is the term's adapter; to have the one of the authors'
+code, name it: `adapter: {kind: conv1x1, bias: false, batch_norm: true}`.
+
+The authors' code divides every row of G by its length and the sum by c instead of :math:`c^2` (`variant: official`). Its value does not
+depend on the level of the activations, and the weights quoted for this loss belong to it.
+
+When to use: convolutional models of much the same width, where which features occur together matters more than where they are. It needs
+as many channels on both sides, else an adapter learns them.
+
+Cost: of order b c p min(c, p) for p positions; matrices of c x c are only formed where c < 3p. No parameters.
+
+Reference: Liu et al., "Exploring Inter-Channel Correlation for Diversity-Preserved Knowledge Distillation", ICCV 2021, arXiv:2202.03680,
+section 3.2.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, final
+
+import torch
+from torch import Tensor
+
+from ..errors import ShapeMismatch
+from ..ops.geometry import unit
+from ..ops.grams import product_gap
+from ..ops.precision import widen, without_autocast
+from ..types import Needs, Signals
+from .base import Loss, pairs
+
+
+def channel_gap(student: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor:
+    """Squared distance of the channels' inner products, summed over all pairs of channels.
+
+    Args:
+        student: map `(batch, channels, height, width)`, tokens `(batch, tokens, channels)` or vectors, which are maps of one position.
+        teacher: likewise; the number of positions may be another.
+        normalise: whether every row of inner products is divided by its length.
+
+    Returns:
+        `(batch,)`; with many more channels than positions a normalised row is as exact as the square of its share in F.
+
+    Raises:
+        ShapeMismatch: where the numbers of channels differ.
+    """
+    ours, theirs = _channels(student), _channels(teacher)
+    if ours.shape[1] != theirs.shape[1]:
+        raise ShapeMismatch(
+            f"student {list(student.shape)} and teacher {list(teacher.shape)} must have as many channels here; "
+            "let an adapter map the student's channels onto the teacher's."
+        )
+    positions = ours.shape[2]
+    if positions == theirs.shape[2] and 3 * positions <= ours.shape[1]:  # the products would be larger than the features
+        left, right = (_row_scaled(ours), _row_scaled(theirs)) if normalise else (ours, theirs)
+        return product_gap(left, ours, right, theirs)
+    with without_autocast(ours):
+        products = [ours @ ours.mT, theirs @ theirs.mT]
+    first, second = [unit(rows) for rows in products] if normalise else products
+    return (first - second).square().sum((1, 2))
+
+
+def _channels(feature: Tensor) -> Tensor:
+    """`(batch, channels, positions)`."""
+    feature = widen(feature)
+    return feature.flatten(2) if feature.ndim > 3 else (feature if feature.ndim == 3 else feature.unsqueeze(1)).mT
+
+
+def _row_scaled(channels: Tensor) -> Tensor:
+    """U such that the rows of U F^T are those of F F^T, divided by their lengths; a channel of zeros stays one."""
+    with without_autocast(channels):
+        squares = ((channels @ (channels.mT @ channels)) * channels).sum(-1, keepdim=True)
+    # No row is shorter than its own entry on the diagonal; rounding must not say otherwise.
+    squares = torch.maximum(squares, channels.square().sum(-1, keepdim=True).square())
+    return channels * squares.masked_fill(squares == 0, math.inf).rsqrt()
+
+
+@final
+@dataclass(eq=False, repr=False, kw_only=True)
+class ICKD(Loss):
+    """Matches which channels are active together, over one or more layers; where they are active does not count."""
+
+    exempt: ClassVar = {"precision": "the paper's inner products are of fourth order: at magnitude 30 their gradient is beyond float16"}
+
+    variant: Literal["paper", "official"] = "paper"
+    """The paper's inner products, or those of the authors' code with rows of length 1."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(features="many", match="full")
+
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
+        official = self.variant == "official"
+        values = [channel_gap(s, t, normalise=official) / _divisor(t, official=official) for s, t in pairs(student, teacher)]
+        return torch.stack(values).sum(0)
+
+
+def _divisor(feature: Tensor, *, official: bool) -> int:
+    channels = feature.shape[1] if feature.ndim > 3 else feature.shape[-1]
+    return channels if official else channels**2
