@@ -9,7 +9,8 @@ import torch
 from tests.losses.parity import check_parity
 
 from limbeck.errors import ShapeMismatch, SignalMissing
-from limbeck.losses.kd import KD, softened_kl
+from limbeck.losses.kd import KD, Divergence, softened_divergence, softened_kl
+from limbeck.ops.divergence import jensen_shannon, kl, symmetric_kl, total_variation
 from limbeck.types import Signals
 
 
@@ -67,8 +68,54 @@ def test_half_precision_is_divided_in_float32(draw):
     torch.testing.assert_close(got, torch.tensor([0.25 * (0.5 * 119968.0 - math.log(2))]), rtol=1e-3, atol=0)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_divergences(draw, temperature):
+    student, teacher = draw(3, 5)
+    p, q = teacher / temperature, student / temperature
+    expected: dict[Divergence, torch.Tensor] = {
+        "forward": temperature**2 * kl(p, q),
+        "reverse": temperature**2 * kl(q, p),
+        "symmetric": temperature**2 * symmetric_kl(p, q),
+        "js": temperature**2 * jensen_shannon(p, q, mixture=0.2),
+        "tv": temperature * total_variation(p, q),
+    }
+    for divergence, value in expected.items():
+        got = KD(temperature=temperature, divergence=divergence, mixture=0.2)(Signals(student), Signals(teacher))
+        torch.testing.assert_close(got, value)
+
+
+def test_jensen_shannon_by_hand():
+    """Teacher (3/4, 1/4), student (1/4, 3/4), mixture 1/2: the middle is even."""
+    teacher, student = torch.tensor([[math.log(3), 0.0]]), torch.tensor([[0.0, math.log(3)]])
+    got = KD(divergence="js", temperature=1.0)(Signals(student), Signals(teacher))
+    assert got.item() == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), rel=1e-6)
+    tv = KD(divergence="tv", temperature=1.0)(Signals(student), Signals(teacher))
+    assert tv.item() == pytest.approx(0.5, rel=1e-6)
+
+
+@pytest.mark.parametrize(("mixture", "limit"), [(1e-6, "forward"), (1 - 1e-6, "reverse")])
+def test_limits_of_the_mixture(draw, mixture, limit: Divergence):
+    student, teacher = draw(3, 5)
+    js = softened_divergence(student, teacher, temperature=2.0, divergence="js", mixture=mixture)
+    expected = softened_divergence(student, teacher, temperature=2.0, divergence=limit, mixture=0.5)
+    torch.testing.assert_close(js / min(mixture, 1 - mixture), expected, rtol=1e-4, atol=0)
+
+
+def test_the_factor_keeps_the_gradient_of_total_variation(draw):
+    student, teacher = draw(1, 4)
+    sizes = []
+    for temperature in (1e3, 1e4):
+        x = student.clone().requires_grad_()
+        KD(divergence="tv", temperature=temperature)(Signals(x), Signals(teacher)).sum().backward()
+        sizes.append(x.grad.norm().item())
+    assert sizes[0] == pytest.approx(sizes[1], rel=1e-2)
+
+
 def test_defaults_and_bounds():
-    assert KD().temperature == 4.0
+    assert (KD().temperature, KD().divergence, KD().mixture) == (4.0, "forward", 0.5)
+    for mixture, bound in ((0, "> 0"), (1, "< 1")):
+        with pytest.raises(ValueError, match=rf"^KD\.mixture must be {bound}, got {mixture}$"):
+            KD(mixture=mixture)
     with pytest.raises(ValueError, match=r"^KD\.temperature must be > 0, got 0$"):
         KD(temperature=0)
 

@@ -1,25 +1,41 @@
 r"""Knowledge distillation: divergence between softened predictions.
 
-.. math:: T^2 \, KL\left(softmax(z^t / T) \,\|\, softmax(z^s / T)\right)
+.. math:: T^2 \, D\left(p, q\right), \qquad p = softmax(z^t / T), \quad q = softmax(z^s / T)
 
-When to use: there is a teacher and the task is a classification. The first thing to try; a temperature of 2 to 8.
+where D is Hinton's :math:`KL(p \| q)` (`divergence: forward`, whose gradient is that of the cross-entropy with soft labels), or
+
+- `reverse`: :math:`KL(q \| p)`, which lets a small student give up modes of the teacher instead of covering them all;
+- `symmetric`: :math:`\frac{1}{2} KL(p \| q) + \frac{1}{2} KL(q \| p)`;
+- `js`: the generalised Jensen-Shannon divergence :math:`\pi KL(p \| m) + (1 - \pi) KL(q \| m)` with
+  :math:`m = \pi p + (1 - \pi) q` and :math:`\pi` the `mixture`. It is bounded, and :math:`D / \pi` tends to forward KL as
+  :math:`\pi` tends to 0, :math:`D / (1 - \pi)` to reverse KL as it tends to 1; at 0 and 1 themselves it is zero for all students;
+- `tv`: the total variation :math:`\frac{1}{2} \sum_k |p_k - q_k|`, whose gradient shrinks with 1 / T instead of its square, so
+  that its factor is T.
+
+When to use: there is a teacher and the task is a classification. The first thing to try; a temperature of 2 to 8. A bounded
+divergence (`js`, `tv`) where some of the teacher's answers are badly wrong.
 
 Cost: of order b C for b examples and C classes; no parameters.
 
-Reference: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2.
+Reference: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", 2015, arXiv:1503.02531, section 2. The others: Wen et
+al., "f-Divergence Minimization for Sequence-Level Knowledge Distillation", ACL 2023, arXiv:2307.15190; `js` with a weight: Agarwal et
+al., "On-Policy Distillation of Language Models", ICLR 2024, arXiv:2306.13649, equation 1.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import Annotated, Literal, final
 
+from annotated_types import Gt, Lt
 from torch import Tensor
 
-from ..ops.divergence import kl
+from ..ops.divergence import jensen_shannon, kl, symmetric_kl, total_variation
 from ..ops.precision import widen
 from ..types import Needs, Positive, Signals
 from .base import Loss, logit_pair
+
+Divergence = Literal["forward", "reverse", "symmetric", "js", "tv"]
 
 
 def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
@@ -27,17 +43,34 @@ def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float) -> Tens
     return kl(widen(teacher) / temperature, widen(student) / temperature)
 
 
+def softened_divergence(student: Tensor, teacher: Tensor, *, temperature: float, divergence: Divergence, mixture: float) -> Tensor:
+    """One of the divergences at `temperature`, without its factor; `(..., classes)` to `(...)`."""
+    p, q = widen(teacher) / temperature, widen(student) / temperature
+    if divergence == "js":
+        return jensen_shannon(p, q, mixture=mixture)
+    if divergence == "reverse":
+        return kl(q, p)
+    return {"forward": kl, "symmetric": symmetric_kl, "tv": total_variation}[divergence](p, q)
+
+
 @final
 @dataclass(eq=False, repr=False, kw_only=True)
 class KD(Loss):
-    """Hinton's distillation, scaled by T^2 so that its gradient keeps its size when the temperature changes."""
+    """Hinton's distillation, with a factor that keeps the size of its gradient when the temperature changes."""
 
     temperature: Positive = 4.0
     """Softmax temperature T of both models."""
+    divergence: Divergence = "forward"
+    """What is measured between the teacher's and the student's probabilities."""
+    mixture: Annotated[float, Gt(0), Lt(1)] = 0.5
+    """Weight of the teacher in the mixture of `js`; the other divergences do not read it."""
 
     @property
     def needs(self) -> Needs:
         return Needs(logits=True, label_kinds=("class",))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        return self.temperature**2 * softened_kl(*logit_pair(student, teacher), temperature=self.temperature)
+        factor = self.temperature if self.divergence == "tv" else self.temperature**2
+        return factor * softened_divergence(
+            *logit_pair(student, teacher), temperature=self.temperature, divergence=self.divergence, mixture=self.mixture
+        )
