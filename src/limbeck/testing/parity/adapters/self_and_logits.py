@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ....losses.cross_entropy import CrossEntropy
+from ....losses.ctkd import CTKD
 from ....losses.mlkd import three_levels, unsure_shares
 from ....targets.logit_standardization import LogitStandardization
 from ....types import Signals
@@ -34,3 +35,13 @@ def mlkd(case: Case) -> dict[str, Tensor]:
     kd, outputs = case.hp["kd_weight"], {"loss_ce": case.hp["ce_weight"] * hard}
     outputs |= {"loss_kd": kd * instance, "loss_cc": kd * of_classes * classes, "loss_bc": kd * of_examples * batch}
     return {"loss": torch.stack(list(outputs.values())).sum(), **outputs}
+
+
+@adapter("ctkd")
+def ctkd(case: Case) -> dict[str, Tensor]:
+    """The authors' lambda is what the gradient is multiplied by: negative where ours is positive."""
+    ends = {"temperature": case.hp["t_start"], "temperature_range": case.hp["t_end"]}
+    loss = CTKD(**ends, reversal=-case.hp["lambda"], variant="official")
+    loss.setup(case.student, case.teacher)
+    case.load(loss, {"theta": "param_global_temperature"})
+    return {"loss": loss(case.student, case.teacher).mean(), "temperature": loss.current()}
