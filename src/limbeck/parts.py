@@ -46,6 +46,8 @@ def check_fields(part: Any) -> None:
     """
     hints = get_type_hints(type(part), include_extras=True)
     for field in dataclasses.fields(part):
+        if not field.init:
+            continue
         value, hint = getattr(part, field.name), hints[field.name]
         where = f"{type(part).__name__}.{field.name}"
         if get_origin(hint) is Annotated:

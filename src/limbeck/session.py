@@ -40,7 +40,7 @@ from .models.build import build_model
 from .objective import Objective
 from .objective.equip import equip
 from .registry import ACTIONS, STEPS, TEACHERS
-from .teachers.base import Call, Teacher, TeacherRequest
+from .teachers.base import Call, Setting, Teacher, TeacherRequest
 from .types import labelled
 
 EVAL_BATCH = 256
@@ -240,9 +240,10 @@ class Session:
                 compile=spec.compile,
                 fold=spec.fold,
             )
-            cls = TEACHERS.get(spec.kind, allow_code=self.allow_code)
+            teacher = TEACHERS.get(spec.kind, allow_code=self.allow_code)()
             module = self.models[name].module
-            found[name] = cls(module, equip(self.call(name), module, objective.asked(name)), request)
+            teacher.open(Setting(request, equip(self.call(name), module, objective.asked(name)), module))
+            found[name] = teacher
         return found
 
     def _set_up_objective(self, phase: Phase, learner: Learner, teachers: Mapping[str, Teacher], splits: Splits) -> None:

@@ -150,22 +150,28 @@ def _after_update(stage: Stage, watch: LossWatch) -> None:
 
 
 def _after_epoch(stage: Stage, watch: LossWatch, *, last: bool) -> None:
-    if last or stage.progress.epoch % stage.plan.evaluate_every == 0:
+    due = last or stage.progress.epoch % stage.plan.evaluate_every == 0
+    improved = False
+    if due:
         stage.log(watch)
-        _evaluate(stage)
+        improved = _evaluate(stage)
+    for teacher in stage.context.teachers.values():
+        teacher.after_epoch(stage.context.learner.model, improved)
+    if due:
         stage.save(watch)
 
 
-def _evaluate(stage: Stage) -> None:
+def _evaluate(stage: Stage) -> bool:
+    """Judges the learner on the validation split; whether it is better than ever."""
     if stage.evaluate is None:
-        return
+        return False
     if stage.ema is not None:
         with stage.ema.applied():
             metrics = stage.evaluate()
     else:
         metrics = stage.evaluate()
     stage.record("valid", metrics)
-    stage.keep_best(metrics)
+    return stage.keep_best(metrics)
 
 
 def _exhausted(stage: Stage) -> bool:

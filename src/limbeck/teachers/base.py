@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, Literal
 
-from torch import Tensor, device, dtype, nn
+import torch
+from torch import Tensor, nn
 
+from ..errors import LimbeckError
+from ..parts import check_fields
+from ..taps.tapped import Tapped
 from ..types import Batch, Signals
 
 Call = Callable[[Any, Batch], Signals]
@@ -23,8 +28,8 @@ class TeacherRequest:
     """Layers that the objective reads."""
     logits: bool
     """Whether the objective reads its logits; without, the forward ends at the last tap."""
-    device: device
-    precision: dtype | None = None
+    device: torch.device
+    precision: torch.dtype | None = None
     """Autocast type of its forward; None computes in the type of its weights."""
     channels_last: bool = False
     compile: bool = False
@@ -32,11 +37,41 @@ class TeacherRequest:
     """Fold batch normalisation into the convolutions before it."""
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What a teacher finds around it."""
+
+    request: TeacherRequest
+    call: Call
+    """How its model is run."""
+    module: nn.Module | None = None
+    """Its own model; None for a kind that has none."""
+    learner: nn.Module | None = None
+    """The model that is taught."""
+    members: Mapping[str, Teacher] = field(default_factory=dict)
+    """The teachers that it is made of, by name, open."""
+    examples: int = 0
+    """Size of the training data."""
+    updates: int = 0
+    """Updates of the stage, for what changes over it; 0 where it is not known."""
+
+
+@dataclass(eq=False, kw_only=True)
 class Teacher(ABC):
-    """A source of signals. It is not a module on purpose: nothing can register it as a part of the student."""
+    """Base of all kinds of teacher. It is not a module on purpose: nothing can register it as a part of the student.
+
+    Its fields are keys beside `kind` in a recipe. `open` is called once, before the first signals.
+    """
+
+    source: ClassVar[Literal["own", "learner", "members", "none"]] = "own"
+    """Where its model comes from: its own (`model` in the recipe), a copy of the learner, other teachers (`of`), or nowhere."""
+
+    def __post_init__(self) -> None:
+        check_fields(self)
 
     @abstractmethod
-    def __init__(self, module: nn.Module, call: Call, request: TeacherRequest) -> None: ...
+    def open(self, setting: Setting) -> None:
+        """Makes ready to answer."""
 
     @abstractmethod
     def signals(self, batch: Batch) -> Signals:
@@ -44,6 +79,9 @@ class Teacher(ABC):
 
     def after_step(self, learner: nn.Module) -> None:  # noqa: B027 - most teachers do not change
         """Called after every update of the learner, for teachers that follow it."""
+
+    def after_epoch(self, learner: nn.Module, improved: bool) -> None:  # noqa: B027 - as above
+        """Called at the end of every epoch of the learner; `improved` tells whether its evaluation was the best so far."""
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must keep; nothing for a teacher that never changes."""
@@ -54,3 +92,64 @@ class Teacher(ABC):
 
     def close(self) -> None:  # noqa: B027 - only teachers with hooks have something to release
         """Releases hooks and memory."""
+
+
+def options(cls: type[Teacher]) -> tuple[str, ...]:
+    """Names of the fields of a kind of teacher."""
+    return tuple(f.name for f in fields(cls) if f.init)
+
+
+class Speaker:
+    """A model that answers and never learns: evaluation mode, no gradient, only as much of its forward as is needed.
+
+    Its buffers do not move, because it is in evaluation mode whenever it is asked. Gradients are off through `no_grad` and not through
+    inference mode, whose tensors keep no version counter, without which an in-place change of a tapped value would go unnoticed.
+
+    Args:
+        module: the model; it is frozen.
+        setting: how it is run.
+    """
+
+    def __init__(self, module: nn.Module, setting: Setting) -> None:
+        request = setting.request
+        memory: dict[str, Any] = {"memory_format": torch.channels_last} if request.channels_last else {}
+        self.module = module.to(request.device, **memory).eval().requires_grad_(False)
+        self._call = setting.call
+        self._tapped = Tapped(self.module, request.taps, stop_early=not request.logits) if request.taps else None
+        self._run: Any = self._tapped or (torch.compile(self.module) if request.compile else self.module)
+        self._device, self._precision = request.device, request.precision
+
+    def signals(self, batch: Batch) -> Signals:
+        """What the model says about `batch`."""
+        if self.module.training:
+            self.module.eval()
+        precise = torch.autocast(self._device.type, self._precision) if self._precision else nullcontext()
+        with torch.no_grad(), precise:
+            return self._call(self._run, batch)
+
+    def close(self) -> None:
+        """Releases the hooks."""
+        if self._tapped is not None:
+            self._tapped.close()
+
+
+def own_model(setting: Setting, kind: str) -> nn.Module:
+    """The teacher's own model.
+
+    Raises:
+        LimbeckError: where it was given none.
+    """
+    if setting.module is None:
+        raise LimbeckError(f"a teacher of kind {kind!r} needs a model; name it with `model`.")
+    return setting.module
+
+
+def learner_of(setting: Setting, kind: str) -> nn.Module:
+    """The model that is taught.
+
+    Raises:
+        LimbeckError: where it is not known.
+    """
+    if setting.learner is None:
+        raise LimbeckError(f"a teacher of kind {kind!r} is made from the student, which is not known here.")
+    return setting.learner
