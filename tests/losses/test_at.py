@@ -10,6 +10,7 @@ import torch
 from limbeck.errors import ShapeMismatch
 from limbeck.losses.at import AT, attention
 from limbeck.types import Signals
+from tests.losses.parity import check_parity
 
 
 def test_value_by_hand():
@@ -38,6 +39,31 @@ def test_oracle(draw, power, variant):
         assert got[i].item() == pytest.approx(total, rel=1e-9)
 
 
+@pytest.mark.parametrize("power", [2.0, 3.0])
+def test_zoo_keeps_signs_and_pools_to_a_square(draw, power):
+    (s,), (t,) = draw(2, 2, 4, 6, count=1), draw(2, 3, 2, 3, count=1, seed=4)
+    got = AT(power=power, variant="zoo")(Signals.of(s), Signals.of(t[..., :2]))
+    swapped = AT(power=power, variant="zoo")(Signals.of(t[..., :2]), Signals.of(s))
+
+    def attended(x):
+        q = [sum(x[c, i, j].item() ** int(power) for c in range(len(x))) for i in range(2) for j in range(2)]
+        return [value / math.hypot(*q) for value in q]
+
+    for i in range(2):
+        pooled = s[i].unflatten(2, (2, 3)).unflatten(1, (2, 2)).mean((2, 4))
+        expected = sum((a - b) ** 2 for a, b in zip(attended(pooled), attended(t[i, ..., :2]), strict=True)) / 4
+        assert got[i].item() == pytest.approx(expected, rel=1e-9)
+        assert swapped[i].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_zoo_reads_one_height_as_one_size(draw):
+    s, t = draw(2, 3, 2, 3)
+    loss = AT(variant="zoo")
+    torch.testing.assert_close(loss(Signals.of(s), Signals.of(t)), AT(variant="official")(Signals.of(s), Signals.of(t)))
+    tokens = [x.flatten(2).transpose(1, 2) for x in (s, t)]
+    torch.testing.assert_close(loss(*map(Signals.of, tokens)), loss(Signals.of(s), Signals.of(t)))
+
+
 def test_scale_of_a_layer_does_not_matter(draw):
     student, teacher = draw(3, 4, 2, 2)
     torch.testing.assert_close(AT()(Signals.of(5 * student), Signals.of(teacher)), AT()(Signals.of(student), Signals.of(-teacher)))
@@ -46,7 +72,7 @@ def test_scale_of_a_layer_does_not_matter(draw):
 def test_tokens_are_positions(draw):
     """Tokens `(batch, tokens, channels)` mean the same as the map that they are cut from."""
     (maps,) = draw(2, 3, 2, 2, count=1)
-    torch.testing.assert_close(attention(maps.flatten(2).transpose(1, 2), power=2.0), attention(maps, power=2.0))
+    torch.testing.assert_close(attention(maps.flatten(2).transpose(1, 2), power=3.0, signed=True), attention(maps, power=3.0, signed=True))
 
 
 def test_a_dead_map_is_finite():
@@ -57,13 +83,23 @@ def test_a_dead_map_is_finite():
     assert student.grad.isfinite().all()
 
 
+def test_half_precision_is_widened(draw):
+    s, t = (x.bfloat16() for x in draw(2, 3, 4, 4))
+    torch.testing.assert_close(AT()(Signals.of(s), Signals.of(t)), AT()(Signals.of(s.float()), Signals.of(t.float())))
+
+
 def test_defaults_bounds_and_mistakes():
     assert (AT().power, AT().variant) == (2.0, "paper")
     with pytest.raises(ValueError, match=r"^AT\.power must be >= 1, got 0\.5$"):
         AT(power=0.5)
-    with pytest.raises(ValueError, match=r"^AT\.variant must be one of 'paper', 'official', got 'mean'$"):
+    with pytest.raises(ValueError, match=r"^AT\.variant must be one of 'paper', 'official', 'zoo', got 'mean'$"):
         AT(variant="mean")
-    with pytest.raises(ShapeMismatch, match=r"attention needs maps or tokens, found a feature of shape \[2, 3\]; pick an earlier layer"):
+    with pytest.raises(ValueError, match=r"^AT\.power must be a whole number where variant is 'zoo', got 2\.5$"):
+        AT(power=2.5, variant="zoo")
+    assert AT(power=2.5).power == 2.5
+    with pytest.raises(
+        ShapeMismatch, match=r"^attention needs maps or tokens, found a feature of shape \[2, 3\]; pick an earlier layer\.$"
+    ):
         AT()(Signals.of(torch.zeros(2, 3)), Signals.of(torch.zeros(2, 3)))
     with pytest.raises(ShapeMismatch, match=r"student \[2, 16\] and teacher \[2, 4\]"):
         AT()(Signals.of(torch.zeros(2, 3, 4, 4)), Signals.of(torch.zeros(2, 3, 2, 2)))
@@ -81,9 +117,5 @@ def test_needs():
     )
 
 
-def test_golden_paper(check_golden):
-    check_golden("at_paper", lambda h: (AT(), h["weight"]))
-
-
-def test_golden_official(check_golden):
-    check_golden("at", lambda h: (AT(variant="official"), h["beta"]))
+def test_golden():
+    check_parity("at_paper", "at", "at_zoo")

@@ -6,7 +6,9 @@ where :math:`A_{l,c}` is channel c of layer l and :math:`Q_l` its attention map 
 1/2 is left to the weight.
 
 The authors' code computes another quantity, :math:`\sum_l \frac{1}{N_l} \|\cdot\|_2^2` with :math:`N_l` positions
-(`variant: official`); weights of about 1000 that are quoted for this loss belong to it.
+(`variant: official`); weights of about 1000 that are quoted for this loss belong to it. The collections of methods for CIFAR do the
+same with :math:`Q_l = \sum_c A_{l,c}^p` (`variant: zoo`): an odd p keeps the sign of activations, p is a whole number, and of maps of
+unlike height the larger is averaged down to a square of the smaller height.
 
 When to use: both are convolutional; where they look is compared, so the number of channels is free and no adapter learns.
 
@@ -26,13 +28,19 @@ from torch import Tensor
 
 from ..errors import ShapeMismatch
 from ..ops.geometry import unit
+from ..ops.maps import square_pool
 from ..ops.precision import widen
 from ..types import Needs, Signals
 from .base import Loss, agree, pairs
 
 
-def attention(features: Tensor, *, power: float) -> Tensor:
+def attention(features: Tensor, *, power: float, signed: bool) -> Tensor:
     """Normalised attention map, `(batch, channels, height, width)` or `(batch, tokens, channels)` to `(batch, positions)`.
+
+    Args:
+        features: the activations.
+        power: their exponent.
+        signed: whether they keep their sign under an odd power.
 
     Raises:
         ShapeMismatch: where there are no positions.
@@ -40,7 +48,8 @@ def attention(features: Tensor, *, power: float) -> Tensor:
     if features.ndim < 3:
         raise ShapeMismatch(f"attention needs maps or tokens, found a feature of shape {list(features.shape)}; pick an earlier layer.")
     channels = 1 if features.ndim > 3 else -1
-    return unit(widen(features).abs().pow(power).sum(channels).flatten(1))
+    values = widen(features)
+    return unit((values if signed else values.abs()).pow(power).sum(channels).flatten(1))
 
 
 @final
@@ -50,8 +59,13 @@ class AT(Loss):
 
     power: Annotated[float, Ge(1)] = 2.0
     """Exponent p of the activations; a larger one stresses the strongest positions."""
-    variant: Literal["paper", "official"] = "paper"
-    """The paper's formula, or the one of the authors' code."""
+    variant: Literal["paper", "official", "zoo"] = "paper"
+    """The paper's formula, the one of the authors' code, or that of the collections for CIFAR."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.variant == "zoo" and self.power % 1:
+            raise ValueError(f"AT.power must be a whole number where variant is 'zoo', got {self.power!r}")
 
     @property
     def needs(self) -> Needs:
@@ -62,7 +76,10 @@ class AT(Loss):
         return torch.stack(values).sum(0)
 
     def _layer(self, student: Tensor, teacher: Tensor) -> Tensor:
-        ours, theirs = agree(attention(student, power=self.power), attention(teacher, power=self.power))
-        if self.variant == "official":
-            return (ours - theirs).square().mean(1)
-        return torch.linalg.vector_norm(ours - theirs, dim=1)
+        zoo = self.variant == "zoo"
+        if zoo:
+            student, teacher = square_pool(student, teacher)
+        ours, theirs = agree(*(attention(x, power=self.power, signed=zoo) for x in (student, teacher)))
+        if self.variant == "paper":
+            return torch.linalg.vector_norm(ours - theirs, dim=1)
+        return (ours - theirs).square().mean(1)
