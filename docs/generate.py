@@ -66,8 +66,9 @@ SECTIONS: dict[str, tuple[type[schema.Spec], ...]] = {
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ModelSpec": "student",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
-    "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes", "TrainSpec": "train", "OptimizerSpec": "train.optimizer",
-    "LRSchedule": "train.schedule", "EMASpec": "train.ema", "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME",
+    "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes",
+    "TrainSpec": "train", "OptimizerSpec": "train.optimizer", "LRSchedule": "train.schedule", "EMASpec": "train.ema",
+    "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME",
 }  # fmt: skip
 """Where in a recipe each of the schema's models stands."""
 

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from limbeck.config.load import load_recipe
-from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TASKS, TEACHERS
+from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TARGETS, TASKS, TEACHERS
 
 pytest.importorskip("mkdocs")
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,7 +84,14 @@ def test_every_loss_has_a_page(site):
 
 
 def test_every_part_has_a_heading(site):
-    for page, registry in (("adapters", ADAPTERS), ("teachers", TEACHERS), ("tasks", TASKS), ("steps", STEPS), ("actions", ACTIONS)):
+    for page, registry in (
+        ("adapters", ADAPTERS),
+        ("targets", TARGETS),
+        ("teachers", TEACHERS),
+        ("tasks", TASKS),
+        ("steps", STEPS),
+        ("actions", ACTIONS),
+    ):
         text = (site / "parts" / f"{page}.html").read_text()
         for name in registry.files():
             assert f'<h2 id="{name}"' in text, (page, name)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .config.load import LoadedRecipe
-from .config.schema import DataSpec, ModelSpec, Normalize, Recipe, Schedule, StageSpec, TeacherSpec, TermSpec, TrainSpec
+from .config.schema import DataSpec, ModelSpec, Normalize, Recipe, Schedule, StageSpec, TargetSpec, TeacherSpec, TermSpec, TrainSpec
 from .data.base import DataRequest
 from .engine.optim import LRPlan
 from .engine.stage import Plan
 from .errors import LimbeckError
 from .models.base import ModelRequest, Normalization
 from .objective import Ramp, Term
-from .registry import LOSSES, TASKS
+from .registry import LOSSES, TARGETS, TASKS
+from .targets.base import Target
 from .tasks.base import Task
 
 ALONE = "alone"
@@ -149,7 +150,7 @@ def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:
     """A term with its loss.
 
     Raises:
-        LimbeckError: where the loss refuses its hyper-parameters.
+        LimbeckError: where the loss or a target refuses its hyper-parameters.
     """
     cls = LOSSES.get(spec.loss, allow_code=allow_code)
     ramps = {name: _ramp(schedule) for name, schedule in spec.schedules.items()}
@@ -167,7 +168,15 @@ def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:
         adapter=spec.adapter.kind,
         adapter_options=dict(spec.adapter.model_extra or {}),
         ramps=ramps,
+        targets=tuple(_target(label, target, allow_code=allow_code) for target in spec.targets),
     )
+
+
+def _target(label: str, spec: TargetSpec, *, allow_code: bool) -> Target:
+    try:
+        return TARGETS.get(spec.name, allow_code=allow_code)(**(spec.model_extra or {}))
+    except (TypeError, ValueError) as error:
+        raise LimbeckError(f"objective.{label}: {error}") from None
 
 
 def _ramp(schedule: Schedule) -> Ramp:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,17 +22,21 @@ from .config.schema import DataSpec, ModelSpec, TeacherSpec
 from .data.load import data_info
 from .data.text import load_tokenizer
 from .engine.backend import check_precision, check_trackers, pick_device
-from .errors import CodeNotAllowed, LimbeckError, NotFetched, Problem, RecipeError
+from .errors import CodeNotAllowed, LimbeckError, NotFetched, Problem, RecipeError, TapError
 from .models.base import BuiltModel
 from .models.build import build_model, is_local_code
 from .models.sources.hf import vocabulary_size
 from .objective import Counts, Objective, Term
+from .objective.equip import Asked, equip
 from .registry import ACTIONS, STEPS
 from .taps.tapped import Tapped
 from .tasks.base import Task
-from .types import DataInfo, Signals
+from .types import Batch, DataInfo, Signals
 
 META = torch.device("meta")
+NOTHING = Asked()
+EXAMPLES = 2
+"""Size of the example batch, whose indices are all that a loss with a memory meets here."""
 
 
 @dataclass
@@ -182,17 +186,21 @@ class _Check:
 
     def _head(self, key: str, name: str, built: BuiltModel, task: Task, info: DataInfo) -> None:
         with self.at(f"{key}.model"):
-            signals = self._signals(key, built.module, built, [], task, info)
+            signals = self._signals(key, built.module, built, task, info)
             learns = name == "student" or name in self.learners
             if learns and signals is not None and signals.logits is not None:
                 task.check_head(signals.logits, info, model=name)
 
-    def _signals(self, key: str, run: Any, built: BuiltModel, taps: list[str], task: Task, info: DataInfo) -> Signals | None:
+    def _signals(self, key: str, run: Any, built: BuiltModel, task: Task, info: DataInfo, asked: Asked = NOTHING) -> Signals | None:
         """Signals on the meta device; None, with a note, where the model cannot be traced there."""
         built.module.eval()
+
+        def plain(model: Any, batch: Batch) -> Signals:
+            return task.call(model, built.normalization, batch)
+
         try:
             with torch.no_grad():
-                return task.call(run, built.normalization, task.example(info))
+                return equip(plain, built.module, asked)(run, task.example(info))
         except LimbeckError:
             raise
         except Exception as error:  # any model's own code may fail on a device without contents
@@ -237,14 +245,17 @@ class _Check:
         signals: dict[str, Signals] = {}
         complete = True
         for term in terms:
-            complete &= self._paths(f"{prefix}objective.{term.label}", term, learner, teachers.get(term.source), task, info)
+            place = f"{prefix}objective.{term.label}"
+            complete &= self._paths(place, term, learner, teachers.get(term.source), task, info)
+            complete &= self._asked(place, term, learner, teachers.get(term.source), task, info)
         if not complete or any(teacher is None for teacher in teachers.values()):
             return
         objective = Objective(terms)
-        mine = self._tapped(f"{prefix}objective", learner, objective.student_taps(), task, info)
+        mine = self._tapped(f"{prefix}objective", learner, objective.student_taps(), task, info, asked=objective.asked())
         for name, teacher in teachers.items():
             with self.at(f"{phase.key}.teacher.model" if phase.teacher is not None and name == "teacher" else f"{prefix}objective"):
-                said = self._tapped(f"{prefix}objective", teacher, objective.teacher_taps(name), task, info) if teacher else None
+                asked, taps = objective.asked(name), objective.teacher_taps(name)
+                said = self._tapped(f"{prefix}objective", teacher, taps, task, info, asked=asked) if teacher else None
                 signals |= {name: said} if said is not None else {}
         if mine is None or len(signals) != len(teachers):
             return
@@ -253,14 +264,38 @@ class _Check:
     def _adapters(self, prefix: str, terms: list[Term], mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None) -> None:
         """Sets up and evaluates each term alone, so that every term that does not fit is reported at its own place."""
         for term in terms:
+            if not self._targets(f"{prefix}objective.{term.label}.targets", term, mine, signals.get(term.source)):
+                continue
             with self.at(f"{prefix}objective.{term.label}"), META:
                 objective = Objective([term])
-                made = objective.setup(mine, signals)
+                try:
+                    objective.allocate(EXAMPLES)
+                    made = objective.setup(mine, signals)
+                except LimbeckError:
+                    raise
+                except Exception as error:  # a loss of the user's own may look at contents, of which there are none here
+                    text = str(error).strip().split("\n")[0].rstrip(".")
+                    self.found.notes.append(
+                        f"{prefix}objective.{term.label}: its setup needs more than shapes, so it was not checked: {text}."
+                    )
+                    continue
                 for label, descriptions in made.items():
                     self.found.inferred[f"{prefix}objective.{label}.adapter.kind"] = descriptions[0]["kind"]
                     self.found.facts += [f"{prefix}objective.{label}: adapter {description}" for description in descriptions]
                 self._same_classes(term, mine, signals)
                 _evaluate(objective, mine, signals, labels)
+
+    def _targets(self, key: str, term: Term, mine: Signals, theirs: Signals | None) -> bool:
+        """Whether the targets of a term find what they change among what its loss reads."""
+        before = len(self.found.problems)
+        absent: Any = None
+        pair = mine, theirs if theirs is not None and term.loss.needs.teacher else Signals()
+        if not term.reads_logits:
+            pair = replace(pair[0], logits=absent), replace(pair[1], logits=absent)
+        with self.at(key), META:
+            for target in term.targets:
+                pair = target(*pair)
+        return len(self.found.problems) == before
 
     def _same_classes(self, term: Term, mine: Signals, signals: Mapping[str, Signals]) -> None:
         needs = term.loss.needs
@@ -290,15 +325,31 @@ class _Check:
             fine &= len(self.found.problems) == before
         return fine
 
-    def _tapped(self, key: str, built: BuiltModel, taps: list[str], task: Task, info: DataInfo, what: str = "") -> Signals | None:
+    def _asked(self, key: str, term: Term, learner: BuiltModel, teacher: BuiltModel | None, task: Task, info: DataInfo) -> bool:
+        """Whether the models and the data give what a term asks for beyond logits and layers."""
+        objective = Objective([term])
+        before = len(self.found.problems)
+        for side, built, asked in (("student", learner, objective.asked()), ("teacher", teacher, objective.asked(term.source))):
+            if built is None or asked == NOTHING:
+                continue
+            with self.at(key):
+                try:
+                    self._signals(key, built.module, built, task, info, asked)
+                except TapError as error:
+                    raise TapError(f"{side} {built.request.model}: {error}") from None
+        return len(self.found.problems) == before
+
+    def _tapped(
+        self, key: str, built: BuiltModel, taps: list[str], task: Task, info: DataInfo, what: str = "", asked: Asked = NOTHING
+    ) -> Signals | None:
         if not taps:
-            return self._signals(key, built.module, built, taps, task, info)
+            return self._signals(key, built.module, built, task, info, asked)
         try:
             tapped = Tapped(built.module, taps)
         except LimbeckError as error:
             raise LimbeckError(f"{what + ' ' if what else ''}{built.request.model}: {error}") from None
         try:
-            return self._signals(key, tapped, built, taps, task, info)
+            return self._signals(key, tapped, built, task, info, asked)
         finally:
             tapped.close()
 

@@ -22,7 +22,7 @@ teacher: {model: convnet, args: {channels: [8, 16]}}
 student: {model: mlp, args: {hidden: [8]}}
 objective:
   labels: {loss: cross_entropy, weight: 0.1}
-  logits: {loss: kd, temperature: 4, weight: {schedule: linear, start: 1, end: 0}}
+  logits: {loss: kd, temperature: 4, weight: {schedule: linear, start: 1, end: 0}, targets: [logit_standardization]}
 train: {epochs: 3, optimizer: {name: adamw, lr: 2e-3, betas: [0.9, 0.99]}, schedule: cosine, ema: 0.99}
 """
 
@@ -46,6 +46,7 @@ objective:
     temperature: {schedule: cosine, start: 8, end: 1, until: 0.5}
   two: &two
     loss: kd
+    targets: {name: logit_standardization, variant: official}
     from: small
     weight: 0.5
 train:
@@ -138,7 +139,22 @@ VALUES = [
         "\\0",
         '"\\0"',
     ),
-    *("kd", "dkd", "hint", "teacher", "student", "at", "frozen", "big", '"\\ud800"', '"\\U0001F600"', "é" * 200, "x" * 5000, "日本語"),
+    *(
+        "kd",
+        "dkd",
+        "hint",
+        "teacher",
+        "student",
+        "at",
+        "logit_standardization",
+        "frozen",
+        "big",
+        '"\\ud800"',
+        '"\\U0001F600"',
+        "é" * 200,
+        "x" * 5000,
+        "日本語",
+    ),
 ]
 KEYS = [
     "extends",
@@ -146,6 +162,7 @@ KEYS = [
     "options",
     "schedules",
     "adapter",
+    "targets",
     "teacher",
     "student",
     "loss",

@@ -87,6 +87,22 @@ def test_a_diamond_is_no_circle():
                 (r.objective["hint"].student, r.objective["hint"].teacher, r.objective["hint"].adapter.kind) == (["a"], ["b"], "conv1x1")
             ),
         ),
+        (
+            {"objective": "{logits: {loss: kd, targets: logit_standardization}}"},
+            lambda r: [target.name for target in r.objective["logits"].targets] == ["logit_standardization"],
+        ),
+        (
+            {"objective": "{logits: {loss: kd, targets: {name: logit_standardization, variant: official}}}"},
+            lambda r: (
+                [(target.name, target.model_extra) for target in r.objective["logits"].targets]
+                == [("logit_standardization", {"variant": "official"})]
+            ),
+        ),
+        (
+            {"objective": "{logits: {loss: kd, targets: [logit_standardization, {name: logit_standardization, epsilon: 1e-3}]}}"},
+            lambda r: [target.model_extra for target in r.objective["logits"].targets] == [{}, {"epsilon": 1e-3}],
+        ),
+        ({"objective": "{logits: {loss: kd, targets: null}}"}, lambda r: r.objective["logits"].targets == []),
         ({"data": "{source: sklearn:digits, transforms: flip}"}, lambda r: r.data.transforms == ["flip"]),
         ({"track": "wandb"}, lambda r: r.track == ["wandb"]),
         ({"stages": "{a: {trainable: head.*}}"}, lambda r: r.stages["a"].trainable == ["head.*"]),
@@ -99,6 +115,21 @@ def test_shorthands(changes, check):
     assert check(loaded.recipe)
     Path("again.yaml").write_text(loaded.resolved())
     assert load_recipe("again.yaml").recipe == loaded.recipe
+
+
+def test_targets_are_replaced_as_a_whole_and_written_only_where_there_are_some():
+    Path("base.yaml").write_text(recipe({"objective": "{logits: {loss: kd, targets: logit_standardization}, labels: cross_entropy}"}))
+    stages = (
+        "{a: {objective: {logits: {targets: {name: logit_standardization, variant: official}}}}, b: {objective: {logits: {targets: []}}}}"
+    )
+    loaded = load(f"extends: base.yaml\nstages: {stages}\n")
+    found = {name: stage.objective["logits"].targets for name, stage in loaded.recipe.stages.items()}
+    assert [target.model_extra for target in found["a"]] == [{"variant": "official"}]
+    assert found["b"] == []
+    assert loaded.resolved().count("targets:") == 3
+    Path("again.yaml").write_text(loaded.resolved())
+    assert load_recipe("again.yaml").recipe == loaded.recipe
+    assert "targets" not in load(recipe({})).resolved()
 
 
 def test_a_scalar_shorthand_replaces_and_a_mapping_merges():
@@ -151,7 +182,7 @@ def test_hyper_parameters_and_their_schedules():
     term = load(
         recipe({"objective": "{logits: {loss: kd, temperature: {schedule: cosine, start: 8, end: 1}}, hint: {loss: dkd}}"})
     ).recipe.objective
-    assert term["logits"].options == {}
+    assert "temperature" not in term["logits"].options
     ramp = term["logits"].schedules["temperature"]
     assert (ramp.schedule, ramp.start, ramp.end, ramp.begin, ramp.until) == ("cosine", 8.0, 1.0, 0.0, 1.0)
     assert set(term["hint"].options) >= {"alpha", "beta", "temperature"}
@@ -270,9 +301,42 @@ def test_local_code_runs_only_where_allowed(monkeypatch):
     assert problems(text, allow_code=True) == [
         "6:56: objective.mine.power: expected a number > 0, found -1.",
         "6:60: objective.mine.zzz: unknown key of loss 'my_recipe_code:Mine' (got 3)."
-        " Known: adapter, from, loss, power, student, teacher, weight.",
+        " Known: adapter, from, loss, power, student, targets, teacher, weight.",
     ]
     assert Path("imported").exists()
+
+
+TARGET = '''
+from dataclasses import dataclass
+from limbeck.targets.base import Target
+
+open("imported", "w").close()
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class Sharper(Target):
+    """Mine."""
+    factor: float
+    def forward(self, student, teacher):
+        return student, teacher
+'''
+
+
+def test_a_local_target_runs_only_where_allowed(monkeypatch):
+    Path("my_target_code.py").write_text(TARGET)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    text = recipe({"objective": "{logits: {loss: kd, targets: {name: 'my_target_code:Sharper', zzz: 3}}}"})
+    assert load(text).code == ["my_target_code:Sharper"]
+    assert not Path("imported").exists()
+    assert problems(text, allow_code=True) == [
+        "6:41: objective.logits.targets[0]: expected the argument 'factor' of target 'my_target_code:Sharper', found nothing.",
+        "6:74: objective.logits.targets[0].zzz: unknown key of target 'my_target_code:Sharper' (got 3). Known: factor, name.",
+    ]
+    assert Path("imported").exists()
+    wrong = recipe({"objective": "{logits: {loss: kd, targets: 'my_target_code:dataclass'}}"})
+    assert problems(wrong, allow_code=True) == [
+        "6:41: objective.logits.targets[0].name: the target 'my_target_code:dataclass' cannot be used: "
+        "'my_target_code:dataclass' is no target: it must be a class that extends limbeck.targets.base.Target."
+    ]
 
 
 def test_relative_paths(monkeypatch):

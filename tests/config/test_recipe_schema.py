@@ -41,6 +41,8 @@ def test_shipped_recipes(checker, root):
         {"objective": "{labels: {loss: cross_entropy, weight: {schedule: linear, start: 1, end: 0}}, logits: {loss: kd, from: big}}"},
         {"objective": "{logits: {loss: kd, temperature: {schedule: cosine, start: 8, end: 1}}, mine: {loss: 'my_mod:Mine', anything: 3}}"},
         {"objective": "{hint: {loss: hint, student: a, teacher: [b], adapter: conv1x1}, two: {loss: at, student: [a]}}"},
+        {"objective": "{logits: {loss: kd, targets: logit_standardization}, two: {loss: dkd, targets: {name: 'my_mod:Mine', a: 1}}}"},
+        {"objective": "{logits: {loss: kd, targets: [logit_standardization, {name: logit_standardization, variant: official}]}}"},
         {"teachers": "{big: resnet, small: {model: mlp, kind: frozen}}", "track": "wandb"},
         {"stages": "{a: {learner: teacher, objective: {labels: cross_entropy}, trainable: head}, b: {objective: {logits: null}}, c: null}"},
         {
@@ -66,6 +68,8 @@ def test_good(checker, changes):
         {"objective": "{logits: {loss: kd, temprature: 3}}"},
         {"objective": "{logits: {loss: kd, temperature: 0}}"},
         {"objective": "{logits: {loss: kd, weight: -1}}"},
+        {"objective": "{logits: {loss: kd, targets: 3}}"},
+        {"objective": "{logits: {loss: kd, targets: {name: logit_standardisation}}}"},
         {"objective": "{logits: {loss: kd, weight: {schedule: liner, start: 1, end: 0}}}"},
         {"stages": "{a: {lerner: teacher}}"},
         {"stages": "{a: {objective: {logits: {loss: kd, x: 1}}}}"},

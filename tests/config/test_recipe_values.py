@@ -56,8 +56,8 @@ VALUES = {
         ["2:7: task: no task is called 'clasification'. Did you mean 'classification' or 'text_classification'?"],
     ),
     "loss": (
-        {"objective": "{labels: cros_entropy}"},
-        ["6:21: objective.labels.loss: no loss is called 'cros_entropy'. Did you mean 'cross_entropy'?"],
+        {"objective": "{labels: cosina}"},
+        ["6:21: objective.labels.loss: no loss is called 'cosina'. Did you mean 'cosine'?"],
     ),
     "loss_and_weight": (
         {"objective": "{labels: {loss: ddk, weight: -1}}"},
@@ -135,6 +135,37 @@ VALUES = {
     "adapter_key": (
         {"objective": "{hint: {loss: hint, student: stage1, adapter: {kind: linear, bis: true}}}"},
         ["6:73: objective.hint.adapter.bis: unknown key of adapter 'linear' (got true). Did you mean 'bias'?"],
+    ),
+    "target": (
+        {"objective": "{logits: {loss: kd, targets: logit_standardisation}}"},
+        ["6:41: objective.logits.targets[0].name: no target is called 'logit_standardisation'. Did you mean 'logit_standardization'?"],
+    ),
+    "target_fields": (
+        {"objective": "{logits: {loss: kd, targets: [logit_standardization, {name: logit_standardization, variant: papr, eps: 1}]}}"},
+        [
+            "6:104: objective.logits.targets[1].variant: expected 'paper' or 'official', found 'papr'. Did you mean 'paper'?",
+            "6:110: objective.logits.targets[1].eps: unknown key of target 'logit_standardization' (got 1). Did you mean 'epsilon'?",
+        ],
+    ),
+    "target_nameless": (
+        {"objective": "{logits: {loss: kd, targets: {variant: paper}}}"},
+        ["6:41: objective.logits.targets[0].name: expected this key in targets[0], found nothing. A registered target, or `module:Class`."],
+    ),
+    "target_number": ({"objective": "{logits: {loss: kd, targets: 3}}"}, ["6:41: objective.logits.targets: expected a list, found 3."]),
+    "target_numbers": (
+        {"objective": "{logits: {loss: kd, targets: [3]}}"},
+        ["6:42: objective.logits.targets[0]: expected a mapping, found 3."],
+    ),
+    "target_key": (
+        {"objective": "{logits: {loss: kd, target: logit_standardization}}"},
+        ["6:32: objective.logits.target: unknown key of loss 'kd' (got 'logit_standardization'). Did you mean 'targets'?"],
+    ),
+    "target_code": (
+        {"objective": "{logits: {loss: kd, targets: ['no_module:Mine']}}"},
+        [
+            "6:42: objective.logits.targets[0].name: expected a Python module, found 'no_module', "
+            "which is not installed and not in the working directory."
+        ],
     ),
     "optimizer": (
         {"train": "{optimizer: admw}"},

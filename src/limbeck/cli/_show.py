@@ -116,10 +116,9 @@ def example(doc: Doc) -> str:
             *(["student: [LAYER]  # layer paths: limbeck inspect MODEL", "teacher: [LAYER]"] if layers else []),
         ]
         return "\n".join(["objective:", "  my_term:", *(f"    {line}" for line in [*lines, *options])])
-    if doc.kind == "adapter":
-        return f"adapter: {{{', '.join([f'kind: {doc.name}', *options])}}}  # in a term of the objective"
-    if doc.kind == "target":
-        return f"targets: {{{', '.join([f'name: {doc.name}', *options])}}}  # in a term of the objective"
+    if doc.kind in ("adapter", "target"):
+        key, name = ("adapter", "kind") if doc.kind == "adapter" else ("targets", "name")
+        return f"{key}: {{{', '.join([f'{name}: {doc.name}', *options])}}}  # in a term of the objective"
     if doc.kind == "teacher":
         return f"teacher: {{kind: {doc.name}, model: MODEL}}"
     if doc.kind == "step":

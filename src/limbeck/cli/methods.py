@@ -1,6 +1,6 @@
 """List every part that a recipe can name, or show one.
 
-`limbeck methods` lists losses, adapters, teachers, tasks, steps and actions. `limbeck methods show NAME` prints what one of
+`limbeck methods` lists losses, adapters, targets, teachers, tasks, steps and actions. `limbeck methods show NAME` prints what one of
 them says of itself; where two kinds share a name, `--kind` picks.
 """
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..registry import Registry
 
-KINDS = ("loss", "adapter", "teacher", "task", "step", "action")
+KINDS = ("loss", "adapter", "target", "teacher", "task", "step", "action")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     from ..describe import describe
     from ._show import as_dict, print_doc, print_json, table
 
-    every = (registry.LOSSES, registry.ADAPTERS, registry.TEACHERS, registry.TASKS, registry.STEPS, registry.ACTIONS)
+    every = (registry.LOSSES, registry.ADAPTERS, registry.TARGETS, registry.TEACHERS, registry.TASKS, registry.STEPS, registry.ACTIONS)
     registries = [r for r in every if args.kind in (None, r.kind)]
     if args.action == "show":
         doc = describe(_holder(registries, args.name), args.name)

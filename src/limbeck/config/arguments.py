@@ -14,7 +14,7 @@ from ..data.sources import SOURCES
 from ..data.transforms import TRANSFORMS
 from ..data.transforms._parse import check_transforms
 from ..errors import LimbeckError, UnknownName
-from ..registry import ADAPTERS
+from ..registry import Registry
 from .marks import Node, Parts, Report, found
 from .messages import explain, unknown_key
 from .references import BUILT_IN_MODELS, check_code
@@ -106,15 +106,27 @@ def _transform_arguments(report: Report, tree: Node, path: Parts, value: Node, n
         report.at_value(tree, path, f"expected no arguments of transform {name!r}, found {found(value.plain())}.")
 
 
-def check_adapter(report: Report, tree: Node, path: Parts, kind: str, *, allow_code: bool) -> None:
-    """Checks the keys of an adapter beside `kind` against its fields."""
+def check_part(report: Report, tree: Node, path: Parts, registry: Registry, key: str, *, allow_code: bool) -> None:
+    """Checks the mapping of a part against its fields.
+
+    Args:
+        report: receives the problems.
+        tree: the recipe.
+        path: of the mapping.
+        registry: the kind of part.
+        key: the key of the mapping that names the part.
+        allow_code: whether local code may be imported for its fields.
+    """
+    node = tree.get(*path, key)
+    name = node.text or "" if node is not None else ""
     try:
-        parameters = hyper_parameters(ADAPTERS.get(kind, allow_code=allow_code))
+        parameters = hyper_parameters(registry.get(name, allow_code=allow_code))
     except (LimbeckError, NameError, ImportError) as error:
-        report.at_value(tree, (*path, "kind"), f"the adapter {kind!r} cannot be used: {error}")
+        report.at_value(tree, (*path, key), f"the {registry.kind} {name!r} cannot be used: {error}")
         return
-    known = {"kind": str, **{key: hint for key, (_, hint) in parameters.items()}}
-    check_arguments(report, tree, path, known, f"adapter {kind!r}")
+    known = {key: str, **{field: hint for field, (_, hint) in parameters.items()}}
+    required = [field for field, (about, _) in parameters.items() if default_of(about) is MISSING]
+    check_arguments(report, tree, path, known, f"{registry.kind} {name!r}", required)
 
 
 def check_model_arguments(report: Report, tree: Node, path: Parts) -> None:

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ..errors import LimbeckError, UnknownName, did_you_mean
-from ..registry import ACTIONS, ADAPTERS, STEPS, TASKS, TEACHERS, Registry
+from ..registry import ACTIONS, ADAPTERS, STEPS, TARGETS, TASKS, TEACHERS, Registry
 from ..taps.path import parse_tap
 from ..types import LabelKind, Needs
-from .arguments import check_adapter, check_model_arguments, check_source_arguments, check_transform
+from .arguments import check_model_arguments, check_part, check_source_arguments, check_transform
 from .marks import Node, Parts, Report, found
 from .optimizers import check_optimizer
 from .references import check_code, check_model, check_source
@@ -151,15 +151,21 @@ class Checker:
             self.add_code(check_transform(self.report, self.tree, (*path, position), entry))
 
     def term_names(self, term: Term) -> None:
-        """Local code of a term, and its adapter."""
+        """Local code of a term, its adapter and its targets."""
         if term.loss is not None and is_code(term.loss) and term.cls is None:
             self.add_code(term.loss if check_code(self.report, self.tree, (*term.path, "loss"), term.loss, ()) else None)
         elif term.loss is not None and is_code(term.loss):
             self.add_code(term.loss)
-        path: Parts = (*term.path, "adapter")
-        kind = self.named((*path, "kind"), ADAPTERS, "auto", "none")
-        if kind is not None and kind not in ("auto", "none") and (not is_code(kind) or self.allow_code):
-            check_adapter(self.report, self.tree, path, kind, allow_code=self.allow_code)
+        self.part((*term.path, "adapter"), ADAPTERS, "kind", "auto", "none")
+        targets = term.node.mapping.get("targets")
+        for position in range(len(targets.value) if targets is not None and isinstance(targets.value, list) else 0):
+            self.part((*term.path, "targets", position), TARGETS, "name")
+
+    def part(self, path: Parts, registry: Registry, key: str, *words: str) -> None:
+        """A mapping that names a part (or one of the words) under a key and holds its fields beside it."""
+        name = self.named((*path, key), registry, *words)
+        if name is not None and name not in words and (not is_code(name) or self.allow_code):
+            check_part(self.report, self.tree, path, registry, key, allow_code=self.allow_code)
 
     def phase(self, path: Parts, node: Node) -> None:
         """A stage (or the recipe itself, where it has none): who learns, from whom, by what."""

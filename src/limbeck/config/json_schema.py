@@ -13,7 +13,7 @@ from pydantic import PydanticUserError, TypeAdapter
 
 from ..describe import describe
 from ..errors import LimbeckError
-from ..registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TASKS, TEACHERS, Registry
+from ..registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TARGETS, TASKS, TEACHERS, Registry
 from .messages import fields
 from .optimizers import optimizers
 from .references import BUILT_IN_MODELS
@@ -27,7 +27,7 @@ _REFERENCE = "#/$defs/"
 
 
 def recipe_schema() -> Json:
-    """The JSON Schema (draft 2020-12) of a recipe, with every installed loss, task, teacher, step, action and adapter."""
+    """The JSON Schema (draft 2020-12) of a recipe, with every installed loss, task, teacher, step, action, adapter and target."""
     schema = Recipe.model_json_schema(by_alias=True)
     definitions: Json = schema["$defs"]
     definitions["Schedule"] = TypeAdapter(Schedule).json_schema()
@@ -99,6 +99,8 @@ def _reserved() -> Json:
     for side in ("student", "teacher"):
         own[side] = _either(own[side], {"type": "string"})
     own["adapter"] = _either(own["adapter"], {"type": "string"})
+    one = _either(own["targets"]["items"], {"type": "string"})
+    own["targets"] = _either({**own["targets"], "items": one}, *one["anyOf"])
     return own
 
 
@@ -140,6 +142,7 @@ def _names(schema: Json, definitions: Json) -> None:
     known(definitions["TrainSpec"], "step", STEPS)
     known(definitions["StageSpec"], "between", ACTIONS)
     known(definitions["AdapterSpec"], "kind", ADAPTERS, "auto", "none")
+    known(definitions["TargetSpec"], "name", TARGETS)
     for model in ("ModelSpec", "TeacherSpec", "PlayerSpec"):
         definitions[model]["properties"]["model"]["examples"] = [*BUILT_IN_MODELS.names(), "timm:resnet18", "torchvision:resnet18"]
     names = sorted(cls.__name__.lower() for cls in optimizers().values())

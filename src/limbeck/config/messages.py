@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from ..errors import did_you_mean
-from .marks import Mark, Node, Parts, Report, found, locate
+from .marks import Mark, Node, Parts, Report, found, locate, show_path
 from .schema import TAGS, Recipe, Spec
 
 _EXPECTED = {
@@ -105,6 +105,8 @@ def show_section(path: Sequence[str | int]) -> str:
     """What messages call a section: `train`, `stage 'warm'`, `the recipe`."""
     if not path:
         return "the recipe"
+    if isinstance(path[-1], int):
+        return show_path(path[-2:])
     if len(path) > 1 and path[-2] in ("stages", "teachers", "models", "objective"):
         names = {"stages": "stage", "teachers": "teacher", "models": "model", "objective": "term"}
         return f"{names[str(path[-2])]} {path[-1]!r}"
@@ -124,7 +126,7 @@ def model_of(path: Sequence[str | int]) -> Mapping[str, Any] | None:
         model = next(_models(annotation), None)
         if model is None:
             return None
-        if _is_mapping(annotation):
+        if _is_mapping(annotation) or isinstance(part, int):
             annotation = model
             continue
         field = fields(model).get(str(part))

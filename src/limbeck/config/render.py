@@ -49,6 +49,8 @@ def _with_terms(values: dict[str, Any]) -> dict[str, Any]:
                 del term["adapter"]
             if term["from"] == "teacher":
                 del term["from"]
+            if not term["targets"]:
+                del term["targets"]
     return values
 
 

@@ -241,6 +241,15 @@ class AdapterSpec(Spec):
     """A registered adapter, `auto` (picked from the shapes) or `none`."""
 
 
+class TargetSpec(Spec):
+    """A change of both models' signals before a loss compares them; further keys go to it."""
+
+    model_config = ConfigDict(extra="allow")
+
+    name: str
+    """A registered target, or `module:Class`."""
+
+
 class TermSpec(Spec):
     """One loss of the objective. Every other key is a hyper-parameter of the loss."""
 
@@ -256,6 +265,8 @@ class TermSpec(Spec):
     """Which teacher, where a recipe names several."""
     adapter: AdapterSpec = AdapterSpec()
     """How the student's feature is brought to the shape of the teacher's; a mapping, or just the kind."""
+    targets: list[TargetSpec] = Field(default_factory=list)
+    """What is done to the signals of both models before the loss sees them, in order; a list, or one name or mapping."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Hyper-parameters of the loss, validated against its fields (written beside the keys above, not under `options`)."""
     schedules: dict[str, Schedule] = Field(default_factory=dict)

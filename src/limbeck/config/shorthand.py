@@ -79,7 +79,13 @@ def _player(node: Node) -> Node:
 
 
 def _term(node: Node) -> Node:
-    return _entries(_keyed("loss")(node), student=_listed, teacher=_listed, adapter=_keyed("kind"))
+    return _entries(_keyed("loss")(node), student=_listed, teacher=_listed, adapter=_keyed("kind"), targets=_targets)
+
+
+def _targets(node: Node) -> Node:
+    """`x` and `{name: x}` become `[{name: x}]`."""
+    entries = node.value if isinstance(node.value, list) else [node] if node.text is not None or node.mapping else None
+    return node if entries is None else Node([_keyed("name")(entry) for entry in entries], node.mark)
 
 
 def _stage(node: Node) -> Node:

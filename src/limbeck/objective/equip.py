@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import ShapeMismatch, SignalMissing
+from ..errors import ShapeMismatch, SignalMissing, TapError
 from ..taps.head import find_head
 from ..types import Batch, Head, Signals
 
@@ -34,7 +34,7 @@ def equip(call: Call, module: nn.Module, asked: Asked) -> Call:
         asked: what is missing; where it is nothing, `call` is returned as it is.
 
     Raises:
-        TapError: where no linear layer makes the logits.
+        TapError: where no linear layer makes the logits; of the call, where the one that was found makes another number of them.
     """
     if asked == Asked():
         return call
@@ -45,9 +45,19 @@ def equip(call: Call, module: nn.Module, asked: Asked) -> Call:
         extra = {name: _extra(batch, name) for name in asked.extra}
         # The parameters are looked up anew: an optimizer or a wrapper may have replaced them.
         head = Head(layer.weight.flatten(1), layer.bias) if layer is not None else None
+        if head is not None and signals.logits is not None:
+            _makes(head, signals.logits, module)
         return replace(signals, extra={**signals.extra, **extra}, head=head)
 
     return equipped
+
+
+def _makes(head: Head, logits: Tensor, module: nn.Module) -> None:
+    if head.weight.shape[0] != logits.shape[-1]:
+        raise TapError(
+            f"the last linear layer of {type(module).__name__} makes {head.weight.shape[0]} values and the model {logits.shape[-1]} "
+            "logits, so it is not the classifier; this loss needs one, registered after all other linear layers."
+        )
 
 
 def _extra(batch: Batch, name: str) -> Tensor:

@@ -66,6 +66,11 @@ class Term:
         if self.student and not self.teacher:
             self.teacher = self.student
 
+    @property
+    def reads_logits(self) -> bool:
+        """Whether the loss reads logits; one that reads logits or else a layer does not where the term names a layer."""
+        return self.loss.needs.logits and not (self.student and self.loss.needs.features == "optional")
+
 
 class Objective(nn.Module):
     """Sum of terms. Holds the losses and the adapters, so that whatever learns in them is trained and saved."""
@@ -108,11 +113,11 @@ class Objective(nn.Module):
 
     def needs_teacher_logits(self, name: str) -> bool:
         """Whether some term reads the logits of the teacher called `name`."""
-        return any(term.loss.needs.logits and not term.student for term in self._of(name))
+        return any(term.reads_logits for term in self._of(name))
 
     def needs_student_logits(self) -> bool:
         """Whether some term reads the logits of the student."""
-        return any(term.loss.needs.logits and not term.student for term in self.terms.values())
+        return any(term.reads_logits for term in self.terms.values())
 
     def teacher_names(self) -> list[str]:
         """The teachers that some term listens to."""
@@ -187,7 +192,8 @@ class Objective(nn.Module):
         for slot in self._plan:
             needs = slot.needs
             s, t = slot.route(student, teachers)
-            own, known = (safe, mask) if needs.labels else (labels, None)
+            # Values of single examples are masked here; a quantity of the batch must see for itself which examples have no label.
+            own, known = (labels if needs.global_batch else safe, mask) if needs.labels else (labels, None)
             repeats = 1
             if gather is not None and needs.global_batch:
                 s, t = _gathered(s, gather), _gathered(t, gather)
