@@ -218,5 +218,5 @@ def test_float64_student_gets_float64_parameters() -> None:
 
 
 def test_the_registry_holds_adapters_only() -> None:
-    assert ADAPTERS.names() == ["conv1x1", "linear", "pool", "tokens", "vector"]
+    assert ADAPTERS.names() == ["conv1x1", "conv_regressor", "linear", "pool", "tokens", "vector"]
     assert all(issubclass(ADAPTERS.get(name), Adapter) for name in ADAPTERS.names())

@@ -6,11 +6,11 @@ import math
 
 import pytest
 import torch
+from tests.losses.parity import check_parity
 
 from limbeck.errors import ShapeMismatch
 from limbeck.losses.at import AT, attention
 from limbeck.types import Signals
-from tests.losses.parity import check_parity
 
 
 def test_value_by_hand():

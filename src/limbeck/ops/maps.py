@@ -8,8 +8,11 @@ from torch import Tensor
 
 def square_pool(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Two maps, the higher of which is averaged down to a square of the other's height; others stay as they are."""
-    if student.ndim < 4 or teacher.ndim < 4 or student.shape[2] == teacher.shape[2]:
+    if student.ndim < 4 or teacher.ndim < 4:
         return student, teacher
-    if student.shape[2] > teacher.shape[2]:
-        return F.adaptive_avg_pool2d(student, teacher.shape[2]), teacher
-    return student, F.adaptive_avg_pool2d(teacher, student.shape[2])
+    ours, theirs = student.shape[2], teacher.shape[2]
+    if ours > theirs:
+        student = F.adaptive_avg_pool2d(student, theirs)
+    if ours < theirs:
+        teacher = F.adaptive_avg_pool2d(teacher, ours)
+    return student, teacher

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ....adapters.conv_regressor import ConvRegressor
 from ....losses.at import AT
 from ....losses.hint import Hint
+from ....types import Signals
 from ..case import Case, adapter
 
 
@@ -31,3 +33,17 @@ def at_paper(case: Case) -> Tensor:
 def at_zoo(case: Case) -> Tensor:
     """mdistiller's `at_loss`."""
     return AT(power=case.hp["p"], variant="zoo")(case.student, case.teacher).mean()
+
+
+@adapter("fitnets")
+def fitnets(case: Case) -> Tensor:
+    """mdistiller's `FitNet`: a hint through its regressor."""
+    student, teacher = case["student_features"], case["teacher_features"]
+    regressor = ConvRegressor()
+    regressor.setup(student, teacher)
+    names = {
+        f"{ours}.{kind}": f"param_{theirs}_{kind}" for ours, theirs in (("project", "conv"), ("norm", "bn")) for kind in ("weight", "bias")
+    }
+    case.load(regressor, names)
+    mapped, target = regressor(student, teacher)
+    return case.hp["weight"] * Hint()(Signals.of(mapped), Signals.of(target)).mean()
