@@ -70,9 +70,14 @@ class Pair:
     def ours(self, loss: Loss, student: Signals, teacher: Signals, labels: Tensor | None) -> Callable[[], Tensor]:
         """Computes Limbeck's value."""
         if not self.target:
-            return lambda: loss(student, teacher, labels).mean()
+            return lambda: mean(loss(student, teacher, labels))
         target = TARGETS.get(self.target)()
-        return lambda: loss(*target(student, teacher), labels).mean()
+        return lambda: mean(loss(*target(student, teacher), labels))
+
+
+def mean(values: Tensor) -> Tensor:
+    """As the objective takes it."""
+    return values.sum() * (1 / values.numel())
 
 
 def read(signals: Signals) -> list[Tensor]:

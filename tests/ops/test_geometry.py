@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from limbeck.ops.geometry import gram, pairwise_distances, unit, vertex_cosines
+from limbeck.ops.geometry import corners, gram, pairwise_distances, unit, vertex_cosines
 
 POINTS = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
 
@@ -59,12 +59,12 @@ def test_distances_have_finite_gradients_at_zero():
 
 def test_angles_by_hand():
     """A right angle at the first point of a 3-4-5 triangle; cosines 3/5 and 4/5 at the others."""
-    got = vertex_cosines(POINTS, slice(0, 3))
+    got = vertex_cosines(*corners(POINTS), slice(0, 3))
     expected = [[[0, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0.6], [0, 0, 0], [0.6, 0, 1]], [[1, 0.8, 0], [0.8, 1, 0], [0, 0, 0]]]
     torch.testing.assert_close(got, torch.tensor(expected))
 
 
-@pytest.mark.parametrize("function", [gram, lambda x: vertex_cosines(x, slice(0, 2))])
+@pytest.mark.parametrize("function", [gram, lambda x: vertex_cosines(*corners(x), slice(0, 2))])
 def test_autocast_does_not_lower_the_precision(function):
     x = torch.randn(4, 16)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -74,4 +74,19 @@ def test_autocast_does_not_lower_the_precision(function):
 
 
 def test_vertices_are_a_part():
-    torch.testing.assert_close(vertex_cosines(POINTS, slice(1, 3)), vertex_cosines(POINTS, slice(0, 3))[1:])
+    torch.testing.assert_close(vertex_cosines(*corners(POINTS), slice(1, 3)), vertex_cosines(*corners(POINTS), slice(0, 3))[1:])
+
+
+def test_corners_by_hand():
+    """Around their mean (1, 4/3) the points are (-1, -4/3), (2, -4/3), (-1, 8/3)."""
+    products, reciprocals = corners(POINTS)
+    expected = torch.tensor([[25, -2, -23], [-2, 52, -50], [-23, -50, 73]], dtype=torch.float64) / 9
+    torch.testing.assert_close(products, expected)
+    torch.testing.assert_close(reciprocals, torch.tensor([[0, 1 / 3, 1 / 4], [1 / 3, 0, 1 / 5], [1 / 4, 1 / 5, 0]]))
+
+
+def test_angles_of_near_neighbours_far_from_the_others():
+    """A right angle of size 1/64 among points a thousand away."""
+    points = torch.tensor([[1.0, 0.0], [0.0, 0.0], [0.0, 1.0]]) / 64 + 512
+    got = vertex_cosines(*corners(torch.cat([points, torch.tensor([[-500.0, 300.0]])])), slice(1, 2))
+    torch.testing.assert_close(got[0, 0, :3], torch.tensor([1.0, 0.0, 0.0]), rtol=1e-5, atol=1e-5)

@@ -9,8 +9,8 @@ For classification the paper uses the weights 25 and 50.
 
 When to use: what counts is the geometry of an embedding (retrieval, metric learning), whatever its dimension.
 
-Cost: distances of order b^2 D for b examples of D elements, angles of order b^3 D, in memory `chunk` b (b + D); no parameters. Without
-the angles (`angle_weight: 0`) it is cheap.
+Cost: distances of order b^2 D for b examples of D elements, angles of order b^3, in memory `chunk` b^2; no parameters. Without
+the angles (`angle_weight: 0`) it is cheaper.
 
 Reference: Park et al., "Relational Knowledge Distillation", CVPR 2019, arXiv:1904.05068, equations 4 to 9.
 """
@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..ops.geometry import pairwise_distances, vertex_cosines
+from ..ops.geometry import corners, pairwise_distances, vertex_cosines
 from ..ops.precision import widen
 from ..types import Needs, NonNegative, PositiveInt, Signals
 from .base import Loss
@@ -46,19 +46,21 @@ def distance_gap(student: Tensor, teacher: Tensor) -> Tensor:
 def angle_gap(student: Tensor, teacher: Tensor, *, chunk: int) -> Tensor:
     """Mean Huber loss between the cosines of all angles, two tensors `(batch, ...)` to a scalar.
 
-    All angles at `chunk` examples are held in memory at once, of order `chunk * batch * (batch + dim)`; where that is less
-    than the batch, they are computed again in the backward pass.
+    All angles at `chunk` examples are held in memory at once, of order `chunk * batch^2`; where that is less than the batch, they
+    are computed again in the backward pass.
     """
+    ours, theirs = corners(student), corners(teacher)
 
-    def part(student: Tensor, teacher: Tensor, start: int) -> Tensor:
+    def part(start: int, *sides: Tensor) -> Tensor:
         vertices = slice(start, start + chunk)
-        return F.smooth_l1_loss(vertex_cosines(student, vertices), vertex_cosines(teacher, vertices), reduction="sum")
+        student, teacher = vertex_cosines(sides[0], sides[1], vertices), vertex_cosines(sides[2], sides[3], vertices)
+        return F.smooth_l1_loss(student, teacher, reduction="none").sum()  # torch's own sum keeps the memory of all elements
 
     batch = len(student)
     if batch <= chunk:
-        total = part(student, teacher, 0)
+        total = part(0, *ours, *theirs)
     else:
-        parts = [checkpoint(part, student, teacher, start, use_reentrant=False) for start in range(0, batch, chunk)]
+        parts = [checkpoint(part, start, *ours, *theirs, use_reentrant=False) for start in range(0, batch, chunk)]
         total = torch.stack(parts).sum()
     return total / batch**3
 
@@ -72,7 +74,7 @@ class RKD(Loss):
     """Weight of the distances; 0 leaves them out."""
     angle_weight: NonNegative = 2.0
     """Weight of the angles, whose cost grows with the third power of the batch; 0 leaves them out."""
-    chunk: PositiveInt = 128
+    chunk: PositiveInt = 8
     """Number of examples whose angles are held in memory at once; it does not change the value."""
 
     @property

@@ -33,17 +33,31 @@ def pairwise_distances(features: Tensor) -> Tensor:
     return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
 
 
-def vertex_cosines(features: Tensor, vertices: slice) -> Tensor:
-    """Cosine of the angle at example j between examples i and k.
+def corners(features: Tensor) -> tuple[Tensor, Tensor]:
+    """What the angles between examples are made of, `(batch, ...)`; everything behind the batch is one vector.
+
+    Returns:
+        the inner products of the examples around their mean, in float64 (where the device has it) because differences of them are
+        taken, and the reciprocal distances, 0 between coinciding examples; both `(batch, batch)`.
+    """
+    rows = widen(features).flatten(1)
+    distances = pairwise_distances(rows)
+    rows = rows if rows.device.type == "mps" else rows.double()
+    return gram(rows - rows.mean(0)), 1 / distances.masked_fill(distances == 0, math.inf)
+
+
+def vertex_cosines(products: Tensor, reciprocals: Tensor, vertices: slice) -> Tensor:
+    """Cosine of the angle at example j between examples i and k, without forming the differences of the examples.
 
     Args:
-        features: `(batch, ...)`; everything behind the batch is one vector.
+        products: inner products, as `corners` gives them.
+        reciprocals: reciprocal distances, likewise.
         vertices: the examples j.
 
     Returns:
         `(vertices, batch, batch)`; 0 where i or k coincides with j.
     """
-    rows = widen(features).flatten(1)
-    arms = unit(rows[None, :, :] - rows[vertices, None, :])
-    with without_autocast(arms):
-        return arms @ arms.transpose(1, 2)
+    to_vertex, lengths = products[vertices], products.diagonal()[vertices].unsqueeze(1)
+    inner = products - to_vertex.unsqueeze(2) + (lengths - to_vertex).unsqueeze(1)
+    arms = reciprocals[vertices]
+    return inner.to(arms.dtype) * arms.unsqueeze(2) * arms.unsqueeze(1)
