@@ -8,6 +8,8 @@ from torch import Tensor
 from ....losses.cross_entropy import CrossEntropy
 from ....losses.ctkd import CTKD
 from ....losses.mlkd import three_levels, unsure_shares
+from ....losses.sinkd import SinKD, prediction_costs
+from ....ops.sinkhorn import transport_plan
 from ....targets.logit_standardization import LogitStandardization
 from ....types import Signals
 from ..case import Case, adapter
@@ -45,3 +47,11 @@ def ctkd(case: Case) -> dict[str, Tensor]:
     loss.setup(case.student, case.teacher)
     case.load(loss, {"theta": "param_global_temperature"})
     return {"loss": loss(case.student, case.teacher).mean(), "temperature": loss.current()}
+
+
+@adapter("sinkd_sinkhorn")
+def sinkd_sinkhorn(case: Case) -> dict[str, Tensor]:
+    """The temperature that the authors' class is given it does not use."""
+    loss = SinKD(variant="official")
+    costs = prediction_costs(case["student_logits"], case["teacher_logits"], temperature=loss.temperature, chunk=loss.chunk)
+    return {"loss": loss(case.student, case.teacher), "plan": transport_plan(costs, epsilon=loss.epsilon, rounds=loss.rounds)}
