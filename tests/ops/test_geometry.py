@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from limbeck.ops.geometry import corners, gram, pairwise_distances, unit, vertex_cosines
+from limbeck.ops.geometry import corners, cosines, gram, pairwise_distances, unit, vertex_cosines
 
 POINTS = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
 
@@ -30,6 +30,25 @@ def test_unit_of_zero_has_no_gradient():
     x = torch.zeros(2, requires_grad=True)
     unit(x).sum().backward()
     assert x.grad.tolist() == [0.0, 0.0]
+
+
+def test_cosines_by_hand():
+    first, second = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[4.0, 3.0], [0.0, 2.0]])
+    torch.testing.assert_close(cosines(first, second), torch.tensor([24 / 25, 0.0]))
+    torch.testing.assert_close(cosines(first, second, dim=0), torch.tensor([12 / (10**0.5 * 4), 12 / (4 * 13**0.5)]))
+    assert cosines(first.half(), second.half()).dtype == torch.float32
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_cosines_of_zero_have_no_gradient(which):
+    pair = [torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0])]
+    pair[which] = torch.zeros(2)
+    for x in pair:
+        x.requires_grad_()
+    value = cosines(*pair)
+    value.backward()
+    assert value.item() == 0
+    assert pair[0].grad.tolist() == pair[1].grad.tolist() == [0.0, 0.0]
 
 
 def test_gram_by_hand():

@@ -49,7 +49,8 @@ def attention(features: Tensor, *, power: float, signed: bool) -> Tensor:
         raise ShapeMismatch(f"attention needs maps or tokens, found a feature of shape {list(features.shape)}; pick an earlier layer.")
     channels = 1 if features.ndim > 3 else -1
     values = widen(features)
-    return unit((values if signed else values.abs()).pow(power).sum(channels).flatten(1))
+    values = values if signed or power % 2 == 0 else values.abs()  # an even power needs no absolute value, which would be a pass more
+    return unit(values.pow(power).sum(channels).flatten(1))
 
 
 @final

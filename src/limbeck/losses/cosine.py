@@ -19,7 +19,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from ..ops.geometry import unit
+from ..ops.geometry import cosines
 from ..ops.reduce import example_mean
 from ..types import Needs, Signals
 from .base import Loss, agree, pairs
@@ -29,7 +29,7 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over the positions, two tensors `(batch, ...)` to `(batch,)`; the channels are dimension 1 of a map, else the last."""
     student, teacher = agree(student, teacher)
     dim = 1 if student.ndim > 3 else -1
-    return example_mean(1 - (unit(student, dim=dim) * unit(teacher, dim=dim)).sum(dim))
+    return example_mean(1 - cosines(student, teacher, dim=dim))
 
 
 @final

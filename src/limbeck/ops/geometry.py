@@ -10,18 +10,32 @@ from torch import Tensor
 from .precision import widen, without_autocast
 
 
-def unit(x: Tensor, *, dim: int = -1) -> Tensor:
-    """`x` divided by its Euclidean length along `dim`; a zero vector has no direction: it stays zero and gets no gradient."""
+def unit(x: Tensor, *, dim: int = -1, order: int = 2) -> Tensor:
+    """`x` divided by its length along `dim`; a zero vector has no direction: it stays zero and gets no gradient.
+
+    The length is Euclidean, or with `order` 1 the sum of the absolute values.
+    """
     x = widen(x)
-    length = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    length = torch.linalg.vector_norm(x, order, dim=dim, keepdim=True)
     return x / length.masked_fill(length == 0, math.inf)
 
 
-def gram(features: Tensor) -> Tensor:
-    """Inner products between the examples, `(batch, ...)` to `(batch, batch)`; everything behind the batch is one vector."""
-    rows = widen(features).flatten(1)
-    with without_autocast(rows):
-        return rows @ rows.T
+def cosines(first: Tensor, second: Tensor, *, dim: int = -1) -> Tensor:
+    """Cosine of the angle between two tensors along `dim`; 0, without a gradient, where either is zero.
+
+    The lengths are taken from squares, which is several times faster than a norm along a dimension that is not the last.
+    """
+    first, second = widen(first), widen(second)
+    squares = [(x * x).sum(dim) for x in (first, second)]
+    scale, other = [x.masked_fill(x == 0, math.inf).rsqrt() for x in squares]
+    return (first * second).sum(dim) * scale * other
+
+
+def gram(features: Tensor, rows: slice = slice(None)) -> Tensor:
+    """Inner products of the examples `rows` with all, `(batch, ...)` to `(rows, batch)`; everything behind the batch is one vector."""
+    vectors = widen(features).flatten(1)
+    with without_autocast(vectors):
+        return vectors[rows] @ vectors.T
 
 
 def pairwise_distances(features: Tensor) -> Tensor:
