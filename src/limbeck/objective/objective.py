@@ -98,12 +98,12 @@ class Objective(nn.Module):
 
     def asked(self, teacher: str | None = None) -> Asked:
         """What the terms ask for beyond logits and layers, of the student or of the teacher of that name."""
-        terms = self.terms.values() if teacher is None else self._of(teacher)
+        terms = [*self.terms.values()] if teacher is None else self._of(teacher)
         side = "student" if teacher is None else "teacher"
         return Asked(
             head=any(term.loss.needs.head in (side, "both") for term in terms),
             extra=frozenset(name for term in terms for name in term.loss.needs.extra) if teacher is None else frozenset(),
-            rotations=any(term.loss.needs.rotations for term in self.terms.values()),
+            rotations=any(term.loss.needs.rotations for term in terms),
         )
 
     def allocate(self, examples: int) -> None:
@@ -238,7 +238,10 @@ class _Slot:
 
     def route(self, student: Signals, teachers: Mapping[str, Signals]) -> tuple[Signals, Signals]:
         """The signals as the loss sees them: only the layers of this term, adapted."""
-        routed = self._adapted(student, _NOTHING if self.source is None else teachers[self.source])
+        teacher = _NOTHING if self.source is None else teachers[self.source]
+        if not self.needs.rotations and (student.views or teacher.views):  # another term's; they would be adapted and gathered in vain
+            student, teacher = replace(student, views=()), replace(teacher, views=())
+        routed = self._adapted(student, teacher)
         for target in self.targets:
             routed = target(*routed)
         return routed
