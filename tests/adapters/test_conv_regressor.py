@@ -36,6 +36,10 @@ def test_the_kernel_makes_the_sizes_agree(student, teacher, kernel):
     assert ours.shape == theirs.shape == t.shape
     assert tuple(adapter.project.weight.shape[2:]) == kernel
     assert adapter.describe() == {"kind": "conv_regressor", "student": list(student), "teacher": list(teacher)}
+    for other in (s.double(), s.to("meta"), s.bfloat16()):
+        adapter.setup(other, t)
+        dtype = torch.float64 if other.dtype == torch.float64 else torch.float32
+        assert all((p.dtype, p.device) == (dtype, other.device) for p in adapter.parameters())
 
 
 def test_oracle():
@@ -67,14 +71,12 @@ def test_offsets_may_be_left_out(student, teacher, bias):
         assert (adapter.project.bias is not None) is wanted
 
 
-def test_half_precision_devices_and_defaults():
+def test_half_precision_and_defaults():
     s, t = features((3, 4, 4), (5, 4, 4), torch.bfloat16)
     adapter = ConvRegressor()
     assert (adapter.bias, adapter.batch_norm, adapter.relu) == (True, True, True)
     adapter.setup(s, t)
     assert adapter(s, t)[0].dtype == torch.float32
-    adapter.setup(s.to("meta"), t.to("meta"))
-    assert all(p.device.type == "meta" for p in adapter.parameters())
 
 
 @pytest.mark.parametrize(

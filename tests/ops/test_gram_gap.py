@@ -20,6 +20,12 @@ def test_agrees_with_the_formed_matrices(shape):
     torch.testing.assert_close(gram_gap(a, b), (a @ a.T - b @ b.T).square().sum())
 
 
+@pytest.mark.parametrize("shapes", [((4, 3), (4, 5)), ((4, 5), (4, 2)), ((4, 3), (4, 1))])
+def test_batches_of_unlike_inner_size(shapes):
+    a, b = (torch.randn(2, 3, *shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)) for shape in shapes)
+    torch.testing.assert_close(gram_gap(a, b), (a @ a.mT - b @ b.mT).square().sum((2, 3)))
+
+
 @pytest.mark.parametrize("shape", [(64, 10), (10, 64), (1000, 2), (2, 1000)])
 def test_nothing_cancels_where_they_are_close(shape):
     a = torch.randn(*shape, generator=torch.Generator().manual_seed(0))

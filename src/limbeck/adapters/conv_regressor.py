@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, final
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ShapeMismatch
@@ -39,7 +40,7 @@ class ConvRegressor(Adapter):
         return False
 
     def create(self, student: Tensor, teacher: Tensor) -> None:
-        like: dict[str, Any] = {"device": student.device, "dtype": student.dtype if student.element_size() >= 4 else None}
+        like: dict[str, Any] = {"device": student.device, "dtype": torch.promote_types(student.dtype, torch.float32)}
         before, after = student.shape[1], teacher.shape[1]
         (sh, sw), (th, tw) = student.shape[2:], teacher.shape[2:]
         if (sh, (sw + 1) // 2) == (2 * th, tw):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch.nn.functional as F
 from torch import Tensor
 
 from .grams import product_gap
@@ -14,15 +15,18 @@ def gram_gap(a: Tensor, b: Tensor) -> Tensor:
     No matrix is formed that is larger than the smaller of `rows` by `rows` and `inner` by `inner`.
 
     Args:
-        a: `(rows, inner)`.
-        b: of the same shape.
+        a: `(..., rows, inner)`.
+        b: likewise, of as many rows; `inner` may be another.
 
     Returns:
-        A scalar.
+        `(...)`.
     """
-    if a.shape[0] > a.shape[1]:
+    # Columns of zeros add nothing to inner products.
+    inner = max(a.shape[-1], b.shape[-1])
+    a, b = (x if x.shape[-1] == inner else F.pad(x, (0, inner - x.shape[-1])) for x in (a, b))
+    if a.shape[-2] > inner:
         return product_gap(a, a, b, b)
     with without_autocast(a):
         # A A^T - B B^T is the symmetric part of (A - B)(A + B)^T: one product, of differences.
         half = (a - b) @ (a + b).mT
-    return (half + half.mT).square().sum() / 4
+    return (half + half.mT).square().sum((-2, -1)) / 4

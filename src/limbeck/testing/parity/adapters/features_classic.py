@@ -7,6 +7,8 @@ from torch import Tensor
 from ....adapters.conv_regressor import ConvRegressor
 from ....losses.at import AT
 from ....losses.hint import Hint
+from ....losses.nst import NST
+from ....ops.maps import square_pool
 from ....types import Signals
 from ..case import Case, adapter
 
@@ -47,3 +49,15 @@ def fitnets(case: Case) -> Tensor:
     case.load(regressor, names)
     mapped, target = regressor(student, teacher)
     return case.hp["weight"] * Hint()(Signals.of(mapped), Signals.of(target)).mean()
+
+
+@adapter("nst")
+def nst(case: Case) -> Tensor:
+    """RepDistiller's `NSTLoss`, which pools the larger map."""
+    return case.hp["weight"] * NST()(*_pooled(case)).mean()
+
+
+def _pooled(case: Case) -> tuple[Signals, Signals]:
+    """The features, of each pair the larger pooled to the height of the smaller."""
+    pairs = [square_pool(*pair) for pair in zip(case.series("student_features"), case.series("teacher_features"), strict=True)]
+    return Signals.of(*(s for s, _ in pairs)), Signals.of(*(t for _, t in pairs))
