@@ -9,6 +9,7 @@ import torch
 
 from limbeck.losses.rkd import RKD, angle_gap, distance_gap
 from limbeck.types import Signals
+from tests.losses.parity import check_parity
 
 
 def huber(x):
@@ -153,6 +154,27 @@ def test_needs():
     )
 
 
+def test_normalised_embeddings(draw):
+    """The length of each embedding no longer counts; that of the loss without it does."""
+    student, teacher = draw(5, 3)
+    scales = torch.tensor([0.5, 1.0, 2.0, 3.0, 4.0], dtype=torch.float64)[:, None]
+    moved = RKD(normalise=True)(Signals.of(scales * student), Signals.of(scales * teacher))
+    torch.testing.assert_close(moved, RKD(normalise=True)(Signals.of(student), Signals.of(teacher)))
+    units = [Signals.of(x / x.norm(dim=1, keepdim=True)) for x in (student, teacher)]
+    torch.testing.assert_close(moved, RKD()(*units))
+    assert not RKD().normalise
+
+
+def test_normalised_maps_are_one_vector(draw):
+    student, teacher = draw(5, 2, 3, 3)
+    got = RKD(normalise=True)(Signals.of(student), Signals.of(teacher))
+    torch.testing.assert_close(got, RKD(normalise=True)(Signals.of(student.flatten(1)), Signals.of(teacher.flatten(1))))
+
+
 @pytest.mark.parametrize("chunk", [2, 8])
 def test_golden(check_golden, chunk):
     check_golden("rkd", lambda h: (RKD(**h, chunk=chunk), 1.0))
+
+
+def test_parity():
+    check_parity("rkd", "rkd_l2norm")

@@ -7,8 +7,14 @@ import math
 import pytest
 import torch
 
-from limbeck.losses.sp import SP, similarity_gap
+from limbeck.losses import sp
+from limbeck.losses.sp import SP
 from limbeck.types import Signals
+from tests.losses.parity import check_parity
+
+
+def similarity_gap(student, teacher, order=2, chunk=100):
+    return sp.similarity_gap(student, teacher, order=order, chunk=chunk)
 
 
 def test_value_by_hand():
@@ -66,5 +72,44 @@ def test_needs():
     )
 
 
-def test_golden(check_golden):
-    check_golden("sp", lambda h: (SP(), h["weight"]))
+def test_torchdistill_divides_rows_by_sums():
+    """Rows (1, 1)/2 and, of inner products 4 and -2, (2, -1)/3 and (-1, 2)/3: absolute values count."""
+    student, teacher = torch.tensor([[3.0], [3.0]]), torch.tensor([[1.0, 1.0], [0.0, -2.0]])
+    gram = [[2.0, -2.0], [-2.0, 4.0]]
+    rows = [[value / sum(map(abs, row)) for value in row] for row in gram]
+    expected = sum((0.5 - value) ** 2 for row in rows for value in row) / 4
+    assert SP(variant="torchdistill")(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("variant", ["paper", "torchdistill"])
+@pytest.mark.parametrize("chunk", [1, 2, 4, 5])
+def test_chunk_changes_neither_value_nor_gradient(draw, chunk, variant):
+    student, teacher = draw(5, 3)
+    values = []
+    for loss in (SP(variant=variant), SP(variant=variant, chunk=chunk)):
+        own = student.clone().requires_grad_()
+        value = loss(Signals.of(own), Signals.of(teacher))
+        value.backward()
+        values.append((value.detach(), own.grad))
+    torch.testing.assert_close(values[0], values[1])
+
+
+def test_chunk_bounds_the_memory():
+    kept = {}
+    for chunk in (8, 64):
+        sizes = {}  # by storage: what is kept twice is one tensor
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, sizes=sizes: (sizes.update({x.data_ptr(): x.numel()}), x)[1], lambda x: x):
+            SP(chunk=chunk)(Signals.of(torch.randn(64, 4, requires_grad=True)), Signals.of(torch.randn(64, 4)))
+        kept[chunk] = sum(sizes.values())
+    assert kept[64] > 64**2
+    assert kept[8] < 64 * 8
+
+
+def test_defaults_and_bounds():
+    assert (SP().variant, SP().chunk) == ("paper", 1024)
+    with pytest.raises(ValueError, match=r"^SP\.chunk must be > 0, got 0$"):
+        SP(chunk=0)
+
+
+def test_golden():
+    check_parity("sp", "sp_torchdistill", "diswot__relation_loss")

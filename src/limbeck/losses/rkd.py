@@ -7,6 +7,8 @@ where :math:`\psi_{ij}` is the distance of examples i and j divided by its mean 
 :math:`\angle_{ijk}` the angle at j, and :math:`l` the Huber loss. The paper sums; the means are those of the authors' code.
 For classification the paper uses the weights 25 and 50.
 
+The toolbox mmrazor brings every embedding to length 1 first (`normalise: true`), which the paper leaves to the embedding itself.
+
 When to use: what counts is the geometry of an embedding (retrieval, metric learning), whatever its dimension.
 
 Cost: distances of order b^2 D for b examples of D elements, angles of order b^3, in memory `chunk` b^2; no parameters. Without
@@ -24,10 +26,10 @@ from typing import final
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
-from ..ops.geometry import corners, pairwise_distances, vertex_cosines
+from ..ops.geometry import corners, pairwise_distances, unit, vertex_cosines
 from ..ops.precision import widen
+from ..ops.slices import in_slices
 from ..types import Needs, NonNegative, PositiveInt, Signals
 from .base import Loss
 
@@ -51,18 +53,12 @@ def angle_gap(student: Tensor, teacher: Tensor, *, chunk: int) -> Tensor:
     """
     ours, theirs = corners(student), corners(teacher)
 
-    def part(start: int, *sides: Tensor) -> Tensor:
-        vertices = slice(start, start + chunk)
-        student, teacher = vertex_cosines(sides[0], sides[1], vertices), vertex_cosines(sides[2], sides[3], vertices)
+    def part(s: Tensor, s_reciprocals: Tensor, t: Tensor, t_reciprocals: Tensor, vertices: slice) -> Tensor:
+        student, teacher = vertex_cosines(s, s_reciprocals, vertices), vertex_cosines(t, t_reciprocals, vertices)
         return F.smooth_l1_loss(student, teacher, reduction="none").sum()  # torch's own sum keeps the memory of all elements
 
     batch = len(student)
-    if batch <= chunk:
-        total = part(0, *ours, *theirs)
-    else:
-        parts = [checkpoint(part, start, *ours, *theirs, use_reentrant=False) for start in range(0, batch, chunk)]
-        total = torch.stack(parts).sum()
-    return total / batch**3
+    return torch.stack(in_slices(part, *ours, *theirs, size=batch, chunk=chunk)).sum() / batch**3
 
 
 @final
@@ -74,6 +70,8 @@ class RKD(Loss):
     """Weight of the distances; 0 leaves them out."""
     angle_weight: NonNegative = 2.0
     """Weight of the angles, whose cost grows with the third power of the batch; 0 leaves them out."""
+    normalise: bool = False
+    """Whether every embedding is brought to length 1 first."""
     chunk: PositiveInt = 8
     """Number of examples whose angles are held in memory at once; it does not change the value."""
 
@@ -83,6 +81,8 @@ class RKD(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = student.feature, teacher.feature
+        if self.normalise:
+            ours, theirs = unit(ours.flatten(1)), unit(theirs.flatten(1))
         total = widen(ours.new_zeros(()))
         if self.distance_weight > 0:
             total = total + self.distance_weight * distance_gap(ours, theirs)

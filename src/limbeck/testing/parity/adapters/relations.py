@@ -1,0 +1,48 @@
+"""Losses on relations between the examples of a batch, and bounds on mutual information."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ....losses.ickd import ICKD
+from ....losses.rkd import RKD
+from ....losses.sp import SP
+from ..case import Case, adapter
+
+
+@adapter("rkd")
+def rkd(case: Case) -> Tensor:
+    """The authors' code."""
+    return RKD(distance_weight=case.hp["distance_weight"], angle_weight=case.hp["angle_weight"])(case.student, case.teacher)
+
+
+@adapter("rkd_l2norm")
+def rkd_l2norm(case: Case) -> Tensor:
+    """mmrazor's two losses with `with_l2_norm=True`."""
+    weights = {name: case.hp[name] for name in ("distance_weight", "angle_weight")}
+    return RKD(**weights, normalise=True)(case.student, case.teacher)
+
+
+@adapter("sp")
+def sp(case: Case) -> Tensor:
+    """mdistiller's `sp_loss`, with its weight."""
+    return case.hp["weight"] * SP()(case.student, case.teacher)
+
+
+@adapter("sp_torchdistill")
+def sp_torchdistill(case: Case) -> Tensor:
+    """torchdistill's `SPKDLoss`; with the reduction `sum` it does not divide by the number of pairs."""
+    value = case.hp["weight"] * SP(variant="torchdistill")(case.student, case.teacher)
+    return value if case.hp["reduction"] == "batchmean" else value * len(case.student.feature) ** 2
+
+
+@adapter("diswot__relation_loss")
+def diswot_relation(case: Case) -> Tensor:
+    """DisWOT's `Similarity.similarity_loss` is similarity preserving."""
+    return SP()(case.student, case.teacher)
+
+
+@adapter("diswot__channel_loss")
+def diswot_channel(case: Case) -> Tensor:
+    """DisWOT's `ICKDLoss.batch_loss` is inter-channel correlation without its convolution."""
+    return ICKD(variant="official")(case.student, case.teacher).mean()
