@@ -6,10 +6,10 @@ import math
 
 import pytest
 import torch
+from tests.losses.parity import check_parity
 
 from limbeck.losses.rkd import RKD, angle_gap, distance_gap
 from limbeck.types import Signals
-from tests.losses.parity import check_parity
 
 
 def huber(x):

@@ -51,6 +51,18 @@ def test_cosines_of_zero_have_no_gradient(which):
     assert pair[0].grad.tolist() == pair[1].grad.tolist() == [0.0, 0.0]
 
 
+def test_unit_of_order_one():
+    x = torch.tensor([[3.0, -1.0], [0.0, 0.0]], requires_grad=True)
+    value = unit(x, order=1)
+    value.sum().backward()
+    torch.testing.assert_close(value.detach(), torch.tensor([[0.75, -0.25], [0.0, 0.0]]))
+    assert x.grad[1].tolist() == [0.0, 0.0]
+
+
+def test_gram_of_some_rows():
+    torch.testing.assert_close(gram(POINTS + 1, slice(1, 3)), gram(POINTS + 1)[1:3])
+
+
 def test_gram_by_hand():
     assert gram(POINTS + 1).tolist() == [[2.0, 5.0, 6.0], [5.0, 17.0, 9.0], [6.0, 9.0, 26.0]]
     assert gram(torch.ones(2, 3, 4, 5)).tolist() == [[60.0, 60.0], [60.0, 60.0]]
