@@ -1,0 +1,76 @@
+r"""Simple recipe distillation: normalised embeddings, compared by a log-sum.
+
+.. math:: \log \sum_{i,d} \left| \mathrm{BN}(W s_i + c)_d - \mathrm{BN}(t_i)_d \right|^\alpha
+
+where :math:`s_i` and :math:`t_i` are the embeddings of example i (maps and tokens are averaged over their positions), W a linear projector
+that learns with the student, and BN batch normalisation without scale and offset. The logarithm makes the gradient independent of the
+size of the sum, and a large :math:`\alpha` spends it on the largest differences. Where both embeddings are equal the sum is 0; its
+logarithm is bounded below there. The authors' code has twice this value (`variant: official`) and adds a divergence of the logits, which
+is a term of its own: `kd` with `temperature: 1`.
+
+When to use: the last embedding before the classifier (`head:input`), models of any two kinds; wants batches that are not tiny. A single
+example cannot be normalised, the running statistics stand in.
+
+Cost: of order b D (d + D / b) for b examples of d and D channels, with d D parameters in the projector.
+
+Reference: Miles, Mikolajczyk, "Understanding the Role of the Projector in Knowledge Distillation", AAAI 2024, arXiv:2303.11098, section 3.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal, final
+
+import torch
+from annotated_types import Ge
+from torch import Tensor, nn
+
+from ..ops.layouts import as_positions
+from ..ops.precision import widen, without_autocast
+from ..types import Needs, Signals
+from ._connectors import BatchNorm
+from .base import Loss, agree
+
+
+def log_sum_gap(student: Tensor, teacher: Tensor, *, alpha: float) -> Tensor:
+    """Logarithm of the sum of all absolute differences to the power `alpha`, two tensors of one shape to a scalar."""
+    ours, theirs = agree(widen(student), widen(teacher))
+    gap = (ours - theirs).abs()
+    # The largest difference is taken out of the sum, which so neither overflows nor vanishes; as a factor it has no gradient.
+    largest = gap.detach().amax().clamp_min(torch.finfo(gap.dtype).tiny)
+    return (gap / largest).pow(alpha).sum().clamp_min(1).log() + alpha * largest.log()
+
+
+@final
+@dataclass(eq=False, repr=False, kw_only=True)
+class SRD(Loss):
+    """Projects the student's embedding, normalises both over the batch, and weighs large differences most."""
+
+    exempt: ClassVar = {"equality": "the projector is learned, and a logarithm has no least value 0"}
+
+    alpha: Annotated[float, Ge(1)] = 4.0
+    """Exponent of the differences; the paper finds larger ones better where the student is much smaller."""
+    variant: Literal["paper", "official"] = "paper"
+    """The paper's formula, or twice its value as in the authors' code."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(features="one", match="any", global_batch=True)
+
+    def setup(self, student: Signals, teacher: Signals) -> None:
+        ours, theirs = _embedding(student.feature), _embedding(teacher.feature)
+        self.project = nn.Linear(ours.shape[1], theirs.shape[1], device=ours.device, dtype=ours.dtype)
+        self.norms = nn.ModuleList(BatchNorm(theirs.shape[1], 1e-4, affine=False, device=ours.device, dtype=ours.dtype) for _ in range(2))
+
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
+        dtype = self.project.weight.dtype
+        ours, theirs = _embedding(student.feature).to(dtype), _embedding(teacher.feature).to(dtype)
+        with without_autocast(ours):
+            ours = self.project(ours)
+        ours, theirs = (norm(x[:, :, None, None]) for norm, x in zip(self.norms, (ours, theirs), strict=True))
+        value = log_sum_gap(ours, theirs, alpha=self.alpha)
+        return 2 * value if self.variant == "official" else value
+
+
+def _embedding(feature: Tensor) -> Tensor:
+    return as_positions(feature).mean(2)
