@@ -8,6 +8,7 @@ from torch import Tensor
 from ....losses.cross_entropy import CrossEntropy
 from ....losses.ctkd import CTKD
 from ....losses.mlkd import three_levels, unsure_shares
+from ....losses.ofa import explicit_cross_entropy
 from ....losses.sinkd import SinKD, prediction_costs
 from ....ops.sinkhorn import transport_plan
 from ....targets.logit_standardization import LogitStandardization
@@ -55,3 +56,29 @@ def sinkd_sinkhorn(case: Case) -> dict[str, Tensor]:
     loss = SinKD(variant="official")
     costs = prediction_costs(case["student_logits"], case["teacher_logits"], temperature=loss.temperature, chunk=loss.chunk)
     return {"loss": loss(case.student, case.teacher), "plan": transport_plan(costs, epsilon=loss.epsilon, rounds=loss.rounds)}
+
+
+@adapter("ofa", "ofa__loss")
+def ofa(case: Case) -> Tensor:
+    """The authors' loss of one pair of logits."""
+    power, temperature = case.hp["eps"], case.hp["temperature"]
+    logits = case["student_logits"], case["teacher_logits"]
+    return explicit_cross_entropy(*logits, case["labels"], temperature=temperature, epsilon=power).mean()
+
+
+@adapter("ofa__total")
+def ofa_total(case: Case) -> dict[str, Tensor]:
+    """With cross-entropy; the exits' logits are given. Exits without a power of their own are left out, and the last power counts twice."""
+
+    def term(logits: Tensor, power: float) -> Tensor:
+        given = logits, case["teacher_logits"], case["labels"]
+        return explicit_cross_entropy(*given, temperature=case.hp["temperature"], epsilon=power).mean()
+
+    powers = case.hp["stage_eps"]
+    exits = [term(logits, power) for logits, power in zip(case.series("student_exit_logits"), powers, strict=False)]
+    outputs = {
+        "loss_gt": case.hp["gt_loss_weight"] * CrossEntropy()(case.student, case.teacher, case.labels).mean(),
+        "loss_kd": case.hp["kd_loss_weight"] * term(case["student_logits"], powers[-1]),
+        "loss_ofa": case.hp["ofa_loss_weight"] * torch.stack(exits).sum(),
+    }
+    return {"loss": torch.stack(list(outputs.values())).sum(), **outputs}
