@@ -227,3 +227,80 @@ def test_steps_and_actions_of_ones_own(tmp_path: Path, monkeypatch: pytest.Monke
     assert (step.key, action.key) == ("stages.a.train.step", "stages.a.between")
     assert "'my_parts_of_preflight:Part' is no step: it must be a class that extends limbeck.engine.steps.base.Step." in step.message
     assert "'my_parts_of_preflight:Part' is no action: it must be" in action.message
+
+
+ASKING = "tests.engine.asking:"
+
+
+@pytest.mark.parametrize(
+    ("term", "expected"),
+    [
+        (
+            {"loss": "hint", "student": "stage1", "targets": "logit_standardization"},
+            r"objective.own.targets: logit_standardization changes logits, and the student gave none; remove it from this term\.$",
+        ),
+        ({"loss": "mse", "student": "stage1", "targets": "logit_standardization"}, "objective.own.targets: logit_standardization changes"),
+        ({"loss": "cross_entropy", "targets": "logit_standardization"}, ".* and the teacher gave none; remove it from this term"),
+        (
+            {"loss": f"{ASKING}Masked"},
+            r"objective.own: a loss needs the signal 'mask', which the data do not give; they give none beside inputs and labels\.$",
+        ),
+    ],
+)
+def test_what_a_term_asks_for_and_is_not_there(term: dict[str, Any], expected: str):
+    problems = [f"{problem.key}: {problem.message}" for problem in check({"objective.own": term}, allow_code=True).problems]
+    assert len(problems) == 1, problems
+    assert re.match(expected, problems[0]), problems
+
+
+def test_a_term_with_targets_is_fine_where_its_loss_reads_logits():
+    targets = ["logit_standardization", {"name": "logit_standardization", "variant": "official"}]
+    for loss in ({"loss": "kd"}, {"loss": "mse"}, {"loss": "dkd"}):
+        assert told({"objective.own": {**loss, "targets": targets}}) == []
+
+
+@pytest.mark.parametrize("name", ["Bank", "Classifiers"])
+def test_indices_rotations_and_classifiers_are_there(name: str):
+    layer = {"student": "head:input"} if name == "Classifiers" else {}
+    found = check({"objective.own": {"loss": f"{ASKING}{name}", **layer}}, allow_code=True)
+    assert (found.problems, found.notes) == ([], [])
+
+
+@pytest.mark.parametrize("side", ["student", "teacher"])
+def test_a_model_without_a_classifier_is_named(side: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "my_headless_net.py").write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self, *, num_outputs, input_shape):\n"
+        "        super().__init__()\n"
+        "        self.net = nn.Conv2d(1, num_outputs, 3)\n"
+        "    def forward(self, x):\n"
+        "        return self.net(x).mean((-2, -1))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    layers = {"student": "head:input", "teacher": "head:input", side: "net"}
+    model = {"model": "my_headless_net:Net", "args": {"channels": None}}
+    overrides = {side: {**model, "weights": "random"}, "objective.own": {"loss": f"{ASKING}Classifiers", **layers}}
+    problems = [f"{problem.key}: {problem.message}" for problem in check(overrides, allow_code=True).problems]
+    assert len(problems) == 1, problems
+    assert problems[0] == (
+        f"objective.own: {side} my_headless_net:Net: Net has no linear layer, so its classifier cannot be found; this loss needs one."
+    )
+
+
+def test_rotations_need_images():
+    overrides = {
+        "data": {"source": "sklearn:wine", "limit": None},
+        "student": {"model": "mlp", "args": {"channels": None}},
+        "teacher": {"model": "mlp", "args": {"channels": None}, "weights": "random"},
+        "objective.own": {"loss": f"{ASKING}Classifiers", "student": "head:input"},
+    }
+    problems = {problem.message for problem in check(overrides, allow_code=True).problems}
+    assert problems == {"a loss on rotated images needs square images (batch, channels, size, size), found [2, 13]."}
+
+
+def test_a_setup_that_reads_contents_is_a_note():
+    found = check({"objective.own": {"loss": f"{ASKING}Reading"}}, allow_code=True)
+    assert found.problems == []
+    assert len(found.notes) == 1
+    assert found.notes[0].startswith("objective.own: its setup needs more than shapes, so it was not checked: ")

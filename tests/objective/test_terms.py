@@ -181,7 +181,8 @@ def test_all_that_is_of_an_example_is_gathered():
     assert torch.equal(mine.extra["index"], torch.tensor([0, 1, 0, 1]))
     assert [one.logits.shape[0] for one in mine.views] == [4] * 3
     assert [one.feature.shape[0] for one in mine.views] == [4] * 3
-    assert mine.head is head
+    assert torch.equal(mine.head.weight, head.weight)
+    assert mine.head.bias is None
     assert torch.equal(labels, torch.tensor([5, 6, 5, 6]))
 
 
@@ -192,3 +193,72 @@ def test_what_is_not_of_the_whole_batch_is_not_gathered():
     whole.setup(student, {"teacher": student})
     whole(student, {"teacher": student}, None, Counts(4.0, 4.0, world=2), gather=lambda x: torch.cat([x, x]))
     assert loss.saw[0].logits.shape[0] == 2
+
+
+@final
+@dataclass(eq=False, repr=False, kw_only=True)
+class Whole(Loss):
+    """A quantity of the batch with parameters, a classifier and indices: the spread of weighted answers."""
+
+    @property
+    def needs(self) -> Needs:
+        return Needs(logits=True, features="one", head="student", extra=("index",), global_batch=True)
+
+    def setup(self, student: Signals, teacher: Signals) -> None:
+        self.scale = torch.nn.Parameter(torch.linspace(1, 2, 3).to(student.logits))
+
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
+        weight, bias = student.head.weight, student.head.bias  # type: ignore[union-attr]
+        own = student.logits @ weight @ weight.T + bias
+        answers = (own + student.logits * self.scale) * (1 + student.extra["index"])[:, None]
+        return (answers @ answers.T - student.feature @ teacher.feature.T).square().mean()
+
+
+class Tiny(torch.nn.Module):
+    """A body and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.head = torch.nn.Linear(5, 4), torch.nn.Linear(4, 3)
+        self.double()
+
+    def forward(self, x: Tensor, index: Tensor) -> Signals:
+        feature = self.body(x)
+        return Signals(self.head(feature), {"x": feature}, {"index": index}, Head(self.head.weight, self.head.bias))
+
+
+def learn(model: Tiny, whole: Objective, rows: slice, gather: object, world: int) -> dict[str, Tensor]:
+    """Gradients of a process that holds `rows` of six examples."""
+    generator = torch.Generator().manual_seed(1)
+    inputs, layer = (torch.randn(6, size, generator=generator, dtype=torch.float64) for size in (5, 7))
+    said, teacher = model(inputs[rows], torch.arange(6)[rows]), Signals(features={"y": layer[rows]})
+    if whole._plan is None:
+        torch.manual_seed(3)
+        whole.setup(model(inputs, torch.arange(6)), {"teacher": Signals(features={"y": layer})})
+        whole.double()
+    total, values = whole(said, {"teacher": teacher}, None, Counts(6.0, 6.0, world=world), gather)  # type: ignore[arg-type]
+    total.backward()
+    named = [*model.named_parameters(), *whole.named_parameters()]
+    return {**{name: p.grad for name, p in named if p.grad is not None}, "value": values.sum()}
+
+
+def test_two_processes_have_the_gradient_of_one_in_the_parameters_of_losses_too():
+    """Every process computes the whole of a batch quantity, so what it tells the loss's own parameters and a classifier is a share."""
+
+    def fresh() -> tuple[Tiny, Objective]:
+        torch.manual_seed(2)
+        return Tiny(), Objective([Term("whole", Whole(), 0.7, student=("x",), teacher=("y",), adapter="linear")])
+
+    one = learn(*fresh(), slice(0, 6), None, 1)
+    assert {"losses.whole.scale", "head.weight", "head.bias", "body.weight"} < one.keys()
+    assert sum(name.startswith("adapters") for name in one) == 2
+    parts, said = (slice(0, 4), slice(4, 6)), ([], [])  # type: ignore[var-annotated]
+    for rank, rows in enumerate(parts):  # what each process would send
+        learn(*fresh(), rows, lambda x, kept=said[rank]: kept.append(x.detach()) or x, 2)
+    found = []
+    for rank, rows in enumerate(parts):
+        others = iter(said[1 - rank])
+        found.append(learn(*fresh(), rows, lambda x, o=others, r=rank: torch.cat([x, next(o)] if r == 0 else [next(o), x]), 2))
+    for name, expected in one.items():
+        ours = found[0][name] + found[1][name] if name == "value" else (found[0][name] + found[1][name]) / 2
+        torch.testing.assert_close(ours, expected, msg=lambda text, name=name: f"{name}: {text}")

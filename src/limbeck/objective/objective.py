@@ -18,7 +18,7 @@ from ..adapters.pick import pick
 from ..errors import LimbeckError, ShapeMismatch, SignalMissing
 from ..losses.base import Loss
 from ..targets.base import Target
-from ..types import Signals, labelled
+from ..types import Head, Signals, labelled
 from .equip import Asked
 from .schedules import Ramp
 
@@ -196,7 +196,8 @@ class Objective(nn.Module):
             own, known = (labels if needs.global_batch else safe, mask) if needs.labels else (labels, None)
             repeats = 1
             if gather is not None and needs.global_batch:
-                s, t = _gathered(s, gather), _gathered(t, gather)
+                slot.divide_own_gradients(counts.world)
+                s, t = _gathered(s, gather, counts.world), _gathered(t, gather, counts.world)
                 own = gather(own) if own is not None else None
                 known = gather(known.to(torch.uint8)).bool() if known is not None else None
                 repeats = counts.world  # every process computes the whole term; the shares are summed over them
@@ -235,6 +236,15 @@ class _Slot:
         # A layer may be compared with several others; its copies then need names of their own.
         names = (_distinct(term.student), _distinct(term.teacher))
         self.pairs = tuple(zip(term.student, term.teacher, adapters or (None,) * len(term.student), *names, strict=True))
+
+        self.divided_by = 1
+
+    def divide_own_gradients(self, world: int) -> None:
+        """Makes every process's gradient of the loss's own parameters a share: unlike the model, they meet the whole batch in each."""
+        if world > self.divided_by == 1:
+            self.divided_by = world
+            for parameter in self.loss.parameters():
+                parameter.register_hook(lambda gradient: gradient / world)
 
     def route(self, student: Signals, teachers: Mapping[str, Signals]) -> tuple[Signals, Signals]:
         """The signals as the loss sees them: only the layers of this term, adapted."""
@@ -287,15 +297,22 @@ def _size(signals: Signals) -> int:
     raise SignalMissing("the student gave neither logits nor features.")
 
 
-def _gathered(signals: Signals, gather: Gather) -> Signals:
+def _gathered(signals: Signals, gather: Gather, world: int) -> Signals:
     logits = signals.logits if signals.logits is None else gather(signals.logits)
     return replace(
         signals,
         logits=logits,
         features={path: gather(value) for path, value in signals.features.items()},
         extra={name: gather(value) for name, value in signals.extra.items()},
-        views=tuple(_gathered(view, gather) for view in signals.views),
+        head=signals.head and Head(*(None if x is None else _shared(x, world) for x in (signals.head.weight, signals.head.bias))),
+        views=tuple(_gathered(view, gather, world) for view in signals.views),
     )
+
+
+def _shared(value: Tensor, world: int) -> Tensor:
+    """The value itself, whose gradient is divided by the number of processes, each of which has the whole of it."""
+    fixed = value.detach()
+    return fixed + (value - fixed) / world
 
 
 def _reduce(values: Tensor, mask: Tensor | None, needs_labels: bool, counts: Counts, signals: Signals) -> tuple[Tensor, float | Tensor]:
