@@ -1,8 +1,8 @@
 """What every loss costs, forward and backward, beside torchdistill's or the formula as public code writes it.
 
 Both compute from the same tensors, one after the other in one process and one thread. A ratio is formed for every round (Limbeck's
-processor time over the other's just beside it), and the median of the ratios is reported. The memory is the most that a forward and backward held at
-once beyond its inputs, counted from every allocation that torch's profiler reports, in a pass of its own.
+processor time over the other's just beside it), and the median of the ratios is reported. The memory is the most that a forward and a
+backward held at once beyond its inputs, counted from every allocation that torch's profiler reports, in a pass of its own.
 
     python benchmarks/losses.py                 the table (some ten minutes)
     python benchmarks/losses.py --quick         under a minute
@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would tell that there is no GPU
 
@@ -52,7 +53,7 @@ class Side:
         """Megabytes that one step holds at most, beyond its inputs."""
         with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
             self.step()
-        events = profiler.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
+        events: Any = profiler.profiler.kineto_results.events()  # pyright: ignore[reportOptionalMemberAccess]
         changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
         live = most = 0
         for _, size in changes:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import peers
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.losses.base import Loss
 from limbeck.registry import LOSSES, TARGETS
-from limbeck.types import Signals
+from limbeck.types import Head, Signals
 
 logging.disable(logging.INFO)
 from torchdistill.losses import mid_level  # noqa: E402 - it announces itself when it is imported
@@ -108,7 +109,7 @@ def features(*student: tuple[int, ...], teacher: tuple[tuple[int, ...], ...] = (
         if classes:
             for signals in both:
                 signals.logits = 3 * torch.randn(batch, classes)
-        return *both, torch.randint(max(classes, 2), (batch,))
+        return both[0], both[1], torch.randint(max(classes, 2), (batch,))
 
     return make
 
@@ -146,42 +147,37 @@ def layers(count: int) -> dict[str, Any]:
     return {str(i): {side: {"path": str(i), "io": "output"} for side in ("student", "teacher")} for i in range(count)}
 
 
-def dkd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
-    """The label taken out by a mask and by a large negative number, as in the collections."""
-    s, t = student.logits, teacher.logits
-    hit = torch.zeros_like(s).scatter_(1, labels.unsqueeze(1), 1).bool()
-    rest = torch.ones_like(s).scatter_(1, labels.unsqueeze(1), 0).bool()
-
-    def pair(probabilities: Tensor) -> Tensor:
-        return torch.cat([(probabilities * hit).sum(1, keepdim=True), (probabilities * rest).sum(1, keepdim=True)], 1)
-
-    p_s, p_t = pair(F.softmax(s / 4, 1)), pair(F.softmax(t / 4, 1))
-    target = F.kl_div(p_s.log(), p_t, reduction="sum") * 16 / len(labels)
-    others = F.kl_div(F.log_softmax(s / 4 - 1000 * hit, 1), F.softmax(t / 4 - 1000 * hit, 1), reduction="sum") * 16 / len(labels)
-    return target + 8 * others
+def shared(name: str, formula: Callable[[Any, Signals, Signals, Any], Tensor]) -> Peer:
+    """A formula of our loss, whose parameters (connectors, projectors) both train, and the signals."""
+    return Peer(name, lambda loss, student, teacher, labels: lambda: formula(loss, student, teacher, labels))
 
 
-def mlkd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
-    """Instance, batch and class level at five temperatures."""
-    total = student.logits.new_zeros(())
-    for temperature in (4.0, 3.0, 5.0, 2.0, 6.0):
-        s, t = student.logits / temperature, teacher.logits / temperature
-        total = total + temperature**2 * F.kl_div(F.log_softmax(s, 1), F.softmax(t, 1), reduction="none").sum(1).mean()
-        s, t = F.softmax(s, 1), F.softmax(t, 1)
-        batch, classes = s.shape
-        total = total + ((torch.mm(s, s.t()) - torch.mm(t, t.t())) ** 2).sum() / batch
-        total = total + ((torch.mm(s.t(), s) - torch.mm(t.t(), t)) ** 2).sum() / classes
-    return total
+def review(loss: Any, student: Signals, teacher: Signals, labels: Any) -> Tensor:
+    """The same connectors, then torchdistill's loss layer by layer."""
+    theirs = list(teacher.features.values())
+    peer = mid_level.HierarchicalContextLoss("0", "output", "0", "output")
+    outputs = loss.review(list(student.features.values()), [t.shape[2:] for t in theirs])
+    values = [peer({"0": {"output": (s, None)}}, {"0": {"output": t}}) for s, t in zip(outputs, theirs, strict=True)]
+    return torch.stack(values).sum()
 
 
-def cosine(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
-    """Torch's own."""
-    return 1 - F.cosine_similarity(student.feature, teacher.feature, dim=1).mean()
+def context(loss: Any, student: Signals, teacher: Signals, labels: Any) -> Tensor:
+    """torchdistill's loss on a map."""
+    peer = mid_level.HierarchicalContextLoss("0", "output", "0", "output")
+    return peer({"0": {"output": (student.feature, None)}}, {"0": {"output": teacher.feature}})
 
 
-def squared_error(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
-    """Torch's own, which torchdistill wraps."""
-    return F.mse_loss(student.feature, teacher.feature)
+def with_heads(make: Callable[[], Made], classes: int) -> Callable[[], Made]:
+    """The same with linear classifiers on the last feature's channels."""
+
+    def made() -> Made:
+        student, teacher, _ = make()
+        batch = len(student.feature)
+        for signals in (student, teacher):
+            signals.head = Head(torch.randn(classes, signals.feature.shape[1]) / 10, torch.zeros(classes))
+        return student, teacher, torch.randint(classes, (batch,))
+
+    return made
 
 
 # the table
@@ -192,24 +188,48 @@ OUTPUT = {"student_output_path": "0", "teacher_output_path": "0"}
 KD = torchdistill("KDLoss", **module("logits"), temperature=4.0, beta=1.0)
 
 PAIRS: list[Pair] = [
+    # logits
     Pair("kd", LOGITS, KD, factor=1 / 16),
     Pair("kd", MANY, KD, factor=1 / 16, suffix="_100000"),
-    Pair("dkd", LOGITS, closed("mdistiller's structure", dkd)),
-    Pair("dkd", MANY, closed("mdistiller's structure", dkd), suffix="_100000"),
     Pair("kd", LOGITS, torchdistill("LogitStdKDLoss", **module("logits"), temperature=4.0, beta=1.0), target="logit_standardization",
-         suffix="_standardized", factor=1 / 16),
-    Pair("mlkd", LOGITS, closed("authors' structure", mlkd)),
+         suffix="_standardized", factor=None),
+    Pair("dkd", LOGITS, closed("as in mdistiller", peers.dkd)),
+    Pair("dkd", MANY, closed("as in mdistiller", peers.dkd), suffix="_100000"),
     Pair("cross_entropy", LOGITS, closed("torch", lambda s, t, y: F.cross_entropy(s.logits, y))),
     Pair("bce", lambda: (Signals(torch.randn(128, 1000)), Signals(), (torch.rand(128, 1000) < 0.1).float()),
-         closed("torch", lambda s, t, y: F.binary_cross_entropy_with_logits(s.logits, y))),
-    Pair("mse", features(MAP), closed("torch, as in torchdistill", squared_error)),
-    Pair("hint", features(SMALL), closed("torch, as in torchdistill", squared_error)),
-    Pair("cosine", features(MAP), closed("torch", cosine)),
+         closed("torch, missing labels masked", peers.masked_bce)),
+    Pair("soft_cross_entropy", LOGITS, closed("torch", peers.soft_cross_entropy), options={"temperature": 4.0}),
+    Pair("nkd", LOGITS, closed("as in cls_KD", peers.nkd)),
+    Pair("wsld", LOGITS, closed("as in mmrazor", peers.wsld)),
+    Pair("ttm", LOGITS, closed("authors' structure", peers.ttm)),
+    Pair("wttm", LOGITS, closed("authors' structure", peers.wttm)),
+    Pair("ctkd", LOGITS, shared("authors' structure", peers.ctkd), options={"temperature": 1.0, "temperature_range": 20.0}),
+    Pair("bdkd", LOGITS, closed("from the formula", peers.bdkd)),
+    Pair("mlkd", LOGITS, closed("authors' structure", peers.mlkd)),
+    Pair("sinkd", LOGITS, closed("authors' structure", peers.sinkd)),
+    # features
+    Pair("mse", features(MAP), closed("torch, as in torchdistill", peers.squared_error)),
+    Pair("hint", features(SMALL), closed("torch, as in torchdistill", peers.squared_error)),
+    Pair("cosine", features(MAP), closed("torch", peers.cosine)),
     Pair("at", features(MAP, SMALL), torchdistill("ATLoss", at_pairs=layers(2), mode="paper")),
     Pair("at", features(MAP, SMALL), torchdistill("ATLoss", at_pairs=layers(2), mode="code"), options={"variant": "official"},
          suffix="_official"),
+    Pair("nst", features((32, 64, 14, 14)), closed("as in RepDistiller", peers.nst)),
+    Pair("hcl", features(MAP), shared("torchdistill HierarchicalContextLoss", context)),
+    Pair("reviewkd", features((32, 64, 28, 28), (32, 128, 14, 14), (32, 256, 7, 7)), shared("torchdistill HierarchicalContextLoss, same "
+         "connectors", review)),
+    Pair("cat_kd", with_heads(features((32, 256, 7, 7)), 1000), closed("authors' structure", peers.cat_kd)),
+    Pair("nd_loss", with_heads(features((256, 512)), 100), shared("authors' structure", peers.nd_loss)),
+    Pair("ickd", features(SMALL), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"}, factor=1 / 32),
+    Pair("ickd", features((32, 512, 7, 7)), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"},
+         factor=1 / 32, suffix="_wide"),
+    Pair("skt_cosine", features(MAP, SMALL), closed("authors' structure", peers.skt_cosine)),
+    Pair("skt_dense_fsp", features((8, 64, 56, 56), (8, 128, 28, 28), (8, 256, 14, 14)), closed("authors' structure", peers.skt_dense_fsp)),
+    Pair("frequency", features(MAP), closed("from the formula", peers.frequency), options={"band": "details"}),
+    Pair("pad", features(EMBEDDING), shared("as in torchdistill, same estimator", peers.pad)),
+    Pair("srd", features(EMBEDDING), shared("authors' structure, same projector", peers.srd)),
+    # relations
     Pair("sp", features(SMALL), torchdistill("SPKDLoss", **OUTPUT, reduction="batchmean"), factor=None),
     Pair("sp", features(EMBEDDING), torchdistill("SPKDLoss", **OUTPUT, reduction="batchmean"), factor=None, suffix="_embedding"),
     Pair("rkd", features(EMBEDDING), torchdistill("RKDLoss", **OUTPUT, dist_factor=1.0, angle_factor=2.0, reduction="mean")),
-    Pair("ickd", features(SMALL), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"}, factor=1 / 32),
 ]  # fmt: skip

@@ -92,7 +92,7 @@ def test_sharpest_entropy_at_the_farthest_predictions_is_finite():
 
 def test_defaults_and_bounds():
     loss = SinKD()
-    assert (loss.temperature, loss.epsilon, loss.rounds, loss.chunk, loss.variant) == (2.0, 0.1, 20, 64, "paper")
+    assert (loss.temperature, loss.epsilon, loss.rounds, loss.chunk, loss.variant) == (2.0, 0.1, 20, 256, "paper")
     with pytest.raises(ValueError, match=r"^SinKD\.epsilon must be >= 0\.05, got 0\.04$"):
         SinKD(epsilon=0.04)
     for name in ("rounds", "chunk", "temperature"):

@@ -26,10 +26,17 @@ def test_unit_of_half_precision_does_not_underflow():
     torch.testing.assert_close(got, torch.tensor([0.6, 0.8]), rtol=0.02, atol=0)
 
 
-def test_unit_of_zero_has_no_gradient():
-    x = torch.zeros(2, requires_grad=True)
-    unit(x).sum().backward()
-    assert x.grad.tolist() == [0.0, 0.0]
+@pytest.mark.parametrize("dim", [0, 1])
+def test_unit_of_zero_has_no_gradient(dim):
+    x = torch.zeros(2, 2, requires_grad=True)
+    unit(x, dim=dim).sum().backward()
+    assert x.grad.tolist() == [[0.0, 0.0], [0.0, 0.0]]
+
+
+def test_unit_is_the_same_along_every_dimension():
+    x = torch.randn(3, 4, 5)
+    for dim in (0, 1, 2, -1, -2):
+        torch.testing.assert_close(unit(x, dim=dim), unit(x.movedim(dim, -1)).movedim(-1, dim))
 
 
 def test_cosines_by_hand():

@@ -30,9 +30,9 @@ from .base import Loss, as_many, logits_of, required
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over the labels, `(batch, labels)` and targets in [0, 1] of the same shape to `(batch,)`."""
     logits, labels = widen(logits), widen(as_many(logits, labels))
-    known = ~labels.isnan()
-    values = F.binary_cross_entropy_with_logits(logits, labels.masked_fill(~known, 0), reduction="none")
-    return example_mean(values * known)
+    missing = labels.isnan()
+    known = (~missing).to(labels.dtype)
+    return example_mean(F.binary_cross_entropy_with_logits(logits, labels.masked_fill(missing, 0), known, reduction="none"))
 
 
 @final

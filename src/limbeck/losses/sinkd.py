@@ -65,7 +65,7 @@ class SinKD(Loss):
     """Weight of the entropy; below 0.05 its exponentials would leave the range of float32."""
     rounds: PositiveInt = 20
     """How often rows and columns are normalised."""
-    chunk: PositiveInt = 64
+    chunk: PositiveInt = 256
     """Number of the student's predictions that are compared with all others at once; it does not change the value."""
     variant: Literal["paper", "official"] = "paper"
     """The mean over the examples, or a thousandth of their sum as in the authors' code."""
