@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ....losses.ickd import ICKD
+from ....losses.pkt import PKT
 from ....losses.rkd import RKD
 from ....losses.sp import SP
 from ..case import Case, adapter
@@ -46,3 +47,9 @@ def diswot_relation(case: Case) -> Tensor:
 def diswot_channel(case: Case) -> Tensor:
     """DisWOT's `ICKDLoss.batch_loss` is inter-channel correlation without its convolution."""
     return ICKD(variant="official")(case.student, case.teacher).mean()
+
+
+@adapter("pkt")
+def pkt(case: Case) -> Tensor:
+    """mdistiller's `pkt_loss`, which is the authors' code, with its weight."""
+    return case.hp["weight"] * PKT(variant="official")(case.student, case.teacher)
