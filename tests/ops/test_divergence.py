@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from limbeck.ops.divergence import bernoulli_kl, jensen_shannon, kl, log_softmax, symmetric_kl, total_variation
+from limbeck.ops.divergence import bernoulli_kl, cross_entropy, jensen_shannon, kl, log_softmax, symmetric_kl, total_variation
 from limbeck.ops.precision import widen
 from limbeck.ops.reduce import example_mean
 
@@ -30,6 +30,13 @@ def shares(logits: torch.Tensor) -> list[list[float]]:
 
 def naive_kl(p: list[float], q: list[float]) -> float:
     return sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
+
+
+def test_cross_entropy_by_loops():
+    p, q = draw(3, 5), draw(3, 5, seed=1)
+    expected = [-sum(x * math.log(y) for x, y in zip(a, b, strict=True)) for a, b in zip(shares(p), shares(q), strict=True)]
+    assert cross_entropy(p, q).tolist() == pytest.approx(expected, rel=1e-12)
+    torch.testing.assert_close(cross_entropy(p, q) - cross_entropy(p, p), kl(p, q))
 
 
 def test_symmetric_kl_by_loops():
@@ -89,7 +96,9 @@ def test_bernoulli_kl_of_sure_coins():
     assert q.grad.tolist() == [-1.0, 1.0, 0.0, 0.5]
 
 
-@pytest.mark.parametrize("divergence", [kl, symmetric_kl, total_variation, bernoulli_kl, lambda p, q: jensen_shannon(p, q, mixture=0.3)])
+@pytest.mark.parametrize(
+    "divergence", [kl, cross_entropy, symmetric_kl, total_variation, bernoulli_kl, lambda p, q: jensen_shannon(p, q, mixture=0.3)]
+)
 def test_half_precision_is_widened(divergence):
     p, q = draw(2, 4).bfloat16(), draw(2, 4, seed=1).bfloat16()
     got = divergence(p, q)

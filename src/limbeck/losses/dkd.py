@@ -27,9 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..ops.classes import at_label, known_labels, without_label
 from ..ops.divergence import kl
 from ..ops.precision import widen
-from ..types import IGNORE, Needs, NonNegative, Positive, Signals
+from ..types import Needs, NonNegative, Positive, Signals
 from .base import Loss, logit_pair, required
 
 
@@ -38,16 +39,12 @@ def decoupled_kl(student: Tensor, teacher: Tensor, labels: Tensor, *, temperatur
 
     Both are 0 where the label is -100.
     """
-    known = labels != IGNORE
-    index = labels.masked_fill(~known, 0).unsqueeze(-1)
-    # Gathering the classes that are not the label keeps the shapes fixed (a mask would not compile) and the others exact.
-    others = torch.arange(student.shape[-1] - 1, device=labels.device).expand(*labels.shape, -1)
-    others = others + (others >= index)
+    known, index = known_labels(labels)
 
     def split(logits: Tensor) -> tuple[Tensor, Tensor]:
         logits = widen(logits) / temperature
-        hit, rest = logits.gather(-1, index), logits.gather(-1, others)
-        return torch.cat([hit, rest.logsumexp(-1, keepdim=True)], -1), rest
+        rest = without_label(logits, index)
+        return torch.stack([at_label(logits, index), rest.logsumexp(-1)], -1), rest
 
     (student_pair, student_rest), (teacher_pair, teacher_rest) = split(student), split(teacher)
     return kl(teacher_pair, student_pair) * known, kl(teacher_rest, student_rest) * known
@@ -59,8 +56,8 @@ def explicit_decoupled_kl(student: Tensor, teacher: Tensor, labels: Tensor, *, t
     The student's probability in the logarithm of the target-class term is at least `floor`; with a floor of 0 it is infinite, or
     undefined, where a probability underflows.
     """
-    known = labels != IGNORE
-    target = F.one_hot(labels.masked_fill(~known, 0), student.shape[-1]).bool()
+    known, index = known_labels(labels)
+    target = F.one_hot(index, student.shape[-1]).bool()
 
     def split(logits: Tensor) -> tuple[Tensor, Tensor]:
         logits = widen(logits) / temperature

@@ -1,4 +1,4 @@
-"""Divergences between distributions given by logits; all zero at equality."""
+"""Divergences between distributions given by logits, zero at equality; and the cross-entropy, which is not."""
 
 from __future__ import annotations
 
@@ -23,6 +23,11 @@ def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     """
     log_p, log_q = log_softmax(p_logits), log_softmax(q_logits)
     return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
+
+
+def cross_entropy(p_logits: Tensor, q_logits: Tensor) -> Tensor:
+    r"""Cross-entropy :math:`-\sum p \log q` over the last dimension, `(..., classes)` to `(...)`, in nats; at equality the entropy."""
+    return -(widen(p_logits).softmax(-1) * log_softmax(q_logits)).sum(-1)
 
 
 def symmetric_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:

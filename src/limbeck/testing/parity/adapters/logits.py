@@ -7,6 +7,10 @@ from torch import Tensor
 from ....losses.cross_entropy import CrossEntropy
 from ....losses.dkd import explicit_decoupled_kl
 from ....losses.kd import KD
+from ....losses.nkd import NKD
+from ....losses.ttm import TTM
+from ....losses.wsld import WSLD
+from ....losses.wttm import WTTM
 from ....targets.logit_standardization import LogitStandardization
 from ....types import Signals
 from ..case import Case, adapter
@@ -55,6 +59,41 @@ def dkd(case: Case) -> Tensor:
 def logit_std_dkd(case: Case) -> Tensor:
     """Their `dkd_loss` with `logit_stand`."""
     return _dkd(case, *_standardized(case))
+
+
+@adapter("nkd", "nkd_clskd")
+def nkd(case: Case) -> Tensor:
+    """The authors' `NKDLoss`."""
+    loss = NKD(temperature=case.hp["temperature"], gamma=case.hp["gamma"])
+    return loss(case.student, case.teacher, case.labels).mean()
+
+
+@adapter("wsld")
+def wsld(case: Case) -> Tensor:
+    """mmrazor's `WSLD`."""
+    return case.hp["loss_weight"] * _wsld(case)
+
+
+@adapter("wsld_cls_kd")
+def wsld_cls_kd(case: Case) -> Tensor:
+    """cls_KD's `WSLDLoss`."""
+    return case.hp["alpha"] * _wsld(case)
+
+
+@adapter("ttm")
+def ttm(case: Case) -> Tensor:
+    """The authors' `TTM`."""
+    return TTM(gamma=case.hp["gamma"], variant="official")(case.student, case.teacher).mean()
+
+
+@adapter("wttm")
+def wttm(case: Case) -> Tensor:
+    """The authors' `WTTM`."""
+    return WTTM(gamma=case.hp["gamma"], variant="official")(case.student, case.teacher).mean()
+
+
+def _wsld(case: Case) -> Tensor:
+    return WSLD(temperature=case.hp["temperature"])(case.student, case.teacher, case.labels).mean()
 
 
 def _standardized(case: Case) -> tuple[Signals, Signals]:
