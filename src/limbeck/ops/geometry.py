@@ -10,11 +10,14 @@ from torch import Tensor
 from .precision import widen, without_autocast
 
 
-def unit(x: Tensor, *, dim: int = -1) -> Tensor:
-    """`x` divided by its Euclidean length along `dim`; a zero vector has no direction: it stays zero and gets no gradient."""
+def unit(x: Tensor, *, dim: int = -1, order: int = 2) -> Tensor:
+    """`x` divided by its length along `dim`; a zero vector has no direction: it stays zero and gets no gradient.
+
+    The length is Euclidean, or with `order` 1 the sum of the absolute values.
+    """
     x = widen(x)
-    if dim in (-1, x.ndim - 1):
-        length = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+    if order != 2 or dim in (-1, x.ndim - 1):
+        length = torch.linalg.vector_norm(x, order, dim=dim, keepdim=True)
         return x / length.masked_fill(length == 0, math.inf)
     # Along another dimension torch's norm takes several times as long as the squares.
     squares = (x * x).sum(dim, keepdim=True)
