@@ -6,6 +6,7 @@ from torch import Tensor
 
 from ....adapters.conv_regressor import ConvRegressor
 from ....losses.at import AT
+from ....losses.fsp import FSP
 from ....losses.hint import Hint
 from ....losses.nst import NST
 from ....ops.maps import square_pool
@@ -55,6 +56,18 @@ def fitnets(case: Case) -> Tensor:
 def nst(case: Case) -> Tensor:
     """RepDistiller's `NSTLoss`, which pools the larger map."""
     return case.hp["weight"] * NST()(*_pooled(case)).mean()
+
+
+@adapter("fsp")
+def fsp(case: Case) -> Tensor:
+    """RepDistiller's `FSP`."""
+    return case.hp["weight"] * FSP(pairing="chain", pooling="average", variant="zoo")(case.student, case.teacher).mean()
+
+
+@adapter("fsp_torchdistill")
+def fsp_torchdistill(case: Case) -> Tensor:
+    """torchdistill's `FSPLoss`."""
+    return case.hp["weight"] * FSP(variant="torchdistill")(case.student, case.teacher).mean()
 
 
 def _pooled(case: Case) -> tuple[Signals, Signals]:
