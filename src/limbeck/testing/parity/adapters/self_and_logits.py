@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ....losses.cross_entropy import CrossEntropy
 from ....losses.ctkd import CTKD
+from ....losses.dho import fuse, search_fusion, second_head_loss
 from ....losses.mlkd import three_levels, unsure_shares
 from ....losses.ofa import explicit_cross_entropy
 from ....losses.sinkd import SinKD, prediction_costs
@@ -82,3 +83,25 @@ def ofa_total(case: Case) -> dict[str, Tensor]:
         "loss_ofa": case.hp["ofa_loss_weight"] * torch.stack(exits).sum(),
     }
     return {"loss": torch.stack(list(outputs.values())).sum(), **outputs}
+
+
+@adapter("dho_loss")
+def dho_loss(case: Case) -> dict[str, Tensor]:
+    """Half the cross-entropy of the first head, and half the means of the second over labelled and over unlabelled examples."""
+    hard = CrossEntropy()(Signals(case["student_logits_ce"]), Signals(), case.labels).mean()
+    pairs = [(case["student_logits_kd" + kind], case["teacher_logits" + kind]) for kind in ("", "_unlabeled")]
+    known, unknown = (second_head_loss(*pair, temperature=case.hp["temperature"]).mean() for pair in pairs)
+    total = 0.5 * hard + 0.5 * (known + unknown)
+    return {"loss": total, "loss_ce": hard, "loss_kd_labeled": known, "loss_kd_unlabeled": unknown}
+
+
+@adapter("dho_fusion")
+def dho_fusion(case: Case) -> dict[str, Tensor]:
+    """The authors count in percent."""
+    heads, labels = (case["logits_ce"], case["logits_kd"]), case["labels"]
+    if case.hp["search"]:
+        accuracy, alpha, beta = search_fusion(*heads, labels)
+    else:
+        alpha, beta = case.hp["alpha"], case.hp["beta"]
+        accuracy = float((fuse(*heads, alpha=alpha, beta=beta).max(-1).indices == labels).double().mean())
+    return {name: torch.tensor(value) for name, value in (("accuracy", 100 * accuracy), ("alpha", alpha), ("beta", beta))}
