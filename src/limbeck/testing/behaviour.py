@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..losses.base import Loss
 from ..types import Signals
-from .examples import Example, examples, instances, tensors, without_first_label
+from .examples import Example, examples, instances, map_signals, tensors, without_first_label
 from .failure import ContractError, demand
 
 
@@ -50,6 +50,7 @@ def close(a: Tensor, b: Tensor, *, rtol: float = 1e-9, atol: float = 1e-9) -> bo
 
 def check_needs(loss_class: type[Loss]) -> None:
     """`needs` is the truth: the loss runs on nothing else, and everything in it changes the value."""
+    unread: dict[str, bool] = {}
     for loss, example in cases(loss_class):
         where = tell(loss, example)
         try:
@@ -62,8 +63,39 @@ def check_needs(loss_class: type[Loss]) -> None:
         if example.labels is not None:
             labels = example.labels.roll(1, 0) if example.labels.ndim == 1 else example.labels.roll(1, -1)
             sides["labels"] = replace(example, labels=labels)
+        for what in [what for what in _further(loss) if not what.endswith("head")]:  # of which a loss may read the shape only
+            key = f"{loss!r}: needs name the {what}"
+            unread[key] = unread.get(key, True) and close(value, _with(example, what, _other).call(loss))
         for side, changed in sides.items():
             demand(not close(value, changed.call(loss)), f"{where}: needs name the {side}, but changing it does not change the value.")
+    for key, alike in unread.items():  # a mask says nothing of vectors, so one form is enough
+        demand(not alike, f"{key}, but changing it does not change the value.")
+
+
+def _further(loss: Loss) -> list[str]:
+    """What `needs` name beyond logits, layers and labels, as `student's head`; but for the index, whose rows may be alike."""
+    needs = loss.needs
+    sides = ("student", "teacher") if needs.teacher else ("student",)
+    heads = [f"{side}'s head" for side in sides if needs.head in (side, "both")]
+    return [
+        *heads,
+        *(f"{side}'s views" for side in sides if needs.rotations),
+        *(f"student's {name}" for name in needs.extra if name != "index"),
+    ]
+
+
+def _with(example: Example, what: str, change: Callable[[Tensor], Tensor] | None) -> Example:
+    """The example with one of those changed, or (None) without it."""
+    side, _, name = what.partition("'s ")
+    old: Signals = getattr(example, side)
+    if name == "head" and old.head is not None:
+        new = replace(old, head=replace(old.head, weight=change(old.head.weight)) if change else None)
+    elif name == "views":
+        new = replace(old, views=tuple(map_signals(view, change) for view in old.views) if change else ())
+    else:
+        kept = {key: x for key, x in old.extra.items() if key != name}
+        new = replace(old, extra={**kept, name: change(old.extra[name])} if change else kept)
+    return replace(example, **{side: new})
 
 
 def _other(x: Tensor) -> Tensor:
@@ -189,8 +221,14 @@ def check_missing(loss_class: type[Loss]) -> None:
             absent["teacher"] = replace(example, teacher=Signals())
         if loss.needs.labels:
             absent["labels"] = replace(example, labels=None)
+        without_index = ["student's index"] if "index" in loss.needs.extra else []
+        absent |= {what: _with(example, what, None) for what in [*_further(loss), *without_index]}
         for side, poor in absent.items():
             try:
+                if "'s " in side:  # what a loss reads of it, it may read once, in setup
+                    fresh = rebuild(loss)
+                    fresh.allocate(6)
+                    fresh.setup(poor.student, poor.teacher)
                 poor.call(loss)
             except LimbeckError:
                 continue

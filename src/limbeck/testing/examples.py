@@ -43,8 +43,8 @@ class Example:
         """The example with `change` applied to the tensors of the named sides."""
         return replace(
             self,
-            student=_map(self.student, change, rows=labels) if student else self.student,
-            teacher=_map(self.teacher, change, rows=labels) if teacher else self.teacher,
+            student=map_signals(self.student, change, rows=labels) if student else self.student,
+            teacher=map_signals(self.teacher, change, rows=labels) if teacher else self.teacher,
             labels=change(self.labels) if labels and self.labels is not None else self.labels,
         )
 
@@ -59,15 +59,18 @@ def tensors(signals: Signals) -> list[Tensor]:
     return [*([] if signals.logits is None else [signals.logits]), *signals.features.values(), *views]
 
 
-def _map(signals: Signals, change: Callable[[Tensor], Tensor], *, rows: bool = False) -> Signals:
-    """`change` applied to what the model gave; with `rows`, which only picks and reorders examples, also to what is known of them."""
+def map_signals(signals: Signals, change: Callable[[Tensor], Tensor], *, rows: bool = False) -> Signals:
+    """The signals with `change` applied to what the model gave.
+
+    With `rows`, for a change that only picks and reorders examples, it is also applied to what is known of them.
+    """
     logits: Any = None if signals.logits is None else change(signals.logits)
     return replace(
         signals,
         logits=logits,
         features={path: change(value) for path, value in signals.features.items()},
         extra={name: change(value) for name, value in signals.extra.items()} if rows else signals.extra,
-        views=tuple(_map(view, change, rows=rows) for view in signals.views),
+        views=tuple(map_signals(view, change, rows=rows) for view in signals.views),
     )
 
 
@@ -127,8 +130,8 @@ def _example(needs: Needs, form: Form, kind: LabelKind, draw: Callable[..., Tens
             teacher = replace(teacher, features={**teacher.features, f"block{i}": own.clone() if same else draw(*theirs)})
     batch = len(tensors(student)[0])
     if needs.rotations:
-        student = replace(student, views=tuple(_map(student, lambda x: draw(*x.shape[1:])) for _ in range(3)))
-        teacher = replace(teacher, views=tuple(_map(teacher, lambda x: draw(*x.shape[1:])) for _ in range(3)))
+        student = replace(student, views=tuple(map_signals(student, lambda x: draw(*x.shape[1:])) for _ in range(3)))
+        teacher = replace(teacher, views=tuple(map_signals(teacher, lambda x: draw(*x.shape[1:])) for _ in range(3)))
         teacher = replace(teacher, views=student.views) if same else teacher
     if needs.head in ("student", "both"):
         student = replace(student, head=_head(student, draw))
