@@ -151,7 +151,6 @@ def loss_page(doc: Doc) -> str:
     lines += ["## Fields", "", *fields_table(doc.fields), ""] if doc.fields else ["It has no fields of its own.", ""]
     lines += ["## In a recipe", "", "```yaml", example(doc), "```", ""]
     used = recipes(doc)
-    lines += ["Shipped recipes: " + ", ".join(f"`{path}`" for path in used) + ".", ""] if used else []
     lines += recipe_shown(doc.name, used)
     lines += ["## In Python", "", "```python", f"from limbeck.losses.{doc.name} import {doc.class_name}", "",
               f"loss = {doc.class_name}({', '.join(f'{f.name}={_python(f.default)}' for f in doc.fields)})",
@@ -160,9 +159,14 @@ def loss_page(doc: Doc) -> str:
 
 
 def recipe_shown(name: str, used: list[str]) -> list[str]:
-    """The recipe that is called like the loss, or else the first that uses it, in full."""
-    found = next((path for path in used if Path(path).stem == name), used[0] if used else None)
-    return [f"`{found}`:", "", "```yaml", (ROOT / found).read_text(encoding="utf-8").strip(), "```", ""] if found else []
+    """The recipe that is called like the loss, or else the first that uses it, in full; and the others' names."""
+    if not used:
+        return []
+    shown = next((path for path in used if Path(path).stem == name), used[0])
+    lines = [f"A whole recipe, `{shown}`:", "", "```yaml", (ROOT / shown).read_text(encoding="utf-8").strip(), "```", ""]
+    others = [f"`{path}`" for path in used if path != shown]
+    more = f" and {len(others) - 6} more" if len(others) > 6 else ""
+    return [*lines, *([f"Others that use it: {', '.join(others[:6])}{more}.", ""] if others else [])]
 
 
 def parity_section(name: str) -> list[str]:

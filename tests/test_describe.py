@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 
 import pytest
+import yaml
 
 from limbeck.describe import FAMILIES, describe, describe_file
 from limbeck.errors import LimbeckError, UnknownName
@@ -63,6 +63,8 @@ class Wavelet(losses.base.Loss):
     on: bool = True
     name: str | None = None
     empty: str = ""
+    tiny: float = 1e-06
+    small: tuple[float, ...] = (2.5e-7, 1e-10)
     many: list[str] = dataclasses.field(default_factory=list)
     pair: tuple[float, ...] = (1, 2)
     table: dict[str, int] = dataclasses.field(default_factory=lambda: {"a": 1})
@@ -109,6 +111,8 @@ def test_fields(doc):
         "on": ("true | false", "true", ""),
         "name": ("text | null", "null", ""),
         "empty": ("text", '""', ""),
+        "tiny": ("number", "1.0e-06", ""),
+        "small": ("list of number", "[2.5e-07, 1.0e-10]", ""),
         "many": ("list of text", "[]", ""),
         "pair": ("list of number", "[1, 2]", ""),
         "table": ("mapping", "{'a': 1}", ""),
@@ -143,6 +147,7 @@ def test_formula_on_the_line_itself(tmp_path):
         ('logits=True, features="optional"', "logits"),
         ('logits=True, features="one"', "features"),
         ('features="many", global_batch=True', "relations"),
+        ("logits=True, global_batch=True", "logits"),
         ('features="one", extra=("mask",)', "dense"),
         ("logits=True, labels=True, teacher=False", "alone"),
     ],
@@ -152,6 +157,12 @@ def test_family(tmp_path, needs, family):
     assert describe_file(tmp_path / "one.py", name="one", kind="loss", base="Loss").family == family
     assert describe_file(tmp_path / "one.py", name="one", kind="task", base="Loss").family == ""
     assert family in FAMILIES
+
+
+def test_a_loss_for_dense_prediction_says_so(tmp_path):
+    for text, family in (("detectors", "dense"), ("dense regression", "dense"), ("condensed", "features")):
+        (tmp_path / "one.py").write_text(f'"""T.\n\nWhen to use: {text}.\n"""\nclass One(Loss):\n    x = Needs(features="one")\n')
+        assert describe_file(tmp_path / "one.py", name="one", kind="loss", base="Loss").family == family
 
 
 def test_every_loss_says_when_to_use_it_and_what_it_costs():
@@ -181,8 +192,8 @@ def test_descriptions_agree_with_the_classes():
         loss_class, doc = LOSSES.get(name), describe(LOSSES, name)
         fields = dataclasses.fields(loss_class)
         assert [f.name for f in doc.fields] == [f.name for f in fields]
-        written = [f.default if isinstance(f.default, str) and f.default else json.dumps(f.default) for f in fields]
-        assert [f.default for f in doc.fields] == written
+        expected = [list(f.default) if isinstance(f.default, tuple) else f.default for f in fields]
+        assert [yaml.safe_load(f.default) for f in doc.fields] == expected
         needs = loss_class().needs
         assert all(getattr(needs, key) == value for key, value in doc.needs.items())
 

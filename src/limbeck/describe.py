@@ -71,16 +71,16 @@ class Doc:
 
     @property
     def family(self) -> str:
-        """Which of `FAMILIES` a loss belongs to, from what it asks for; empty for other parts."""
+        """Which of `FAMILIES` a loss belongs to, from what it asks for (dense: what it says it is for); empty for other parts."""
         if self.kind != "loss":
             return ""
         if not self.needs.get("teacher", True):
             return "alone"
-        if "mask" in self.needs.get("extra", ()):
+        if self.needs.get("features") not in ("one", "many"):
+            return "logits"
+        if "mask" in self.needs.get("extra", ()) or re.search(r"\bdense\b|\bdetect|\bsegment", f"{self.title} {self.when_to_use}"):
             return "dense"
-        if self.needs.get("global_batch"):
-            return "relations"
-        return "features" if self.needs.get("features") in ("one", "many") else "logits"
+        return "relations" if self.needs.get("global_batch") else "features"
 
 
 def describe(registry: Registry, name: str) -> Doc:
@@ -268,7 +268,9 @@ def _default(value: ast.expr | None) -> str | None:
         literal = ast.literal_eval(value)
     except ValueError:
         return ast.unparse(value)
-    return literal if isinstance(literal, str) and literal else json.dumps(literal)
+    if isinstance(literal, str) and literal:
+        return literal
+    return re.sub(r"(?<![\d.])(\d+)e", r"\1.0e", json.dumps(literal))  # YAML takes 1e-06 for a text
 
 
 def _field_default(arguments: dict[str, ast.expr]) -> str | None:
