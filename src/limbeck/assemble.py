@@ -15,14 +15,17 @@ from .engine.stage import Plan
 from .errors import LimbeckError
 from .models.base import ModelRequest, Normalization
 from .objective import Ramp, Term
-from .registry import LOSSES, TARGETS, TASKS
+from .registry import LOSSES, TARGETS, TASKS, TEACHERS
 from .targets.base import Target
 from .tasks.base import Task
+from .teachers.base import Teacher
 
 ALONE = "alone"
 """Name of the student that is trained without any teacher, for comparison."""
 RANDOM = "random"
 """Explicit word for a model without weights."""
+STORED = "stored"
+"""Kind of a teacher whose answers were written down; stages that would train it are left out."""
 
 
 PATH_SCHEMES = ("folder", "idx", "npz", "csv", "jsonl", "parquet", "hf")
@@ -61,7 +64,10 @@ def located(loaded: LoadedRecipe) -> Recipe:
     def model(spec: Any, key: str) -> Any:
         scheme, _, rest = spec.model.partition(":")
         reference = f"hf:{path(rest, f'{key}.model')}" if scheme == "hf" else spec.model
-        return spec.model_copy(update={"model": reference, "weights": path(spec.weights, f"{key}.weights")})
+        changes: dict[str, Any] = {"model": reference, "weights": path(spec.weights, f"{key}.weights")}
+        if isinstance(spec, TeacherSpec) and spec.kind == STORED:
+            changes["path"] = path(str((spec.model_extra or {}).get("path")), f"{key}.path")
+        return spec.model_copy(update=changes)
 
     def data(spec: DataSpec, key: str) -> DataSpec:
         scheme, _, rest = spec.source.partition(":")
@@ -91,8 +97,9 @@ def build_task(recipe: Recipe, *, allow_code: bool) -> Task:
 
 def phases(recipe: Recipe, task: Task, *, allow_code: bool) -> list[Phase]:
     """What will be trained, in order: the stages, and the student alone before the first stage that trains it."""
-    found = [_phase(recipe, name, stage) for name, stage in recipe.stages.items()]
-    if not found:
+    stored = {name for name, spec in teacher_specs(recipe).items() if spec.kind == STORED}
+    found = [_phase(recipe, name, stage) for name, stage in recipe.stages.items() if stage.learner not in stored]
+    if not recipe.stages:
         found = [Phase("distil", "student", recipe.data, recipe.objective, recipe.train)]
     if not recipe.baseline:
         return found
@@ -247,6 +254,28 @@ def plan(phase: Phase, task: Task, *, seed: int, round: int, steps: int | None) 
 
 
 def teacher_specs(recipe: Recipe) -> dict[str, TeacherSpec]:
-    """Every teacher of the recipe by name."""
+    """Every teacher of the recipe by name, of whatever kind."""
     single = {"teacher": recipe.teacher} if recipe.teacher is not None else {}
     return {**single, **recipe.teachers}
+
+
+def teacher_models(recipe: Recipe, *, allow_code: bool) -> dict[str, TeacherSpec]:
+    """Those that have a model of their own, which is built, may be trained in a stage, and is judged in the results."""
+    return {name: spec for name, spec in teacher_specs(recipe).items() if teacher_kind(spec, allow_code=allow_code).source == "own"}
+
+
+def teacher_kind(spec: TeacherSpec, *, allow_code: bool) -> type[Teacher]:
+    """The class of a teacher."""
+    return TEACHERS.get(spec.kind, allow_code=allow_code)
+
+
+def build_teacher(name: str, spec: TeacherSpec, *, allow_code: bool) -> Teacher:
+    """A teacher, not yet open.
+
+    Raises:
+        LimbeckError: where the kind refuses its fields.
+    """
+    try:
+        return teacher_kind(spec, allow_code=allow_code)(**(spec.model_extra or {}))
+    except (TypeError, ValueError) as error:
+        raise LimbeckError(f"{name}: {error}") from None

@@ -22,7 +22,7 @@ from .config.schema import DataSpec, ModelSpec, TeacherSpec
 from .data.load import data_info
 from .data.text import load_tokenizer
 from .engine.backend import check_precision, check_trackers, pick_device
-from .errors import CodeNotAllowed, LimbeckError, NotFetched, Problem, RecipeError, TapError
+from .errors import CodeNotAllowed, LimbeckError, NotFetched, Problem, RecipeError, TapError, UnknownName
 from .models.base import BuiltModel
 from .models.build import build_model, is_local_code
 from .models.sources.hf import vocabulary_size
@@ -31,6 +31,8 @@ from .objective.equip import Asked, equip
 from .registry import ACTIONS, STEPS
 from .taps.tapped import Tapped
 from .tasks.base import Task
+from .teachers.base import Setting, TeacherRequest
+from .teachers.stored import StoredTeacher
 from .types import Batch, DataInfo, Signals
 
 META = torch.device("meta")
@@ -71,6 +73,7 @@ class _Check:
         self.loaded, self.recipe, self.allow_code = loaded, assemble.located(loaded), allow_code
         self.device = pick_device(device)
         self.found = Preflight()
+        self.own = assemble.teacher_models(self.recipe, allow_code=allow_code)
         self.models: dict[str, BuiltModel] = {}
         self.learners: set[str] = set()
 
@@ -161,7 +164,7 @@ class _Check:
 
     def _models(self, info: DataInfo, task: Task) -> None:
         specs: dict[str, tuple[str, ModelSpec]] = {"student": ("student", self.recipe.student)}
-        for name, spec in assemble.teacher_specs(self.recipe).items():
+        for name, spec in self.own.items():
             specs[name] = ("teacher" if spec is self.recipe.teacher else f"teachers.{name}", spec)
         for name, spec in self.recipe.models.items():
             specs[name] = (f"models.{name}", spec)
@@ -241,8 +244,11 @@ class _Check:
         if phase.learner == ALONE or not terms:
             return
         names = list(dict.fromkeys(term.source for term in terms if term.loss.needs.teacher))
-        teachers = {name: self._teacher(phase, name, info) for name in names}
         signals: dict[str, Signals] = {}
+        for name in names:
+            with self.at("teacher" if name == "teacher" else f"teachers.{name}"):
+                signals |= self._spoken(phase, name, Objective(terms), info)
+        teachers = {name: self._teacher(phase, name, info, learner) for name in names if name not in signals}
         complete = True
         for term in terms:
             place = f"{prefix}objective.{term.label}"
@@ -257,7 +263,7 @@ class _Check:
                 asked, taps = objective.asked(name), objective.teacher_taps(name)
                 said = self._tapped(f"{prefix}objective", teacher, taps, task, info, asked=asked) if teacher else None
                 signals |= {name: said} if said is not None else {}
-        if mine is None or len(signals) != len(teachers):
+        if mine is None or len(signals) != len(names):
             return
         self._adapters(prefix, terms, mine, signals, task.example(info).labels)
 
@@ -308,7 +314,37 @@ class _Check:
                 "a loss on logits needs the same classes on both sides."
             )
 
-    def _teacher(self, phase: Phase, name: str, info: DataInfo) -> BuiltModel | None:
+    def _spoken(self, phase: Phase, name: str, objective: Objective, info: DataInfo) -> dict[str, Signals]:
+        """What a teacher without a model of its own says, on the meta device; empty for all others."""
+        spec = phase.teacher if phase.teacher is not None and name == "teacher" else assemble.teacher_specs(self.recipe).get(name)
+        if spec is None or assemble.teacher_kind(spec, allow_code=self.allow_code).source in ("own", "learner"):
+            return {}
+        teacher = assemble.build_teacher(name, spec, allow_code=self.allow_code)
+        taps, logits = objective.teacher_taps(name), objective.needs_teacher_logits(name)
+        if isinstance(teacher, StoredTeacher):
+            teacher = replace(teacher, verify=False)
+            teacher.open(Setting(TeacherRequest(taps, logits, META), _no_call))
+            shapes = teacher.reader.shapes()
+            said = {key: torch.empty((2, *shape), device="meta") for key, shape in shapes.items()}
+            self.found.facts.append(f"{name}: answers stored in {teacher.path}, {len(teacher.reader.manifest.shards)} shards")
+            absent: Any = None
+            return {name: Signals(said["logits"] if logits else absent, {tap: said[tap] for tap in taps})}
+        members = list((spec.model_extra or {}).get("members", ()))
+        known = [other for other in assemble.teacher_specs(self.recipe) if other != name]
+        for member in members:
+            if member not in known:
+                raise UnknownName("teacher", member, known, "`members` are names under `teachers`, or `teacher`.")
+        if len(members) < 2:
+            raise LimbeckError("an ensemble needs two or more members; name them with `members`.")
+        if taps:
+            text = f"an ensemble has no layers, and a term reads {', '.join(map(repr, taps))} of it."
+            raise LimbeckError(f"{text} Name one of its members with `from`.")
+        return {name: Signals(torch.empty(2, info.num_outputs, device="meta"))}
+
+    def _teacher(self, phase: Phase, name: str, info: DataInfo, learner: BuiltModel) -> BuiltModel | None:
+        spec = assemble.teacher_specs(self.recipe).get(name)
+        if spec is not None and assemble.teacher_kind(spec, allow_code=self.allow_code).source == "learner":
+            return learner
         if phase.teacher is not None and name == "teacher":
             return self._build(f"{phase.key}.teacher", phase.teacher, info)
         return self.models.get(name)
@@ -337,6 +373,8 @@ class _Check:
                     self._signals(key, built.module, built, task, info, asked)
                 except TapError as error:
                     raise TapError(f"{side} {built.request.model}: {error}") from None
+            if len(self.found.problems) > before:  # the other model would often say the same
+                break
         return len(self.found.problems) == before
 
     def _tapped(
@@ -370,7 +408,8 @@ class _Check:
                 name = term.from_
                 own = phase.teacher is not None and name == "teacher"
                 spec = phase.teacher if own else assemble.teacher_specs(self.recipe).get(name)
-                if isinstance(spec, TeacherSpec) and self._knows_nothing(spec) and not (name in trained and not own):
+                own_model = own or name in self.own
+                if isinstance(spec, TeacherSpec) and own_model and self._knows_nothing(spec) and not (name in trained and not own):
                     key = f"{phase.key}.teacher" if own else ("teacher" if name == "teacher" else f"teachers.{name}")
                     text = (
                         f"{spec.model} has no weights and no earlier stage trains it, so it has nothing to teach. "

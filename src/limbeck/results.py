@@ -63,7 +63,7 @@ def collect_results(session: Session, *, command: str, source: str, started: str
 
 def _judged(session: Session) -> list[str]:
     """Teachers that some stage listened to (or that were trained), then the student alone, then the student."""
-    teachers = [name for name in assemble.teacher_specs(session.recipe) if name in session.models]
+    teachers = [name for name in assemble.teacher_models(session.recipe, allow_code=session.allow_code) if name in session.models]
     alone = [ALONE] if session.recipe.baseline else []
     return [*teachers, *alone, "student"]
 
@@ -130,6 +130,8 @@ def similarity(session: Session) -> dict[str, Any] | None:
 
 def _features(session: Session, name: str, taps: Sequence[str]) -> dict[str, Tensor]:
     """What the layers of a model say about held-out examples, `(examples, values)` each."""
+    if name not in session.models:  # a teacher without a model of its own
+        return {}
     module = session.models[name].module.eval()
     layers = with_aliases(module)
     there = [tap for tap in taps if parse_tap(tap).path in layers]  # a later stage may have brought another teacher

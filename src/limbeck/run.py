@@ -85,7 +85,7 @@ def distill(
     """
     loaded = load_recipe(recipe_file(recipe), set=set, allow_code=allow_code)
     source = str(recipe) if not isinstance(recipe, Mapping) else ""
-    with _interruptible() as interrupted:
+    with interruptible() as interrupted:
         return _run(loaded, _Wish(source, set, _folder(recipe, out), resume, device, allow_code), listener or Silent(), interrupted)
 
 
@@ -246,7 +246,7 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
+def interruptible() -> Iterator[Callable[[], bool]]:
     """Ctrl-C asks the loop to stop at the next update; a second one stops at once."""
     asked: list[int] = []
 

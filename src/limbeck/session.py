@@ -18,8 +18,8 @@ from torch import nn
 from . import assemble
 from .assemble import ALONE, Phase
 from .config.load import LoadedRecipe
-from .config.schema import DataSpec, ModelSpec, PlayerSpec
-from .data.base import Splits
+from .config.schema import DataSpec, ModelSpec, PlayerSpec, TeacherSpec
+from .data.base import Examples, Splits
 from .data.load import load_data
 from .data.loader import EpochPlan, eval_loader
 from .engine import checkpoint
@@ -34,13 +34,14 @@ from .engine.stage import Plan, Stage
 from .engine.steps.base import Context, Player
 from .engine.watch import Journal, Listener
 from .errors import Interrupted, LimbeckError
+from .faculty import Faculty, replay_of
 from .files import writing
 from .models.base import BuiltModel
 from .models.build import build_model
 from .objective import Objective
 from .objective.equip import equip
-from .registry import ACTIONS, STEPS, TEACHERS
-from .teachers.base import Call, Setting, Teacher, TeacherRequest
+from .registry import ACTIONS, STEPS
+from .teachers.base import Call, Teacher
 from .types import labelled
 
 EVAL_BATCH = 256
@@ -83,7 +84,7 @@ class Session:
         self._specs: dict[str, ModelSpec] = {
             "student": self.recipe.student,
             **({ALONE: self.recipe.student} if self.recipe.baseline else {}),
-            **assemble.teacher_specs(self.recipe),
+            **assemble.teacher_models(self.recipe, allow_code=self.allow_code),
             **self.recipe.models,
         }
         self._precisions = {name: spec.precision for name, spec in assemble.teacher_specs(self.recipe).items()}
@@ -135,14 +136,14 @@ class Session:
 
     # training
 
-    def run(self, resume: bool) -> None:
-        """Runs what is left of the phases."""
+    def run(self, resume: bool, *, phases: int | None = None) -> None:
+        """Runs what is left of the phases, or of the first so many of them."""
         start, written = self._restore() if resume else ((0, 0), (0, 0.0))
         point = checkpoint.latest(self.folder / "checkpoints") if resume else None
         place = _tag_of(point) if point is not None else None
         if place != start:  # no checkpoint within the round to go on with, which would know its own place in the journal
             self.journal.resume(*written)
-        for number, phase in enumerate(self.phases):
+        for number, phase in enumerate(self.phases[:phases]):
             for turn in range(phase.repeat):
                 if (number, turn) < start:
                     continue
@@ -174,10 +175,11 @@ class Session:
         plan = self._plan(phase, splits, turn)
         seed_everything(self.seed(f"setup-{phase.name}", turn))
         objective = Objective([assemble.build_term(label, spec, allow_code=self.allow_code) for label, spec in phase.objective.items()])
-        teachers = self._teachers(phase, objective)
         built = self.models[phase.learner]
         memory: dict[str, Any] = {"memory_format": torch.channels_last} if phase.train.channels_last else {}
         model = built.module.to(self.backend.device, **memory)
+        teachers = self._teachers(phase, objective, model, plan, splits.train)
+        plan = replace(plan, replay=replay_of(teachers))
         call = equip(self.call(phase.learner), model, objective.asked())
         learner = Learner(model, objective, call, compile_model=phase.train.compile)
         self._set_up_objective(phase, learner, teachers, splits)
@@ -189,6 +191,7 @@ class Session:
             learner=learner,
             players=self._players(phase, learner, plan),
             teachers=teachers,
+            heard=tuple(objective.teacher_names()),
             calls={name: self.call(name) for name in self.models},
             examples=len(splits.train),
         )
@@ -223,28 +226,35 @@ class Session:
         steps = (own.steps or own.epochs * long) * rounds
         return replace(own, steps=steps, evaluate_every=max(1, round(own.evaluate_every * long / short)))
 
-    def _teachers(self, phase: Phase, objective: Objective) -> dict[str, Teacher]:
-        found: dict[str, Teacher] = {}
-        specs = assemble.teacher_specs(self.recipe)
-        for name in objective.teacher_names():
-            spec = phase.teacher if phase.teacher is not None and name == "teacher" else specs[name]
-            if phase.teacher is not None and name == "teacher":
-                self.models[name] = self._build(f"{phase.name}-teacher", spec)
-            precision = spec.precision if spec.precision is not None else phase.train.precision
-            request = TeacherRequest(
-                taps=objective.teacher_taps(name),
-                logits=objective.needs_teacher_logits(name),
-                device=self.backend.device,
-                precision=DTYPES[precision],
-                channels_last=spec.channels_last,
-                compile=spec.compile,
-                fold=spec.fold,
-            )
-            teacher = TEACHERS.get(spec.kind, allow_code=self.allow_code)()
-            module = self.models[name].module
-            teacher.open(Setting(request, equip(self.call(name), module, objective.asked(name)), module))
-            found[name] = teacher
-        return found
+    def _teachers(self, phase: Phase, objective: Objective, learner: nn.Module, plan: Plan, train: Examples) -> dict[str, Teacher]:
+        updates = plan.steps or plan.epochs * EpochPlan(len(train), batch_size=plan.batch_size).updates
+        return Faculty(
+            specs=assemble.teacher_specs(self.recipe),
+            phase=phase,
+            objective=objective,
+            learner=learner,
+            learner_name=phase.learner,
+            model=partial(self._teacher_model, phase),
+            call=self.call,
+            device=self.backend.device,
+            examples=train,
+            updates=updates,
+            seed=plan.seed,
+            allow_code=self.allow_code,
+        ).open()
+
+    def _teacher_model(self, phase: Phase, name: str, spec: TeacherSpec) -> BuiltModel:
+        """The model of a teacher: the run's own, that of a stage with another teacher, or one that is only looked at."""
+        if phase.teacher is not None and name == "teacher":
+            self.models[name] = self._build(f"{phase.name}-teacher", spec)
+        return self.models[name] if name in self.models else self._build(name, spec)
+
+    def teachers_of(self, phase: Phase) -> dict[str, Teacher]:
+        """The teachers of a phase, ready to be asked outside of training."""
+        splits = self.data(phase.data)
+        objective = Objective([assemble.build_term(label, spec, allow_code=self.allow_code) for label, spec in phase.objective.items()])
+        learner = self.models[phase.learner].module.to(self.backend.device)
+        return self._teachers(phase, objective, learner, self._plan(phase, splits, 0), splits.train)
 
     def _set_up_objective(self, phase: Phase, learner: Learner, teachers: Mapping[str, Teacher], splits: Splits) -> None:
         """Infers adapters from one batch, without moving the statistics of the model."""

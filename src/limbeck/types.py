@@ -88,6 +88,8 @@ class Batch:
     """Position of each example in its data set, `(batch,)`, int64; per-sample state is kept by it."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further views, stored signals, group membership, by name."""
+    epoch: int = 0
+    """Number of the augmentation that `inputs` show; a store of teacher signals keeps one answer for each."""
 
     _prepared: tuple[Any, Tensor, int] | None = field(default=None, repr=False, compare=False)
 
@@ -117,7 +119,7 @@ class Batch:
 
         if device.type == "cpu":
             return self
-        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra))
+        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch)
 
 
 def labelled(labels: Tensor) -> Tensor:

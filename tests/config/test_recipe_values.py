@@ -56,8 +56,8 @@ VALUES = {
         ["2:7: task: no task is called 'clasification'. Did you mean 'classification' or 'text_classification'?"],
     ),
     "loss": (
-        {"objective": "{labels: cosina}"},
-        ["6:21: objective.labels.loss: no loss is called 'cosina'. Did you mean 'cosine'?"],
+        {"objective": "{labels: rkdd}"},
+        ["6:21: objective.labels.loss: no loss is called 'rkdd'. Did you mean 'rkd'?"],
     ),
     "loss_and_weight": (
         {"objective": "{labels: {loss: ddk, weight: -1}}"},

@@ -99,7 +99,7 @@ def _from_recipe(args: argparse.Namespace) -> Iterator[tuple[str, nn.Module, Any
     task = assemble.build_task(recipe, allow_code=args.allow_code)
     request = assemble.data_request(recipe.data, recipe)
     info = data_info(request, kind=task.data_kind, labels=task.labels, allow_code=args.allow_code)
-    specs = {"student": recipe.student, **assemble.teacher_specs(recipe), **recipe.models}
+    specs = {"student": recipe.student, **assemble.teacher_models(recipe, allow_code=args.allow_code), **recipe.models}
     if args.model and args.model not in specs:
         raise UnknownName("model of the recipe", args.model, specs)
     for name in [args.model] if args.model else specs:

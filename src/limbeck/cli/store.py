@@ -39,24 +39,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from ..store.manage import convert, merge, parse_codec
+    from ..store.manage import convert, merge, parse_codec, size_of, told
     from ..store.manifest import read_manifest
     from ..store.reader import StoreReader
     from ._show import print_json
 
     if args.action == "info":
         manifest = read_manifest(args.path)
-        print_json(_plain(manifest)) if args.json else print(_told(args.path, manifest))
+        print_json(_plain(manifest)) if args.json else print(told(args.path, manifest))
         return 0
     if args.action == "verify":
         manifest = StoreReader(args.path).manifest
-        print(f"{args.path}: {len(manifest.shards)} shards, {_size(manifest)}: everything is as it was written.")
+        print(f"{args.path}: {len(manifest.shards)} shards, {size_of(manifest)}: everything is as it was written.")
         return 0
     if args.action == "merge":
         manifest = merge(args.paths, args.out)
     else:
         manifest = convert(args.path, args.out, dict(parse_codec(text) for text in args.signal))
-    print(_told(args.out, manifest))
+    print(told(args.out, manifest))
     return 0
 
 
@@ -64,26 +64,3 @@ def _plain(manifest: Manifest) -> dict[str, object]:
     from dataclasses import asdict
 
     return asdict(manifest)
-
-
-def _size(manifest: Manifest) -> str:
-    count = sum(shard.bytes for shard in manifest.shards)
-    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
-
-
-def _told(path: Path, manifest: Manifest) -> str:
-    from ._show import table
-
-    views = f"{manifest.views} views each" if manifest.views > 1 else "one view each"
-    lines = [f"{path}: {manifest.examples:,} examples, {views}, {len(manifest.shards)} shards, {_size(manifest)}", ""]
-    rows = [("signal", "shape", "codec", "bytes an example")]
-    for name, signal in manifest.signals.items():
-        fields = ", ".join(f"{key}: {value}" for key, value in signal.fields.items())
-        shape = " x ".join(map(str, signal.shape))
-        rows.append(
-            (name, shape, f"{signal.codec} ({fields})" if fields else signal.codec, f"{signal.build().bytes_per_example(signal.shape):,}")
-        )
-    lines += [*table(rows), ""]
-    lines += [f"{key}: {value}" for key, value in manifest.about.items()]
-    lines += [f"teacher {manifest.key.teacher[:16]}, data {manifest.key.data[:16]}, inputs {manifest.key.inputs}, seed {manifest.key.seed}"]
-    return "\n".join(lines)

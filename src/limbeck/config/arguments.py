@@ -14,10 +14,11 @@ from ..data.sources import SOURCES
 from ..data.transforms import TRANSFORMS
 from ..data.transforms._parse import check_transforms
 from ..errors import LimbeckError, UnknownName
-from ..registry import Registry
+from ..registry import TEACHERS, Registry
 from .marks import Node, Parts, Report, found
 from .messages import explain, unknown_key
 from .references import BUILT_IN_MODELS, check_code
+from .schema import TeacherSpec
 from .terms import MISSING, adapter_of, default_of, hyper_parameters
 
 
@@ -127,6 +128,38 @@ def check_part(report: Report, tree: Node, path: Parts, registry: Registry, key:
     known = {key: str, **{field: hint for field, (_, hint) in parameters.items()}}
     required = [field for field, (about, _) in parameters.items() if default_of(about) is MISSING]
     check_arguments(report, tree, path, known, f"{registry.kind} {name!r}", required)
+
+
+def check_teacher(report: Report, tree: Node, path: Parts, kind: str, *, allow_code: bool) -> None:
+    """Checks what a kind of teacher adds to the keys of every teacher, and that it has a model where it needs one.
+
+    Args:
+        report: receives the problems.
+        tree: the recipe.
+        path: of the teacher.
+        kind: name of the kind.
+        allow_code: whether local code may be imported for its fields.
+    """
+    node = tree.get(*path)
+    if node is None or not isinstance(node.value, dict):
+        return  # the recipe's own validation says it
+    try:
+        cls = TEACHERS.get(kind, allow_code=allow_code)
+        parameters = hyper_parameters(cls)
+    except (LimbeckError, NameError, ImportError) as error:
+        report.at_value(tree, (*path, "kind"), f"the teacher {kind!r} cannot be used: {error}")
+        return
+    own = TeacherSpec.model_fields
+    for key, value in node.mapping.items():
+        if key in parameters:
+            check_argument(report, tree, (*path, key), value.plain(), parameters[key][1])
+        elif key not in own:
+            report.at_key(tree, (*path, key), unknown_key(key, value.plain(), f"a teacher of kind {kind!r}", [*parameters, *own]))
+    for key, (about, _) in parameters.items():
+        if key not in node.mapping and default_of(about) is MISSING:
+            report.at_key(tree, path, f"expected the key {key!r} in a teacher of kind {kind!r}, found nothing.")
+    if cls.source == "own" and "model" not in node.mapping:
+        report.at_key(tree, path, f"expected the key 'model' in a teacher of kind {kind!r}, found nothing.")
 
 
 def check_model_arguments(report: Report, tree: Node, path: Parts) -> None:

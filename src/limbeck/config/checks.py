@@ -9,7 +9,7 @@ from ..errors import LimbeckError, UnknownName, did_you_mean
 from ..registry import ACTIONS, ADAPTERS, STEPS, TARGETS, TASKS, TEACHERS, Registry
 from ..taps.path import parse_tap
 from ..types import LabelKind, Needs
-from .arguments import check_model_arguments, check_part, check_source_arguments, check_transform
+from .arguments import check_model_arguments, check_part, check_source_arguments, check_teacher, check_transform
 from .marks import Node, Parts, Report, found
 from .optimizers import check_optimizer
 from .references import check_code, check_model, check_source
@@ -113,9 +113,14 @@ class Checker:
             check_optimizer(self.report, self.tree, (*path, "optimizer"), optimizer)
 
     def teacher(self, path: Parts) -> None:
-        """A teacher: a model of a registered kind."""
+        """A teacher: a model of a registered kind, with the fields of the kind."""
+        if self.tree.get(*path) is None:
+            return
         self.model(path)
-        self.named((*path, "kind"), TEACHERS)
+        kind = self.named((*path, "kind"), TEACHERS)
+        kind = "frozen" if self.tree.get(*path, "kind") is None else kind
+        if kind is not None and (not is_code(kind) or self.allow_code):
+            check_teacher(self.report, self.tree, path, kind, allow_code=self.allow_code)
 
     def section(self, prefix: Parts) -> None:
         """Data and training, of the top or of a stage."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _COLUMN = 44
 _INHERITED = ("data", "teacher", "objective", "train")
-_UNSAFE = set("#:,[]{}&*!|>'\"%@`\\\n\t")
+_UNSAFE = set("#:,?[]{}&*!|>'\"%@`\\\n\t")
 
 
 def render(loaded: LoadedRecipe, folder: Path | None = None) -> str:

@@ -95,10 +95,14 @@ class ModelSpec(Spec):
 
 
 class TeacherSpec(ModelSpec):
-    """A teacher: a model and how it is run."""
+    """A teacher: a model and how it is run. Further keys are fields of its kind."""
 
+    model_config = ConfigDict(extra="allow")
+
+    model: str = ""
+    """As for any model; a kind that has no model of its own (`ema`, `ensemble`, `stored`, ...) needs none."""
     kind: str = "frozen"
-    """Kind of teacher; `limbeck methods` lists them."""
+    """Kind of teacher; `limbeck methods` lists them. `stored: PATH` is short for `kind: stored` with `path: PATH`."""
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     """Precision of its forward; that of the training where absent."""
     channels_last: bool = False

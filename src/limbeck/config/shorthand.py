@@ -15,8 +15,8 @@ def expand(root: Node) -> Node:
         root,
         data=_data,
         student=_keyed("model"),
-        teacher=_keyed("model"),
-        teachers=_each(_keyed("model")),
+        teacher=_teacher,
+        teachers=_each(_teacher),
         models=_each(_player),
         objective=_each(_term),
         train=_train,
@@ -74,6 +74,16 @@ def _train(node: Node) -> Node:
     )
 
 
+def _teacher(node: Node) -> Node:
+    """`x` becomes `{model: x}`, and `stored: PATH` a kind with its field."""
+    node = _keyed("model")(node)
+    stored = node.mapping.get("stored")
+    if stored is None:
+        return node
+    kind = Node("stored", stored.mark)
+    return node.without("stored").replaced({"kind": kind, "path": stored})
+
+
 def _player(node: Node) -> Node:
     return _entries(_keyed("model")(node), optimizer=_keyed("name"))
 
@@ -89,4 +99,4 @@ def _targets(node: Node) -> Node:
 
 
 def _stage(node: Node) -> Node:
-    return _entries(node, teacher=_keyed("model"), data=_data, objective=_each(_term), train=_train, trainable=_listed)
+    return _entries(node, teacher=_teacher, data=_data, objective=_each(_term), train=_train, trainable=_listed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -85,7 +86,14 @@ class Examples(Dataset[Batch]):
             counters = index.numpy().astype(np.int64, copy=False)
             for position, transform in enumerate(self.transforms):
                 inputs = transform.apply(inputs, Draws(*self._key, counters, position))
-        return Batch(inputs, self.labels.index_select(0, index), index)
+        return Batch(inputs, self.labels.index_select(0, index), index, epoch=self._key[1] if self._key is not None else 0)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the inputs, in the order of the examples and before any augmentation; of files, their names and sizes."""
+        digest = hashlib.sha256(f"{len(self)} {self.store.shape}".encode())
+        for part in self.store.content(self.rows):
+            digest.update(part)
+        return digest.hexdigest()
 
     def augmented(self, seed: int, epoch: int) -> Examples:
         """A view whose augmentation is a pure function of `seed`, `epoch` and each example's index.

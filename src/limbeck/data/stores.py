@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,10 @@ class Store(ABC):
     def gather(self, rows: Tensor) -> Any:
         """The inputs at `rows` (int64) as they go to a model, batch first."""
 
+    @abstractmethod
+    def content(self, rows: Tensor) -> Iterator[bytes]:
+        """Bytes that differ where the inputs at `rows` differ, to tell data sets apart."""
+
 
 class TensorStore(Store):
     """Inputs in memory: bytes that stand for [0, 1] in steps of 1/255, or float32 as it is.
@@ -54,6 +58,11 @@ class TensorStore(Store):
         """`(rows, ...)`, float32; bytes become [0, 1]."""
         picked = self.values.index_select(0, rows)
         return picked.float().div_(255) if picked.dtype == torch.uint8 else picked
+
+    def content(self, rows: Tensor) -> Iterator[bytes]:
+        """The values themselves."""
+        for part in rows.split(4096):
+            yield self.values.index_select(0, part).contiguous().numpy().tobytes()
 
     def resized(self, size: int) -> TensorStore:
         """Images scaled to `size` by `size` with antialiased bilinear interpolation."""
@@ -90,6 +99,12 @@ class ImageFiles(Store):
     def gather(self, rows: Tensor) -> Tensor:
         """`(rows, ...)`, float32; bytes become [0, 1]."""
         return self.read(rows).float().div_(255)
+
+    def content(self, rows: Tensor) -> Iterator[bytes]:
+        """Folder, name and size of every file; reading them all would take as long as an epoch."""
+        for row in rows.tolist():
+            path = Path(self.paths[row])
+            yield f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode()
 
     def read(self, rows: Tensor) -> Tensor:
         """The decoded images at `rows` as bytes, `(rows, channels, height, width)`."""
@@ -184,3 +199,10 @@ class TokenStore(Store):
         inside = (offset >= 0) & (offset < lengths[:, None])
         where = (self.starts[rows][:, None] + offset).clamp_(0, max(int(self.lengths.sum()) - 1, 0))
         return {name: flat[where].masked_fill_(~inside, self.padding[name]) for name, flat in self.columns.items()}
+
+    def content(self, rows: Tensor) -> Iterator[bytes]:
+        """Every column's values and the lengths."""
+        for part in rows.split(4096):
+            for name, values in sorted(self.gather(part).items()):
+                yield name.encode() + values.contiguous().numpy().tobytes()
+            yield self.lengths[part].numpy().tobytes()

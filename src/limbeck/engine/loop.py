@@ -97,7 +97,8 @@ def _epoch_plan(stage: Stage, epoch: int) -> EpochPlan:
 def _updates(stage: Stage) -> Iterator[list[Batch]]:
     """The batches of each update that is left in the epoch."""
     progress, plan = stage.progress, stage.plan
-    examples = stage.train.augmented(plan.seed, progress.epoch)
+    seed, epoch = (plan.seed, progress.epoch) if plan.replay is None else (plan.replay[0], progress.epoch % plan.replay[1])
+    examples = stage.train.augmented(seed, epoch)
     loader = iter(train_loader(examples, _epoch_plan(stage, progress.epoch), start_update=progress.within, workers=plan.workers))
     while batches := list(islice(loader, plan.accumulate)):
         yield batches

@@ -41,6 +41,8 @@ class Plan:
     select_best: bool = True
     patience: int | None = None
     min_delta: float = 0.0
+    replay: tuple[int, int] | None = None
+    """Seed and number of the augmentations that a store of teacher signals holds; they come again in turn."""
 
 
 @dataclass

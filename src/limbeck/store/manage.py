@@ -127,3 +127,31 @@ def _value(text: str) -> object:
         except ValueError:
             continue
     return text
+
+
+def size_of(manifest: Manifest) -> str:
+    """Size of all shards, in words."""
+    count = sum(shard.bytes for shard in manifest.shards)
+    return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
+
+
+def told(path: Path, manifest: Manifest) -> str:
+    """What a store holds, for people."""
+    views = f"{manifest.views} views each" if manifest.views > 1 else "one view each"
+    lines = [f"{path}: {manifest.examples:,} examples, {views}, {len(manifest.shards)} shards, {size_of(manifest)}", ""]
+    rows = [("signal", "shape", "codec", "bytes an example")]
+    for name, signal in manifest.signals.items():
+        fields = ", ".join(f"{key}: {value}" for key, value in signal.fields.items())
+        shape = " x ".join(map(str, signal.shape))
+        rows.append(
+            (name, shape, f"{signal.codec} ({fields})" if fields else signal.codec, f"{signal.build().bytes_per_example(signal.shape):,}")
+        )
+    lines += [*_columns(rows), ""]
+    lines += [f"{key}: {value}" for key, value in manifest.about.items()]
+    lines += [f"teacher {manifest.key.teacher[:16]}, data {manifest.key.data[:16]}, inputs {manifest.key.inputs}, seed {manifest.key.seed}"]
+    return "\n".join(lines)
+
+
+def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

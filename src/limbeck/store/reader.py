@@ -70,6 +70,12 @@ class StoreReader:
                 f"{self.folder}: this store does not belong to the recipe: {'; '.join(differs)} differ. Make one with `limbeck label`."
             )
 
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every signal as it is read back, without the batch."""
+        first = self.read(torch.zeros(1, dtype=torch.int64), 0, list(self.manifest.signals))
+        found = {name: tuple(value.shape[1:]) for name, value in first.features.items()}
+        return found if LOGITS not in self.manifest.signals else {LOGITS: tuple(first.logits.shape[1:]), **found}
+
     def has(self, names: Sequence[str]) -> None:
         """Refuses to go on without a signal that is needed.
 

@@ -114,7 +114,7 @@ class StoreWriter:
             raise StoreError(
                 f"{self.folder}: {shards.count(None)} of {len(shards)} shards are missing; run the same `limbeck label` again."
             )
-        manifest = replace(self.plan, shards=[shard for shard in shards if shard is not None])
+        manifest = replace(self.plan, shards=tuple(shard for shard in shards if shard is not None))
         manifest.write(self.folder)
         for path in (self.folder / PARTS).iterdir():
             path.unlink()

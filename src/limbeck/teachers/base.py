@@ -69,6 +69,11 @@ class Teacher(ABC):
     def __post_init__(self) -> None:
         check_fields(self)
 
+    @property
+    def replay(self) -> tuple[int, int] | None:
+        """Seed and number of the augmentations that it knows, where training must repeat just these; None where it knows all."""
+        return None
+
     @abstractmethod
     def open(self, setting: Setting) -> None:
         """Makes ready to answer."""

@@ -50,6 +50,8 @@ class Context:
     """How each player's model is called on a batch."""
     examples: int
     """Size of the training data, for per-sample state."""
+    heard: tuple[str, ...] | None = None
+    """Names of the teachers that the objective reads; the others only speak through an ensemble. All, where it is None."""
     samples: dict[str, SampleState] = field(default_factory=dict)
     """Per-sample state by name, saved with every checkpoint."""
     progress: float = 0.0
@@ -64,7 +66,8 @@ class Context:
 
     def teacher_signals(self, batch: Batch) -> dict[str, Signals]:
         """What every teacher says about `batch`."""
-        return {name: teacher.signals(batch) for name, teacher in self.teachers.items()}
+        names = self.teachers if self.heard is None else self.heard
+        return {name: self.teachers[name].signals(batch) for name in names}
 
     def apply(self, player: Player) -> None:
         """Clips, steps and clears one player's gradient."""

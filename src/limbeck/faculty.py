@@ -1,0 +1,148 @@
+"""Opens the teachers that a stage listens to, with those that they are made of; and what ties a store to a recipe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from . import assemble
+from .assemble import Phase
+from .config.schema import TeacherSpec
+from .data.base import Examples
+from .engine.backend import DTYPES
+from .errors import LimbeckError, UnknownName
+from .models.base import BuiltModel
+from .objective import Objective
+from .objective.equip import Call, equip
+from .store.manifest import Key
+from .teachers.base import Setting, Teacher, TeacherRequest
+from .teachers.stored import StoredTeacher
+
+
+@dataclass
+class Faculty:
+    """What the teachers of a stage are made from.
+
+    Attributes:
+        specs: every teacher of the recipe.
+        model: gives the model of a teacher that has its own.
+        call: how the model of that name is run.
+    """
+
+    specs: Mapping[str, TeacherSpec]
+    phase: Phase
+    objective: Objective
+    learner: nn.Module
+    learner_name: str
+    model: Callable[[str, TeacherSpec], BuiltModel]
+    call: Callable[[str], Call]
+    device: torch.device
+    examples: Examples
+    updates: int
+    seed: int
+    allow_code: bool
+    found: dict[str, Teacher] = field(default_factory=dict)
+    _open: list[str] = field(default_factory=list)
+
+    def open(self) -> dict[str, Teacher]:
+        """Every teacher that a term names, and the members of ensembles, by name; members come first."""
+        for name in self.objective.teacher_names():
+            self._teacher(name)
+        return self.found
+
+    def _teacher(self, name: str) -> Teacher:
+        if name in self.found:
+            return self.found[name]
+        if name in self._open:
+            raise LimbeckError(f"teachers.{name}: it is a member of itself, through {' and '.join(map(repr, self._open))}.")
+        spec = self._spec(name)
+        teacher = assemble.build_teacher(name, spec, allow_code=self.allow_code)
+        self._open.append(name)
+        names = (spec.model_extra or {}).get("members", ()) if teacher.source == "members" else ()
+        members = {member: self._teacher(member) for member in names}
+        self._open.pop()
+        own = self.model(name, spec) if teacher.source == "own" else None
+        module = own.module if own is not None else self.learner if teacher.source == "learner" else None
+        call = self.call(self.learner_name if teacher.source == "learner" else name) if module is not None else _silent
+        call = equip(call, module, self.objective.asked(name)) if module is not None else call
+        setting = Setting(
+            request=self._request(name, spec),
+            call=call,
+            module=own.module if own is not None else None,
+            learner=self.learner,
+            members=members,
+            examples=len(self.examples),
+            updates=self.updates,
+        )
+        teacher.open(setting)
+        if isinstance(teacher, StoredTeacher):
+            teacher.reader.check(self._key(name, spec, teacher), len(self.examples))
+        self.found[name] = teacher
+        return teacher
+
+    def _spec(self, name: str) -> TeacherSpec:
+        if self.phase.teacher is not None and name == "teacher":
+            return self.phase.teacher
+        if name not in self.specs:
+            raise UnknownName("teacher", name, self.specs)
+        return self.specs[name]
+
+    def _request(self, name: str, spec: TeacherSpec) -> TeacherRequest:
+        """What is read of a teacher: what terms read, and the logits where an ensemble asks for them."""
+        heard = name in self.objective.teacher_names()
+        precision = spec.precision if spec.precision is not None else self.phase.train.precision
+        return TeacherRequest(
+            taps=self.objective.teacher_taps(name) if heard else (),
+            logits=bool(self._open) or not heard or self.objective.needs_teacher_logits(name) or self._is_member(name),
+            device=self.device,
+            precision=DTYPES[precision],
+            channels_last=spec.channels_last,
+            compile=spec.compile,
+            fold=spec.fold,
+        )
+
+    def _is_member(self, name: str) -> bool:
+        return any(name in (spec.model_extra or {}).get("members", ()) for spec in self.specs.values())
+
+    def _key(self, name: str, spec: TeacherSpec, teacher: StoredTeacher) -> Key:
+        """What the store should have been made from; the teacher's weights are compared where the recipe names them too."""
+        theirs = teacher.reader.manifest.key
+        own = teacher_hash(self.model(name, spec)) if spec.model and spec.weights not in (None, assemble.RANDOM) else theirs.teacher
+        return Key(own, self.examples.fingerprint(), inputs_key(self.phase), theirs.seed)
+
+
+def _silent(model: Any, batch: Any) -> Any:
+    raise LimbeckError("this teacher has no model.")
+
+
+def replay_of(teachers: Mapping[str, Teacher]) -> tuple[int, int] | None:
+    """Seed and number of the stored augmentations that training must repeat; None where nothing is stored.
+
+    Raises:
+        LimbeckError: where two stores hold different ones.
+    """
+    found = {name: teacher.replay for name, teacher in teachers.items() if teacher.replay is not None}
+    if len(set(found.values())) > 1:
+        names = " and ".join(map(repr, found))
+        raise LimbeckError(f"the stores of {names} were made with different augmentations, so they cannot be read together.")
+    return next(iter(found.values()), None)
+
+
+def teacher_hash(built: BuiltModel) -> str:
+    """SHA-256 of a model's parameters and buffers (names, shapes, values) and of its input normalisation."""
+    digest = hashlib.sha256(json.dumps(asdict(built.normalization) if built.normalization is not None else None).encode())
+    for name, value in sorted(built.module.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def inputs_key(phase: Phase) -> str:
+    """What happens to inputs on their way to the teacher, as JSON."""
+    return json.dumps({"transforms": list(phase.data.transforms), "size": phase.data.size}, sort_keys=True)

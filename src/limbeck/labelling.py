@@ -1,0 +1,198 @@
+"""Runs a recipe's teacher over the training data once and writes what it says: `limbeck.label` and `limbeck label`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from . import assemble
+from .assemble import ALONE, Phase
+from .config.load import LoadedRecipe, load_recipe
+from .data.base import Examples
+from .data.loader import BatchStream
+from .engine.backend import Backend
+from .engine.watch import Journal, Listener, Silent
+from .errors import CodeNotAllowed, Interrupted, LimbeckError
+from .faculty import inputs_key, teacher_hash
+from .files import check_writable
+from .preflight import preflight
+from .session import Session
+from .store.manifest import MANIFEST, Key, Manifest, Signal, StoreError, read_manifest
+from .store.reader import LOGITS
+from .store.writer import StoreWriter
+from .teachers.base import Teacher
+from .types import Signals
+from .version import __version__
+
+BATCH = 256
+SHARD = 4096
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What is to be written, besides the recipe."""
+
+    out: Path
+    codecs: Mapping[str, Signal]
+    """How a signal is written; those that are not named are dense, in fp16."""
+    views: int | None = None
+    """Epochs of augmentation to write; 1 where the data are not augmented."""
+    shard: int = SHARD
+    batch: int = BATCH
+    workers: int = 0
+    teacher: str = "teacher"
+
+
+def label(
+    recipe: str | Path | Mapping[str, Any],
+    wish: Labelling,
+    *,
+    set: Mapping[str, Any] | Sequence[str] = (),  # noqa: A002 - the same word as on the command line
+    device: str | None = None,
+    allow_code: bool = True,
+    listener: Listener | None = None,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Manifest:
+    """Writes the signals that the student's stage of `recipe` reads of its teacher; what is there already is not made again.
+
+    Stages before the student's, such as the training of the teacher, are run first; their checkpoints lie in `out/teacher`.
+
+    Args:
+        recipe: a recipe file, or the recipe itself as a mapping.
+        wish: what is to be written, and where.
+        set: overrides, as for `distill`.
+        device: where the teacher runs.
+        allow_code: import code that the recipe names as `module:callable`.
+        listener: who is told how it goes.
+        interrupted: asked after every batch; then everything that is whole is kept.
+
+    Returns:
+        The manifest of the store.
+
+    Raises:
+        RecipeError: all problems of the recipe at once.
+        StoreError: where something else lies in `out`.
+        Interrupted: after Ctrl-C; the same command goes on.
+    """
+    listener = listener or Silent()
+    loaded = load_recipe(recipe, set=set, allow_code=allow_code)
+    if loaded.code and not allow_code:
+        raise CodeNotAllowed(loaded.code[0])
+    found = preflight(loaded, allow_code=allow_code, device=device)
+    found.raise_problems()
+    if (wish.out / MANIFEST).is_file():
+        listener.message(f"{wish.out}: this store is finished; nothing was written.")
+        return read_manifest(wish.out)
+    backend = Backend(precision=loaded.recipe.train.precision, device=device)
+    if backend.is_main:
+        check_writable(wish.out, found.bytes_needed)
+    backend.wait()
+    session = _session(loaded, wish, backend, listener, interrupted, allow_code)
+    phase = next(phase for phase in session.phases if phase.learner == "student")
+    teacher, examples = _taught(session, wish, listener)
+    try:
+        return _write(session, phase, teacher, examples, wish, listener, interrupted)
+    finally:
+        teacher.close()
+
+
+def _session(
+    loaded: LoadedRecipe, wish: Labelling, backend: Backend, listener: Listener, interrupted: Callable[[], bool], allow_code: bool
+) -> Session:
+    folder = wish.out / "teacher"
+    journal = Journal(folder / "metrics.jsonl" if backend.is_main else None, listener)
+    if backend.is_main:
+        folder.mkdir(parents=True, exist_ok=True)
+    backend.wait()
+    return Session(loaded, folder, backend, listener, journal, interrupted, allow_code)
+
+
+def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Teacher, Examples]:
+    """The teacher, after the stages that train it, and the examples that the student will learn from."""
+    session.build_models()
+    number = next(i for i, phase in enumerate(session.phases) if phase.learner in ("student", ALONE))
+    resume = (session.folder / "checkpoints" / "latest.json").exists()
+    session.run(resume, phases=number)
+    student = next(phase for phase in session.phases if phase.learner == "student")
+    teachers = session.teachers_of(student)
+    if wish.teacher not in teachers:
+        known = ", ".join(map(repr, teachers)) or "no teacher"
+        raise LimbeckError(f"stage {student.name!r} listens to {known}, not to {wish.teacher!r}; name the one to write with --teacher.")
+    for name, other in teachers.items():
+        if name != wish.teacher:
+            other.close()
+    return teachers[wish.teacher], session.data(student.data).train
+
+
+def _write(
+    session: Session,
+    phase: Phase,
+    teacher: Teacher,
+    examples: Examples,
+    wish: Labelling,
+    listener: Listener,
+    interrupted: Callable[[], bool],
+) -> Manifest:
+    backend = session.backend
+    views = wish.views or 1
+    if views > 1 and not examples.transforms:
+        raise LimbeckError(f"--views {views} was asked for, but the data are not augmented (data.transforms), so all views are the same.")
+    plan = _plan(session, phase, teacher, examples, wish, views)
+    writer = StoreWriter(wish.out, plan, shard_size=wish.shard, rank=backend.rank, world=backend.world)
+    missing = writer.missing()
+    total = sum(stop - start for _, start, stop in missing)
+    updates = -(-total // wish.batch)
+    listener.stage("label", wish.teacher, 0, 1, updates, 0)
+    done = 0
+    for view, start, stop in missing:
+        batches: list[dict[str, Tensor]] = []
+        for arrays in _answers(writer, teacher, examples, (view, start, stop), plan.key.seed, wish, backend):
+            batches.append(arrays)
+            done += 1
+            listener.update(min(done, updates))
+            if interrupted():
+                raise Interrupted(f"stopped; every whole shard in {wish.out} is kept. The same command goes on.")
+        writer.write(view, start, stop, iter(batches))
+    backend.wait()
+    manifest = writer.finish() if backend.is_main else plan
+    backend.wait()
+    return manifest
+
+
+def _answers(
+    writer: StoreWriter, teacher: Teacher, examples: Examples, piece: tuple[int, int, int], seed: int, wish: Labelling, backend: Backend
+) -> Iterator[dict[str, Tensor]]:
+    """What the teacher says of consecutive examples, encoded batch by batch."""
+    view, start, stop = piece
+    rows = [list(range(begin, min(begin + wish.batch, stop))) for begin in range(start, stop, wish.batch)]
+    for batch in BatchStream(examples.augmented(seed, view), rows, wish.workers):
+        yield writer.encode(teacher.signals(batch.to(backend.device)), batch.index)
+
+
+def _plan(session: Session, phase: Phase, teacher: Teacher, examples: Examples, wish: Labelling, views: int) -> Manifest:
+    """The manifest without its shards; the shapes are those of one example's signals."""
+    batch = examples.__getitems__([0]).to(session.backend.device)
+    said = teacher.signals(batch)
+    present = _present(said)
+    if unknown := sorted(wish.codecs.keys() - present.keys()):
+        raise StoreError(f"--signal names {', '.join(unknown)}; the recipe reads {', '.join(present)} of the teacher.")
+    signals: dict[str, Signal] = {}
+    for name, value in present.items():
+        asked = wish.codecs.get(name, Signal((), "dense", {"dtype": "fp16"}))
+        signals[name] = Signal(tuple(value.shape[1:]), asked.codec, asked.build().fields())
+        signals[name].build().layout(signals[name].shape)
+    spec = assemble.teacher_specs(session.recipe)[wish.teacher]
+    about = {"teacher": spec.model or spec.kind, "data": phase.data.source, "limbeck": __version__}
+    built = session.models.get(wish.teacher)
+    seed = session.seed("train-student")
+    key = Key(teacher_hash(built) if built is not None else "", examples.fingerprint(), inputs_key(phase), seed)
+    return Manifest(len(examples), views, signals, key, about=about)
+
+
+def _present(said: Signals) -> dict[str, Tensor]:
+    logits: Any = said.logits
+    return {**({LOGITS: logits} if logits is not None else {}), **said.features}
