@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ....losses.cc import congruence_gap
 from ....losses.ickd import ICKD
+from ....losses.neighbour_product import NeighbourProduct
 from ....losses.pkt import PKT
 from ....losses.rkd import RKD
 from ....losses.sp import SP
@@ -53,3 +55,18 @@ def diswot_channel(case: Case) -> Tensor:
 def pkt(case: Case) -> Tensor:
     """mdistiller's `pkt_loss`, which is the authors' code, with its weight."""
     return case.hp["weight"] * PKT(variant="official")(case.student, case.teacher)
+
+
+@adapter("cckd")
+def cckd(case: Case) -> Tensor:
+    """torchdistill's `CCKDLoss`; with the reduction `sum` it does not divide by the number of pairs."""
+    kernel, gamma, order = case.hp["kernel"], case.hp["gamma"], case.hp["max_p"]
+    batch = len(case.student.feature)
+    gap = congruence_gap(case.student.feature, case.teacher.feature, kernel=kernel, gamma=gamma, order=order, chunk=batch)
+    return gap / batch**2 if case.hp["reduction"] == "batchmean" else gap
+
+
+@adapter("cc")
+def cc(case: Case) -> Tensor:
+    """RepDistiller's `Correlation`, with its weight."""
+    return case.hp["weight"] * NeighbourProduct()(case.student, case.teacher)
