@@ -115,13 +115,13 @@ def read_case(path: Path) -> Case:
     """
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
-        with np.load(path.with_suffix(".npz"), allow_pickle=False) as file:
+        with path.with_suffix(".npz").open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: torch.from_numpy(np.array(file[name])) for name in file.files}
         expected = {name.removeprefix("out_"): value for name, value in arrays.items() if name.startswith("out_")}
         inputs = {name: value for name, value in arrays.items() if not name.startswith("out_")}
         for name, value in inputs.items():
             value.requires_grad_(f"grad_{name}" in expected and value.is_floating_point())
         return Case(about["method"], about["case"], about["hyperparameters"], inputs, expected, about["rtol"], about["atol"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         text = f"expected a golden case (JSON with method, case, hyperparameters, rtol, atol; arrays in {path.with_suffix('.npz').name})"
         raise LimbeckError(f"{path}: {text}, found: {type(error).__name__}: {error}") from error

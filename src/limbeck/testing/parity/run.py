@@ -91,4 +91,4 @@ def _difference(ours: Tensor, expected: Tensor, case: Case) -> float | None:
     a, b = ours.reshape(expected.shape).double(), expected.double()
     same = (a == b) | (a.isnan() & b.isnan())
     gap = torch.where(same, torch.zeros_like(a), (a - b).abs() / b.abs().clamp_min(case.atol / case.rtol if case.rtol else case.atol))
-    return float(gap.nan_to_num(math.inf).max()) if gap.numel() else 0.0
+    return float(gap.nan_to_num(math.inf, posinf=math.inf).max()) if gap.numel() else 0.0
