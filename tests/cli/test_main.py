@@ -91,6 +91,7 @@ def test_all_promised_commands_are_there():
         "eval",
         "export",
         "report",
+        "label",
         "store",
         "parity",
         "doctor",

@@ -56,8 +56,8 @@ VALUES = {
         ["2:7: task: no task is called 'clasification'. Did you mean 'classification' or 'text_classification'?"],
     ),
     "loss": (
-        {"objective": "{labels: rkdd}"},
-        ["6:21: objective.labels.loss: no loss is called 'rkdd'. Did you mean 'rkd'?"],
+        {"objective": "{labels: reviewk}"},
+        ["6:21: objective.labels.loss: no loss is called 'reviewk'. Did you mean 'reviewkd'?"],
     ),
     "loss_and_weight": (
         {"objective": "{labels: {loss: ddk, weight: -1}}"},

@@ -7,14 +7,13 @@ import shutil
 
 import pytest
 import torch
+from tests.store.test_store import LAYER, LOGITS, fill
 
 from limbeck.cli.main import main
 from limbeck.errors import LimbeckError
 from limbeck.store.manage import convert, merge, parse_codec
 from limbeck.store.manifest import Key, Signal, StoreError
 from limbeck.store.reader import StoreReader
-
-from tests.store.test_store import LAYER, LOGITS, fill
 
 EVERY = torch.arange(23)
 
