@@ -89,6 +89,17 @@ def test_only_a_loss_that_asked_for_rotations_sees_them():
     assert len(student.views) == 3
 
 
+def test_a_term_without_layers_sees_none_of_another_terms():
+    """A loss on a layer or else the logits would otherwise compare the other term's layers."""
+    plain, layered = Asking(wants=Needs(logits=True, features="optional")), Asking(wants=Needs(features="one", match="any"))
+    whole = Objective([Term("plain", plain), Term("layered", layered, student=("x",), teacher=("y",))])
+    student, teacher = Signals(torch.ones(2, 3), {"x": torch.ones(2, 4)}), Signals(torch.ones(2, 3), {"y": torch.ones(2, 5)})
+    whole.setup(student, {"teacher": teacher})
+    whole(student, {"teacher": teacher}, None, Counts(2.0, 2.0))
+    assert [list(signals.features) for signals in (*plain.saw[:2], *layered.saw[:2])] == [[], [], ["x"], ["y"]]
+    assert list(student.features) == ["x"]
+
+
 def test_rows_are_made_for_every_term():
     asking = objective(Needs(), Needs())
     asking.allocate(5)

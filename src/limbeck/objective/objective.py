@@ -258,6 +258,8 @@ class _Slot:
 
     def _adapted(self, student: Signals, teacher: Signals) -> tuple[Signals, Signals]:
         if not self.pairs:
+            if student.features or teacher.features:  # another term's; a loss on a layer or else the logits would take them
+                student, teacher = replace(student, features={}), replace(teacher, features={})
             return student, teacher
         s_features: dict[str, Tensor] = {}
         t_features: dict[str, Tensor] = {}
