@@ -34,6 +34,7 @@ ORDER = (
     "eval",
     "export",
     "report",
+    "label",
     "store",
     "parity",
     "doctor",
