@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ....adapters.linear import Linear
+from ....losses.cosine import cosine_distance
+from ....losses.dmae import direction_gap
+from ....losses.haste import attention_cross_entropy
 from ....losses.hcl import HCL
 from ....losses.kd import KD
+from ....losses.mse import squared_error
 from ....losses.pad import adaptive_gap
+from ....losses.pkd import PKD
 from ....losses.reviewkd import ReviewKD
 from ....losses.srd import SRD, log_sum_gap
+from ....losses.token_relation import TokenRelation
+from ....ops.flow import flow_pair
+from ....ops.patches import patch_error
+from ....types import Signals
 from ..case import Case, adapter
 
 
@@ -57,6 +69,62 @@ def pad(case: Case) -> Tensor:
     value = adaptive_gap(case["student_features"], case["teacher_features"], case["log_variance"], epsilon=case.hp["eps"])
     value = value.flatten(1).mean(1)
     return value.sum() if case.hp["reduction"] == "sum" else value.mean()
+
+
+@adapter("pkd")
+def pkd(case: Case) -> Tensor:
+    """mmrazor's `PKDLoss`, which brings maps of unlike height to one size."""
+    ours, theirs = case.series("student_features"), case.series("teacher_features")
+    if case.hp["resize_stu"]:
+        ours = [_resized(s, t) for s, t in zip(ours, theirs, strict=True)]
+    else:
+        theirs = [_resized(t, s) for s, t in zip(ours, theirs, strict=True)]
+    return case.hp["loss_weight"] * PKD(variant="official")(Signals.of(*ours), Signals.of(*theirs))
+
+
+def _resized(x: Tensor, like: Tensor) -> Tensor:
+    return x if x.shape[2] == like.shape[2] else F.interpolate(x, like.shape[2:], mode="bilinear", align_corners=False)
+
+
+@adapter("haste")
+def haste(case: Case) -> dict[str, Tensor]:
+    """The authors' `SILoss` with the weights of their training: velocity, projected tokens and attention."""
+    hp, output = case.hp, case["student_logits"]
+    point, velocity = flow_pair(case["images"], case["noise"], case["timesteps"], path=hp["path_type"])
+    denoising = squared_error(output, velocity).mean()
+    projection = attention = denoising.new_zeros(())
+    if not hp["denoise_only"]:
+        projection = cosine_distance(case["student_features"], case["teacher_features"]).mean() - 1
+        maps = zip(case.series("student_attention"), case.series("teacher_attention"), strict=True)
+        attention = torch.stack([attention_cross_entropy(s, t, stable=False).mean() for s, t in maps]).mean()
+    total = denoising + hp["proj_coeff"] * projection + hp["attn_coeff"] * attention
+    return {
+        "loss": total,
+        "denoising_loss": denoising,
+        "projection_loss": projection,
+        "attention_loss": attention,
+        "model_input": point,
+    }
+
+
+@adapter("dmae")
+def dmae(case: Case) -> dict[str, Tensor]:
+    """The authors' pixel loss over the masked patches, and their distillation of blocks through linear heads."""
+    error = patch_error(case["reconstruction"], case["images"], size=case.hp["patch_size"], normalise=case.hp["norm_pix_loss"])
+    reconstruction = (error * case["mask"]).sum() / case["mask"].sum()
+    distill = reconstruction.new_zeros(())
+    for i, (student, teacher) in enumerate(zip(case.series("student_features"), case.series("teacher_features"), strict=True)):
+        adapter = Linear()
+        adapter.setup(student, teacher)
+        _load(case, adapter, {"project": f"head_{i}"}, "param_")
+        distill = distill + direction_gap(*adapter(student, teacher), distance=case.hp["criterion"].lower()).mean()
+    return {"loss": reconstruction + distill, "loss_reconstruction": reconstruction, "loss_distill": distill}
+
+
+@adapter("llava_kd_relation")
+def llava_kd_relation(case: Case) -> Tensor:
+    """The paper's relation term on visual tokens, the batch mean."""
+    return TokenRelation(normalise=case.hp["normalize_tokens"])(case.student, case.teacher).mean()
 
 
 def _load(case: Case, module: nn.Module, names: Mapping[str, str], prefix: str) -> None:
