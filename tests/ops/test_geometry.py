@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from limbeck.ops.geometry import corners, cosines, gram, pairwise_distances, unit, vertex_cosines
+from limbeck.ops.geometry import corners, cosines, gram, length, pairwise_distances, unit, vertex_cosines
 
 POINTS = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
 
@@ -37,6 +37,14 @@ def test_unit_is_the_same_along_every_dimension():
     x = torch.randn(3, 4, 5)
     for dim in (0, 1, 2, -1, -2):
         torch.testing.assert_close(unit(x, dim=dim), unit(x.movedim(dim, -1)).movedim(-1, dim))
+
+
+def test_length_by_hand():
+    x = torch.tensor([[3.0, 0.0], [4.0, 0.0]], requires_grad=True)
+    value = length(x, dim=0)
+    value.sum().backward()
+    assert value.tolist() == [5.0, 0.0]
+    torch.testing.assert_close(x.grad, torch.tensor([[0.6, 0.0], [0.8, 0.0]]))
 
 
 def test_cosines_by_hand():

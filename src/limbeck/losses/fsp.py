@@ -61,7 +61,7 @@ def flow_gap(student: Sequence[Tensor], teacher: Sequence[Tensor], *, pooling: P
 
 def _flow(first: Tensor, second: Tensor) -> Tensor:
     with without_autocast(first):
-        return (first / first.shape[2]) @ second.mT
+        return (first @ second.mT) / first.shape[2]
 
 
 def _aligned(first: Tensor, second: Tensor, pooling: Pooling) -> tuple[Tensor, Tensor]:

@@ -24,6 +24,12 @@ def unit(x: Tensor, *, dim: int = -1, order: int = 2) -> Tensor:
     return x * squares.masked_fill(squares == 0, math.inf).rsqrt()
 
 
+def length(x: Tensor, *, dim: int) -> Tensor:
+    """Euclidean length along `dim`, without a gradient where it is 0; along a dimension that is not the last faster than torch's norm."""
+    squares = (x * x).sum(dim)
+    return squares.masked_fill(squares == 0, math.inf).sqrt().masked_fill(squares == 0, 0)
+
+
 def cosines(first: Tensor, second: Tensor, *, dim: int = -1) -> Tensor:
     """Cosine of the angle between two tensors along `dim`; 0, without a gradient, where either is zero.
 
