@@ -16,7 +16,7 @@ the ends of its range.
 
 Cost: of order b C for b examples and C classes; one parameter.
 
-Reference: Li et al., "Curriculum Temperature for Knowledge Distillation", AAAI 2023, arXiv:2211.16231, equations 4 to 7.
+Reference: Li et al., "Curriculum Temperature for Knowledge Distillation", AAAI 2023, arXiv:2211.16231, section 3.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ what the head reads: `student: "head:input"`.
 Cost: of order b c C for b examples, c channels and C classes; C (c + 1) parameters.
 
 Reference: Kang et al., "Simple Semi-supervised Knowledge Distillation from Vision-Language Models via Dual-Head Optimization", 2025,
-arXiv:2505.07675, equations 4 to 6.
+arXiv:2505.07675, section 3.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ better still. Small batches say little of classes.
 Cost: of order b C min(b, C) for each temperature, in memory b C (of the b x b and the C x C matrix only the smaller is formed); no
 parameters.
 
-Reference: Jin, Wang, Lin, "Multi-Level Logit Distillation", CVPR 2023, pages 24276-24285, equations 3 to 7 (not on arXiv).
+Reference: Jin, Wang, Lin, "Multi-Level Logit Distillation", CVPR 2023, pages 24276-24285, section 3 (not on arXiv).
 """
 
 from __future__ import annotations

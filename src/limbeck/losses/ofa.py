@@ -20,7 +20,7 @@ Of the teacher as many layers must be named, which are not read: its stages too,
 Cost: of order b C for b examples and C classes, and the exits, of order c^2 parameters for stages of up to c channels.
 
 Reference: Hao et al., "One-for-All: Bridge the Gap Between Heterogeneous Architectures in Knowledge Distillation", NeurIPS 2023,
-arXiv:2310.19444, equations 3 to 5.
+arXiv:2310.19444, section 3.
 """
 
 from __future__ import annotations
