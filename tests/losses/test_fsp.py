@@ -139,6 +139,7 @@ def test_needs():
         "full",
         False,
     )
+    assert FSP.exempt == {"precision": "the inner products are of fourth order: at magnitude 30 the gradient of vectors is beyond float16"}
 
 
 def test_golden():

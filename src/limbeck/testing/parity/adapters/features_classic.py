@@ -5,8 +5,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from ....adapters.conv_regressor import ConvRegressor
+from ....losses._factors import factor_gap
 from ....losses.at import AT
 from ....losses.fsp import FSP
+from ....losses.ft import FT, attended_gap
 from ....losses.hint import Hint
 from ....losses.nst import NST
 from ....ops.maps import square_pool
@@ -68,6 +70,40 @@ def fsp(case: Case) -> Tensor:
 def fsp_torchdistill(case: Case) -> Tensor:
     """torchdistill's `FSPLoss`."""
     return case.hp["weight"] * FSP(variant="torchdistill")(case.student, case.teacher).mean()
+
+
+@adapter("ft")
+def ft(case: Case) -> Tensor:
+    """torchdistill's `FTLoss` on factors."""
+    return _factors(case, case["student_factors"], case["teacher_factors"], q=2)
+
+
+@adapter("ft_zoo")
+def ft_zoo(case: Case) -> Tensor:
+    """RepDistiller's `FactorTransfer`."""
+    gap = attended_gap(case["student_factors"], case["teacher_factors"], power=case.hp["p1"], norm=case.hp["p2"])
+    return case.hp["weight"] * gap.mean()
+
+
+@adapter("ft_connectors")
+def ft_connectors(case: Case) -> Tensor:
+    """mmrazor's connectors and `FTLoss`, with a paraphraser that does not learn."""
+    factors, channels = case["param_translator_encoder_6_weight"].shape[0], case["teacher_features"].shape[1]
+    loss = FT(rate=factors / channels, reconstruction=0, variant="official")
+    loss.setup(case.student, case.teacher)
+    names = {f"translator.{i}": f"param_translator_encoder_{i}" for i in (0, 1, 3, 4, 6, 7)}
+    names |= {f"paraphraser.encoder.{2 * i}": f"param_paraphraser_encoder_{3 * i}" for i in range(3)}
+    case.load(loss, {f"{ours}.{kind}": f"{theirs}_{kind}" for ours, theirs in names.items() for kind in ("weight", "bias")})
+    return case.hp["loss_weight"] * loss(case.student, case.teacher).mean()
+
+
+def _factors(case: Case, student: Tensor, teacher: Tensor, *, q: float) -> Tensor:
+    """torchdistill's reductions: with p = 1 its mean is over the elements, else over the examples."""
+    p = case.hp["p"]
+    gap = factor_gap(student, teacher, p=p, q=q)
+    if case.hp["reduction"] != "mean":
+        return gap.sum()
+    return gap.mean() / (student[0].numel() if p == 1 else 1)
 
 
 def _pooled(case: Case) -> tuple[Signals, Signals]:
