@@ -32,8 +32,8 @@ from torch.profiler import ProfilerActivity, profile
 from limbeck.engine.backend import keep_memory
 from limbeck.registry import LOSSES
 
-SECONDS, QUICK_SECONDS = 6.0, 0.25
-ROUNDS, QUICK_ROUNDS = (5, 200), (2, 20)
+SECONDS, QUICK_SECONDS = 5.0, 0.15
+ROUNDS, QUICK_ROUNDS = (5, 200), (1, 20)
 
 
 @dataclass

@@ -187,6 +187,10 @@ MAP, SMALL, EMBEDDING = (32, 64, 28, 28), (32, 256, 14, 14), (256, 512)
 OUTPUT = {"student_output_path": "0", "teacher_output_path": "0"}
 KD = torchdistill("KDLoss", **module("logits"), temperature=4.0, beta=1.0)
 
+FLOW = {
+    f"{side}_{which}": {"path": str(i), "io": "output"} for side in ("student", "teacher") for i, which in enumerate(("first", "second"))
+}
+
 PAIRS: list[Pair] = [
     # logits
     Pair("kd", LOGITS, KD, factor=1 / 16),
@@ -207,6 +211,7 @@ PAIRS: list[Pair] = [
     Pair("bdkd", LOGITS, closed("from the formula", peers.bdkd)),
     Pair("mlkd", LOGITS, closed("authors' structure", peers.mlkd)),
     Pair("sinkd", LOGITS, closed("authors' structure", peers.sinkd)),
+    Pair("dist", LOGITS, torchdistill("DISTLoss", **module("logits"), beta=2.0, gamma=2.0, tau=1.0)),
     # features
     Pair("mse", features(MAP), closed("torch, as in torchdistill", peers.squared_error)),
     Pair("hint", features(SMALL), closed("torch, as in torchdistill", peers.squared_error)),
@@ -216,19 +221,45 @@ PAIRS: list[Pair] = [
          suffix="_official"),
     Pair("nst", features((32, 64, 14, 14)), closed("as in RepDistiller", peers.nst)),
     Pair("hcl", features(MAP), shared("torchdistill HierarchicalContextLoss", context)),
-    Pair("reviewkd", features((32, 64, 28, 28), (32, 128, 14, 14), (32, 256, 7, 7)), shared("torchdistill HierarchicalContextLoss, same "
+    Pair("reviewkd", features((8, 64, 28, 28), (8, 128, 14, 14), (8, 256, 7, 7)), shared("torchdistill HierarchicalContextLoss, same "
          "connectors", review)),
     Pair("cat_kd", with_heads(features((32, 256, 7, 7)), 1000), closed("authors' structure", peers.cat_kd)),
     Pair("nd_loss", with_heads(features((256, 512)), 100), shared("authors' structure", peers.nd_loss)),
     Pair("ickd", features(SMALL), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"}, factor=1 / 32),
-    Pair("ickd", features((32, 512, 7, 7)), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"},
-         factor=1 / 32, suffix="_wide"),
+    Pair("ickd", features((8, 2048, 7, 7)), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"},
+         factor=1 / 8, suffix="_wide"),
     Pair("skt_cosine", features(MAP, SMALL), closed("authors' structure", peers.skt_cosine)),
     Pair("skt_dense_fsp", features((8, 64, 56, 56), (8, 128, 28, 28), (8, 256, 14, 14)), closed("authors' structure", peers.skt_dense_fsp)),
     Pair("frequency", features(MAP), closed("from the formula", peers.frequency), options={"band": "details"}),
     Pair("pad", features(EMBEDDING), shared("as in torchdistill, same estimator", peers.pad)),
     Pair("srd", features(EMBEDDING), shared("authors' structure, same projector", peers.srd)),
+    Pair("ft", features((8, 256, 14, 14)), shared("as in mmrazor, same networks", peers.factor_transfer),
+         options={"variant": "official", "reconstruction": 0.0}),
+    Pair("fsp", features((32, 64, 28, 28), (32, 64, 28, 28)), torchdistill("FSPLoss", fsp_pairs={"0": FLOW}),
+         options={"variant": "torchdistill"}),
+    Pair("fsp", features((8, 2048, 7, 7), (8, 2048, 7, 7)), closed("as in torchdistill, squared", peers.fsp), suffix="_wide"),
+    Pair("ofa", features((64, 64, 14, 14), (64, 128, 7, 7), classes=1000), shared("authors' structure, same exits", peers.ofa)),
+    Pair("dho", features(EMBEDDING, classes=1000), shared("authors' structure, same head", peers.dho)),
+    Pair("haste", features((16, 6, 197, 197)), closed("authors' structure", peers.haste)),
+    Pair("dmae", features((32, 197, 384)), closed("authors' structure", peers.dmae)),
+    Pair("scalekd", features((8, 128, 14, 14)), shared("from the formula, same projectors", peers.scalekd)),
+    Pair("kdsvd", features((32, 64, 28, 28), (32, 128, 14, 14)), closed("from the formula, torch's svd", peers.kdsvd), factor=None),
+    Pair("token_relation", features((8, 64, 28, 28)), closed("from the formula", peers.token_relation)),
+    # dense
+    Pair("dist_plus", features((32, 256, 14, 14), classes=1000), torchdistill("DISTPlusLoss", **{
+         f"{side}_{what}": where for side in ("student", "teacher") for what, where in (("logit_module_path", "logits"), ("logit_module_io",
+         "output"), ("feature_module_path", "0"), ("feature_module_io", "output"))}), options={"variant": "official"}),
+    Pair("pkd", features(MAP), closed("as in mmrazor", peers.pkd), options={"variant": "official"}),
+    Pair("foreground", features(MAP), closed("from the formula", peers.foreground)),
+    Pair("attention_guided", features((8, 256, 28, 28)), shared("authors' structure, same maps", peers.attention_guided)),
     # relations
+    Pair("pkt", features(EMBEDDING), torchdistill("PKTLoss", **module("0")), options={"variant": "official"}),
+    Pair("cc", features((512, 128)), torchdistill("CCKDLoss", student_linear_path="0", teacher_linear_path="0",
+         kernel_config={"type": "gaussian", "gamma": 0.4, "max_p": 2}, reduction="batchmean"), options={"variant": "torchdistill"}),
+    Pair("cka", features(EMBEDDING), closed("from the formula", peers.cka)),
+    Pair("neighbour_product", features(EMBEDDING), closed("as in RepDistiller", peers.neighbour_product)),
+    Pair("gssf", features(EMBEDDING), shared("from the formula, same W", peers.gssf)),
+    Pair("wcord", features(EMBEDDING), shared("from the formula, same maps", peers.wcord)),
     Pair("sp", features(SMALL), torchdistill("SPKDLoss", **OUTPUT, reduction="batchmean"), factor=None),
     Pair("sp", features(EMBEDDING), torchdistill("SPKDLoss", **OUTPUT, reduction="batchmean"), factor=None, suffix="_embedding"),
     Pair("rkd", features(EMBEDDING), torchdistill("RKDLoss", **OUTPUT, dist_factor=1.0, angle_factor=2.0, reduction="mean")),

@@ -188,14 +188,15 @@ def skt_dense_fsp(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
     return total / len(ours[0])
 
 
+def basis(size: int) -> Tensor:
+    """Matrix of the orthonormal cosine transform."""
+    rows = torch.cos(math.pi * (torch.arange(size)[None] + 0.5) * torch.arange(size)[:, None] / size) * math.sqrt(2 / size)
+    rows[0] /= math.sqrt(2)
+    return rows
+
+
 def dct(maps: Tensor) -> Tensor:
     """Cosine transform of both directions by products with full matrices."""
-
-    def basis(size: int) -> Tensor:
-        rows = torch.cos(math.pi * (torch.arange(size)[None] + 0.5) * torch.arange(size)[:, None] / size) * math.sqrt(2 / size)
-        rows[0] /= math.sqrt(2)
-        return rows
-
     height, width = maps.shape[2:]
     return torch.einsum("uh,bchw,vw->bcuv", basis(height), maps, basis(width))
 
@@ -221,3 +222,164 @@ def srd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor
         F.batch_norm(teacher.feature, None, None, training=True, eps=1e-4),
     )
     return torch.log((ours - theirs).abs().pow(4.0).sum())
+
+
+def factor_transfer(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same translator and paraphraser; both factors flattened and divided by their lengths."""
+    with torch.no_grad():
+        theirs = loss.paraphraser.encoder(teacher.feature).flatten(1)
+    ours = loss.translator(student.feature).flatten(1)
+    return F.l1_loss(ours / ours.norm(dim=1, keepdim=True), theirs / theirs.norm(dim=1, keepdim=True))
+
+
+def ofa(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same exits; the label as a one-hot mask, the logarithm of an explicit softmax."""
+    hit = F.one_hot(labels, student.logits.shape[1]).float()
+    target = (F.softmax(teacher.logits, 1) + hit) ** 1.5 - hit
+    answers = [branch(x) for branch, x in zip(loss.exits, student.features.values(), strict=True)]
+    values = [-(target * torch.log(F.softmax(x, 1))).sum(1).mean() for x in [*answers, student.logits]]
+    return torch.stack(values).sum()
+
+
+def dho(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same second head."""
+    second = loss.head(student.feature)
+    return 4 * F.kl_div(F.log_softmax(second / 2, 1), F.softmax(teacher.logits / 2, 1), reduction="batchmean")
+
+
+def haste(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """The logarithm of an explicit softmax."""
+    return -(F.softmax(teacher.feature, -1) * torch.log(F.softmax(student.feature, -1))).sum(-1).mean()
+
+
+def dmae(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Directions of tokens."""
+    return F.l1_loss(F.normalize(student.feature, dim=-1), F.normalize(teacher.feature, dim=-1))
+
+
+def pkd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Channels first, standardised by mean and standard deviation."""
+
+    def standardised(x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        rows = x.permute(1, 0, 2, 3).reshape(channels, -1)
+        rows = (rows - rows.mean(-1, keepdim=True)) / (rows.std(-1, keepdim=True) + 1e-6)
+        return rows.reshape(channels, batch, height, width).permute(1, 0, 2, 3)
+
+    return F.mse_loss(standardised(student.feature), standardised(teacher.feature)) / 2
+
+
+def scalekd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same projectors; the mean removed by a cosine transform, a mask and the transform back."""
+    t = teacher.feature
+
+    def gap(x: Tensor, y: Tensor) -> Tensor:
+        return (F.normalize(x, dim=1) - F.normalize(y, dim=1)).square().sum() / len(x)
+
+    def details(x: Tensor) -> Tensor:
+        kept = dct(x) * (torch.arange(x[0, 0].numel()) > 0).float().view(x.shape[2:])
+        rows, columns = basis(x.shape[2]), basis(x.shape[3])
+        return torch.einsum("uh,bcuv,vw->bchw", rows, kept, columns)
+
+    whole, other = (project(student.feature).transpose(1, 2).reshape(t.shape) for project in (loss.whole, loss.details))
+    return 0.08 * gap(whole, t) + 0.06 * gap(details(other), details(t))
+
+
+def attention_guided(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same linear maps; the non-local module forms all pairs of positions."""
+    s, t = student.feature.flatten(2), teacher.feature.flatten(2)
+    attention = torch.stack([(s.abs().mean(dim) - t.abs().mean(dim)).norm(dim=1) for dim in (1, 2)]).sum(0)
+    strength = s.detach().abs() + t.abs()
+    over = F.softmax(strength.mean(1, keepdim=True) / 0.1, 2) * s.shape[2]
+    along = F.softmax(strength.mean(2, keepdim=True) / 0.1, 1) * s.shape[1]
+    guided = ((s - t).square() * over * along).sum((1, 2)).sqrt()
+
+    def relations(module: Any, x: Tensor) -> Tensor:
+        query, key, value = module.project(x.transpose(1, 2)).split(module.width, -1)
+        return torch.bmm(torch.bmm(query, key.transpose(1, 2)) / x.shape[2], value)
+
+    gap = (relations(loss.relations[0][0], s) - relations(loss.relations[0][1], t)).flatten(1).norm(dim=1)
+    return (7e-5 * attention + 4e-3 * guided + 7e-5 * gap).mean()
+
+
+def foreground(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Masks multiplied into both maps."""
+    strength = teacher.feature.abs().mean(1, keepdim=True)
+    mask = strength / strength.amax((2, 3), keepdim=True)
+    values = []
+    for m, weight in ((mask, 1.0), (1 - mask, 0.5)):
+        gap = (student.feature * m.sqrt() - teacher.feature * m.sqrt()).square().sum((1, 2, 3))
+        values.append(weight * (gap / m.sum((1, 2, 3)) / student.feature.shape[1]).mean())
+    return values[0] + values[1]
+
+
+def kdsvd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Full decompositions of every layer."""
+
+    def first(x: Tensor) -> tuple[Tensor, Tensor]:
+        _, values, right = torch.linalg.svd(x.flatten(2).transpose(1, 2), full_matrices=False)
+        return values[:, :1], right[:, :1].transpose(1, 2)
+
+    def relation(a: Tensor, b: Tensor) -> Tensor:
+        return torch.exp(-(a[:, :, None] - b[:, None]).square() / 8)
+
+    ours, theirs = [], []
+    for s, t in zip(student.features.values(), teacher.features.values(), strict=True):
+        (_, own), (values, other) = first(s), first(t)
+        weight = F.normalize(values, dim=1).unsqueeze(1)
+        ours.append(own * torch.sign((own * other).sum(1, keepdim=True)) * weight)
+        theirs.append(other * weight)
+    gaps = [(relation(a, b) - relation(c, d)).square().sum() for a, b, c, d in zip(ours, ours[1:], theirs, theirs[1:], strict=False)]
+    return torch.stack(gaps).sum() / len(labels)
+
+
+# relations
+
+
+def cka(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Kernels centred by products with a matrix."""
+    batch = len(labels)
+    centre = torch.eye(batch) - torch.ones(batch, batch) / batch
+    ours, theirs = (centre @ (x.feature.flatten(1) @ x.feature.flatten(1).t()) @ centre for x in (student, teacher))
+    return 1 - (ours * theirs).sum() / (ours.norm() * theirs.norm())
+
+
+def token_relation(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """All pairs of positions."""
+    ours, theirs = (torch.bmm(x.feature.flatten(2).transpose(1, 2), x.feature.flatten(2)).flatten(1) for x in (student, teacher))
+    return 1 - F.cosine_similarity(ours, theirs, dim=1).mean()
+
+
+def neighbour_product(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """As in RepDistiller."""
+    delta = torch.abs(student.feature - teacher.feature)
+    return (delta[:-1] * delta[1:]).sum(1).mean()
+
+
+def gssf(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """The whole matrix W with its zeros."""
+    matrix = torch.block_diag(*loss.metric)
+    s, t = F.normalize(student.feature, dim=1), F.normalize(teacher.feature, dim=1)
+    return F.cross_entropy(s @ matrix @ t.t() / 0.1, torch.arange(len(s)))
+
+
+def wcord(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same linear maps; the critic's values of all pairs."""
+    s, t = (critic(F.normalize(x.feature, dim=1)) for critic, x in zip(loss.critics, (student, teacher), strict=True))
+    scores = t @ s.t()
+    batch = len(s)
+    apart = scores[~torch.eye(batch, dtype=torch.bool)].mean()
+    s2, t2 = (F.normalize(linear(x.feature), dim=1) for linear, x in zip(loss.maps, (student, teacher), strict=True))
+    cost = 1 - t2 @ s2.t()
+    plan = torch.exp(-cost / 0.1)
+    for _ in range(20):
+        plan = plan / plan.sum(1, keepdim=True)
+        plan = plan / plan.sum(0, keepdim=True)
+    return 0.8 * (apart - scores.diagonal().mean()) + 0.05 * (plan * cost).sum() / batch
+
+
+def fsp(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Matrices of channels by channels."""
+    (s1, s2), (t1, t2) = (list(x.features.values()) for x in (student, teacher))
+    ours, theirs = (torch.bmm(a.flatten(2), b.flatten(2).transpose(1, 2)) / a.flatten(2).shape[2] for a, b in ((s1, s2), (t1, t2)))
+    return (ours - theirs).square().sum() / len(s1)
