@@ -14,6 +14,7 @@ from ....losses.dmae import direction_gap
 from ....losses.haste import attention_cross_entropy
 from ....losses.hcl import HCL
 from ....losses.kd import KD
+from ....losses.mgd import MGD
 from ....losses.mse import squared_error
 from ....losses.pad import adaptive_gap
 from ....losses.pkd import PKD
@@ -125,6 +126,19 @@ def dmae(case: Case) -> dict[str, Tensor]:
 def llava_kd_relation(case: Case) -> Tensor:
     """The paper's relation term on visual tokens, the batch mean."""
     return TokenRelation(normalise=case.hp["normalize_tokens"])(case.student, case.teacher).mean()
+
+
+@adapter("mgd")
+def mgd(case: Case) -> Tensor:
+    """mmrazor's connector and loss, the mask given."""
+    loss = MGD()
+    loss.setup(case.student, case.teacher)
+    if "param_align_weight" in case.inputs:  # there even where the channels agree
+        after, before = case["param_align_weight"].shape[:2]
+        loss.align = nn.Conv2d(before, after, 1)
+    _load(case, loss, {"align": "align", "generation.0": "generation_0", "generation.2": "generation_2"}, "param_")
+    error = squared_error(loss.generate(case.student.feature, case["mask"]), case.teacher.feature)
+    return case.hp["alpha_mgd"] * error.sum() / len(error)
 
 
 def _load(case: Case, module: nn.Module, names: Mapping[str, str], prefix: str) -> None:
