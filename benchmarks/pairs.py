@@ -167,6 +167,23 @@ def context(loss: Any, student: Signals, teacher: Signals, labels: Any) -> Tenso
     return peer({"0": {"output": (student.feature, None)}}, {"0": {"output": teacher.feature}})
 
 
+def contrast(loss: Loss, student: Signals, teacher: Signals, labels: Any) -> Callable[[], Tensor]:
+    """Contrast with the memory of a data set of 50,000 examples."""
+    peer = peers.ContrastMemory(loss, 50_000, 16_384)
+    return lambda: peer(student, teacher, labels)
+
+
+def with_index(make: Callable[[], Made], examples: int) -> Callable[[], Made]:
+    """The same with numbers of the examples."""
+
+    def made() -> Made:
+        student, teacher, labels = make()
+        student.extra = {"index": torch.randperm(examples)[: len(student.feature)]}
+        return student, teacher, labels
+
+    return made
+
+
 def with_heads(make: Callable[[], Made], classes: int) -> Callable[[], Made]:
     """The same with linear classifiers on the last feature's channels."""
 
@@ -245,6 +262,7 @@ PAIRS: list[Pair] = [
     Pair("scalekd", features((8, 128, 14, 14)), shared("from the formula, same projectors", peers.scalekd)),
     Pair("kdsvd", features((32, 64, 28, 28), (32, 128, 14, 14)), closed("from the formula, torch's svd", peers.kdsvd), factor=None),
     Pair("token_relation", features((8, 64, 28, 28)), closed("from the formula", peers.token_relation)),
+    Pair("mgd", features((8, 128, 14, 14)), shared("as in mmrazor, same convolutions", peers.mgd), factor=None),
     # dense
     Pair("dist_plus", features((32, 256, 14, 14), classes=1000), torchdistill("DISTPlusLoss", **{
          f"{side}_{what}": where for side in ("student", "teacher") for what, where in (("logit_module_path", "logits"), ("logit_module_io",
@@ -256,6 +274,8 @@ PAIRS: list[Pair] = [
     Pair("pkt", features(EMBEDDING), torchdistill("PKTLoss", **module("0")), options={"variant": "official"}),
     Pair("cc", features((512, 128)), torchdistill("CCKDLoss", student_linear_path="0", teacher_linear_path="0",
          kernel_config={"type": "gaussian", "gamma": 0.4, "max_p": 2}, reduction="batchmean"), options={"variant": "torchdistill"}),
+    Pair("crd", with_index(features((32, 512)), 50_000), Peer("as in RepDistiller, same embeddings", contrast), examples=50_000,
+         options={"variant": "official", "contrast_with": "example"}, factor=None),
     Pair("cka", features(EMBEDDING), closed("from the formula", peers.cka)),
     Pair("neighbour_product", features(EMBEDDING), closed("as in RepDistiller", peers.neighbour_product)),
     Pair("gssf", features(EMBEDDING), shared("from the formula, same W", peers.gssf)),

@@ -383,3 +383,47 @@ def fsp(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
     (s1, s2), (t1, t2) = (list(x.features.values()) for x in (student, teacher))
     ours, theirs = (torch.bmm(a.flatten(2), b.flatten(2).transpose(1, 2)) / a.flatten(2).shape[2] for a, b in ((s1, s2), (t1, t2)))
     return (ours - theirs).square().sum() / len(s1)
+
+
+def mgd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same convolutions; a mask drawn and compared."""
+    batch, _, height, width = student.feature.shape
+    mask = torch.where(torch.rand(batch, 1, height, width) > 1 - 0.65, 0, 1)
+    return F.mse_loss(loss.generation(loss.align(student.feature) * mask), teacher.feature, reduction="sum") / batch
+
+
+class ContrastMemory:
+    """Contrast with a memory: negatives by the alias method, their vectors copied for every example, all at once."""
+
+    def __init__(self, loss: Any, examples: int, negatives: int) -> None:
+        self.loss, self.examples, self.negatives = loss, examples, negatives
+        self.memories = [F.normalize(torch.randn(examples, 128), dim=1) for _ in range(2)]
+        self.chances, self.alias = torch.ones(examples), torch.zeros(examples, dtype=torch.long)
+        self.normalisers: list[Tensor | None] = [None, None]
+
+    def __call__(self, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+        """Both directions."""
+        index = student.extra["index"]
+        batch = len(index)
+        drawn = torch.randint(self.examples, (batch * (self.negatives + 1),))
+        first = torch.bernoulli(self.chances[drawn]).long()
+        rows = (drawn * first + self.alias[drawn] * (1 - first)).view(batch, -1)
+        rows[:, 0] = index
+        ours = F.normalize(self.loss.student_embedding(student.feature), dim=1)
+        theirs = F.normalize(self.loss.teacher_embedding(teacher.feature), dim=1)
+        total = torch.zeros(())
+        for i, own in enumerate((ours, theirs)):
+            vectors = self.memories[1 - i].index_select(0, rows.view(-1)).view(batch, -1, 128)
+            scores = torch.exp(torch.bmm(vectors, own.unsqueeze(2)).squeeze(2) / 0.1)
+            normaliser = self.normalisers[i]
+            if normaliser is None:
+                self.normalisers[i] = normaliser = scores.mean().detach() * self.examples
+            scores = scores / normaliser
+            noise = self.negatives / self.examples
+            positive = torch.log(scores[:, 0] / (scores[:, 0] + noise + 1e-7)).sum()
+            negative = torch.log(noise / (scores[:, 1:] + noise + 1e-7)).sum()
+            total = total - (positive + negative) / batch
+        with torch.no_grad():
+            for memory, own in zip(self.memories, (ours, theirs), strict=True):
+                memory[index] = F.normalize(0.5 * memory[index] + 0.5 * own, dim=1)
+        return total
