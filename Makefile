@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test check format docs docs-serve bench evidence clean
+.PHONY: help quickstart test check format docs docs-serve bench evidence mutate clean
 .DEFAULT_GOAL := help
 
 help:  ## what can be made
@@ -47,6 +47,9 @@ docs-serve: $(VENV)/.dev  ## the documentation in a browser
 
 bench: $(VENV)/.dev  ## how fast Limbeck is, beside a hand-written loop and torchdistill
 	$(BIN)/python benchmarks/overhead.py
+
+mutate: $(VENV)/.dev  ## does a test fail for every small mistake in ops/ and losses/? (some: make mutate ONLY="dkd at")
+	$(BIN)/python tools/mutate.py $(if $(ONLY),--only $(ONLY))
 
 evidence: $(VENV)/.dev  ## the slow runs whose results are kept in evidence/
 	$(BIN)/python evidence/quickstart.py
