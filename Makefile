@@ -45,8 +45,9 @@ docs: $(VENV)/.dev  ## the documentation as a site, in site/
 docs-serve: $(VENV)/.dev  ## the documentation in a browser
 	$(BIN)/mkdocs serve
 
-bench: $(VENV)/.dev  ## how fast Limbeck is, beside a hand-written loop and torchdistill
+bench: $(VENV)/.dev  ## how fast Limbeck and its losses are, beside a hand-written loop and torchdistill
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/losses.py
 
 mutate: $(VENV)/.dev  ## does a test fail for every small mistake in ops/ and losses/? (some: make mutate ONLY="dkd at")
 	$(BIN)/python tools/mutate.py $(if $(ONLY),--only $(ONLY))

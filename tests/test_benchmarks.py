@@ -1,0 +1,32 @@
+"""The benchmark of the losses runs and compares like with like."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torchdistill")
+SCRIPT = Path(__file__).resolve().parents[1] / "benchmarks" / "losses.py"
+
+
+def test_losses():
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--quick", "--json", "--only", "kd_standardized", "dkd"], capture_output=True, check=True
+    )
+    found = json.loads(done.stdout)
+    assert list(found) == ["kd_standardized", "dkd", "dkd_100000"]
+    for line in found.values():
+        assert line.keys() >= {"limbeck_ms", "peer_ms", "ratio", "limbeck_mb", "peer_mb", "peer", "sizes"}
+        assert min(line[key] for key in ("limbeck_ms", "peer_ms", "ratio", "limbeck_mb", "peer_mb")) > 0
+    assert found["dkd"]["difference"] < 1e-4
+    assert found["kd_standardized"]["peer"] == "torchdistill LogitStdKDLoss"
+
+
+def test_unknown_names_are_refused():
+    done = subprocess.run([sys.executable, SCRIPT, "--only", "kdd"], capture_output=True, check=False, text=True)
+    assert done.returncode == 2
+    assert "no such pair: kdd" in done.stderr
