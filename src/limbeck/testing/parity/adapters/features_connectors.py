@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ....adapters.linear import Linear
 from ....losses.cosine import cosine_distance
+from ....losses.cwd import channel_divergence
 from ....losses.dmae import direction_gap
 from ....losses.haste import attention_cross_entropy
 from ....losses.hcl import HCL
@@ -139,6 +140,19 @@ def mgd(case: Case) -> Tensor:
     _load(case, loss, {"align": "align", "generation.0": "generation_0", "generation.2": "generation_2"}, "param_")
     error = squared_error(loss.generate(case.student.feature, case["mask"]), case.teacher.feature)
     return case.hp["alpha_mgd"] * error.sum() / len(error)
+
+
+@adapter("cwd")
+def cwd(case: Case) -> Tensor:
+    """The authors' `CriterionCWD`; its comparison of means over the positions has a square error of vectors."""
+    student, teacher, hp = case["student_logits"], case["teacher_logits"], case.hp
+    if hp["norm"] == "channel_mean":
+        heat = hp["temperature"] if hp["divergence"] == "kl" else 1.0
+        ours, theirs = (student / heat).mean((2, 3)), (teacher / heat).mean((2, 3))
+        error = F.kl_div(ours.log(), theirs, reduction="none") if hp["divergence"] == "kl" else squared_error(ours, theirs)
+        return heat**2 * error.mean()
+    options = {name: hp[name] for name in ("norm", "divergence", "temperature")}
+    return channel_divergence(student, teacher, **options, stable=False).mean()
 
 
 def _load(case: Case, module: nn.Module, names: Mapping[str, str], prefix: str) -> None:
