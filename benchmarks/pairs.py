@@ -161,6 +161,14 @@ def review(loss: Any, student: Signals, teacher: Signals, labels: Any) -> Tensor
     return torch.stack(values).sum()
 
 
+def translated(loss: Any, student: Signals, teacher: Signals, labels: Any) -> Tensor:
+    """The same networks, then torchdistill's loss."""
+    peer = mid_level.KTALoss()
+    with torch.no_grad():
+        theirs = loss.translator.encoder(teacher.feature)
+    return peer({"feature_adapter": {"output": loss.adapter(student.feature)}}, {"paraphraser": {"output": theirs}})
+
+
 def context(loss: Any, student: Signals, teacher: Signals, labels: Any) -> Tensor:
     """torchdistill's loss on a map."""
     peer = mid_level.HierarchicalContextLoss("0", "output", "0", "output")
@@ -178,7 +186,7 @@ def with_index(make: Callable[[], Made], examples: int) -> Callable[[], Made]:
 
     def made() -> Made:
         student, teacher, labels = make()
-        student.extra = {"index": torch.randperm(examples)[: len(student.feature)]}
+        student.extra = {"index": torch.randperm(examples)[: len(read(student)[0])]}
         return student, teacher, labels
 
     return made
@@ -229,6 +237,9 @@ PAIRS: list[Pair] = [
     Pair("mlkd", LOGITS, closed("authors' structure", peers.mlkd)),
     Pair("sinkd", LOGITS, closed("authors' structure", peers.sinkd)),
     Pair("dist", LOGITS, torchdistill("DISTLoss", **module("logits"), beta=2.0, gamma=2.0, tau=1.0)),
+    Pair("tf_kd", LOGITS, closed("from the formula, a loop over examples", peers.tf_kd)),
+    Pair("ps_kd", with_index(LOGITS, 10_000), shared("authors' structure", peers.ps_kd), examples=10_000, factor=None),
+    Pair("uskd", features((128, 512), classes=1000), shared("as in cls_KD, same head", peers.uskd)),
     # features
     Pair("mse", features(MAP), closed("torch, as in torchdistill", peers.squared_error)),
     Pair("hint", features(SMALL), closed("torch, as in torchdistill", peers.squared_error)),
@@ -263,7 +274,18 @@ PAIRS: list[Pair] = [
     Pair("kdsvd", features((32, 64, 28, 28), (32, 128, 14, 14)), closed("from the formula, torch's svd", peers.kdsvd), factor=None),
     Pair("token_relation", features((8, 64, 28, 28)), closed("from the formula", peers.token_relation)),
     Pair("mgd", features((8, 128, 14, 14)), shared("as in mmrazor, same convolutions", peers.mgd), factor=None),
+    Pair("ab", features(MAP, SMALL), torchdistill("AltActTransferLoss", feature_pairs=layers(2), margin=1.0, reduction="mean")),
+    Pair("vid", features((8, 128, 14, 14)), shared("as in torchdistill, same regressor", peers.vid), options={"variant": "official"}),
+    Pair("ofd", features((8, 64, 28, 28), (8, 128, 14, 14)), shared("as in RepDistiller, same connectors", peers.ofd)),
+    Pair("kta", features((8, 256, 14, 14)), shared("torchdistill KTALoss, same networks", translated), options={"reconstruction": 0.0},
+         factor=None),
+    Pair("simkd", features((8, 128, 14, 14)), shared("authors' structure, same projector", peers.simkd)),
+    Pair("affinity", features((8, 64, 14, 14)), torchdistill("AffinityLoss", **module("0")), options={"variant": "torchdistill"}),
+    Pair("affinity", features((8, 64, 28, 28)), closed("from the formula", peers.affinity), suffix="_paper"),
+    Pair("trg", features((32, 64, 14, 14)), shared("from the formula, same map", peers.trg), factor=None),
     # dense
+    Pair("cwd", features(MAP), closed("authors' structure", peers.cwd)),
+    Pair("pixel_kl", features(MAP), closed("from the formula", peers.pixel_kl), factor=None),
     Pair("dist_plus", features((32, 256, 14, 14), classes=1000), torchdistill("DISTPlusLoss", **{
          f"{side}_{what}": where for side in ("student", "teacher") for what, where in (("logit_module_path", "logits"), ("logit_module_io",
          "output"), ("feature_module_path", "0"), ("feature_module_io", "output"))}), options={"variant": "official"}),

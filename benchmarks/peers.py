@@ -427,3 +427,103 @@ class ContrastMemory:
             for memory, own in zip(self.memories, (ours, theirs), strict=True):
                 memory[index] = F.normalize(0.5 * memory[index] + 0.5 * own, dim=1)
         return total
+
+
+def cwd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """The logarithm of an explicit softmax over the positions of each channel, temperature 4."""
+    batch, channels = student.feature.shape[:2]
+    ours, theirs = (F.softmax(x.feature.reshape(batch, channels, -1) / 4, 2) for x in (student, teacher))
+    return 16 * F.kl_div(ours.log(), theirs, reduction="sum") / (batch * channels)
+
+
+def pixel_kl(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Pixels as rows, the teacher from the student."""
+    ours, theirs = (x.feature.permute(0, 2, 3, 1).reshape(-1, x.feature.shape[1]) for x in (student, teacher))
+    log_s, log_t = F.log_softmax(ours, 1), F.log_softmax(theirs, 1)
+    return (log_s.exp() * (log_s - log_t)).sum(1).mean()
+
+
+def affinity(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """All pairs of positions."""
+    ours, theirs = (F.normalize(x.feature.flatten(2), dim=1) for x in (student, teacher))
+    gap = torch.bmm(ours.transpose(1, 2), ours) - torch.bmm(theirs.transpose(1, 2), theirs)
+    return (gap / ours.shape[2]).flatten(1).norm(dim=1).mean()
+
+
+def vid(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same regressor."""
+    variance = (torch.log(1 + torch.exp(loss.log_scale)) + 1e-5).view(1, -1, 1, 1)
+    return (0.5 * ((loss.regressor(student.feature) - teacher.feature) ** 2 / variance + torch.log(variance))).mean()
+
+
+def ofd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same connectors, the margins given."""
+    total = torch.zeros(())
+    for connector, s, t in zip(loss.connectors, student.features.values(), teacher.features.values(), strict=True):
+        negative = (t < 0).float()
+        margin = (t * negative).sum((0, 2, 3)) / negative.sum((0, 2, 3)).clamp(min=1)
+        ours, theirs = connector(s), torch.max(t, margin.view(1, -1, 1, 1))
+        gap = F.mse_loss(ours, theirs, reduction="none")
+        total = total + (gap * ((ours > theirs) | (theirs > 0)).float()).sum()
+    return total / len(labels)
+
+
+def simkd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same projector."""
+    return F.mse_loss(loss.projector(student.feature), teacher.feature)
+
+
+def tf_kd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """A virtual teacher filled row by row."""
+    classes = student.logits.shape[1]
+    virtual = torch.full_like(student.logits, 0.01 / (classes - 1))
+    for i in range(len(labels)):
+        virtual[i, labels[i]] = 0.99
+    return F.kl_div(F.log_softmax(student.logits / 20, 1), F.softmax(virtual.log() / 20, 1), reduction="batchmean")
+
+
+def ps_kd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With a table of the same size; predictions are kept and mixed with the labels."""
+    rows = student.extra["index"]
+    hard = torch.zeros_like(student.logits).scatter_(1, labels.unsqueeze(1), 1)
+    soft = 0.2 * hard + 0.8 * loss.past[rows]
+    value = -(soft * F.log_softmax(student.logits, 1)).sum(1).mean()
+    loss.past[rows] = F.softmax(student.logits.detach(), 1)
+    return value
+
+
+def trg(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """The same sample and linear map; all distances, neighbours by sorting."""
+    ours, theirs = (x.feature.flatten(2).transpose(1, 2) for x in (student, teacher))
+    first, second = (F.softmax(torch.bmm(x, x.transpose(1, 2)) / x.shape[2] ** 0.5, 2) for x in (ours, theirs))
+    inner = F.mse_loss(first, second)
+    s, t = (x[:, (torch.arange(8) * x.shape[1] + x.shape[1] // 2) // 8].flatten(0, 1) for x in (ours, theirs))
+
+    def graph(x: Tensor) -> Tensor:
+        squares = torch.cdist(x, x).square()
+        radius = squares.sort(1).values[:, 8:9]
+        kept = (squares <= radius) & ~torch.eye(len(x), dtype=torch.bool)
+        return torch.exp(-squares / 2) * kept
+
+    local = F.kl_div(F.log_softmax(graph(F.normalize(s, dim=1)), 1), F.softmax(graph(F.normalize(t, dim=1)), 1), reduction="batchmean")
+    scores = F.normalize(loss.project(s), dim=1) @ F.normalize(t, dim=1).t() / 0.1
+    return inner + local + F.cross_entropy(scores, torch.arange(len(s)))
+
+
+def uskd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same weak classifier; the other classes picked out by a boolean mask."""
+    logits, label = student.logits, labels.view(-1, 1)
+    weak = loss.weak(student.feature)
+    batch, classes = logits.shape
+    log_s, s = F.log_softmax(logits, 1), F.softmax(logits, 1)
+    own = s.gather(1, label)
+    of_label = -((own**2 + 1 - (own**2).mean()).detach() * log_s.gather(1, label)).mean()
+    smooth = torch.full_like(logits, 0.1 / classes).scatter_add_(1, label, torch.full_like(own, 0.9))
+    of_weak = -(smooth * F.log_softmax(weak, 1)).sum(1).mean()
+    w = F.softmax(weak, 1).detach()
+    rank = (w / (1 - w.gather(1, label) + 1e-6) + (s / (1 - own + 1e-6)).detach()).argsort(1, descending=True)
+    zipf = torch.zeros_like(s).scatter_(1, rank, (1 / torch.arange(1.0, classes + 1)).repeat(batch, 1))
+    mask = torch.ones_like(logits).scatter_(1, label, 0).bool()
+    zipf, rest = zipf[mask].reshape(batch, classes - 1), logits[mask].reshape(batch, classes - 1)
+    others = -(zipf / zipf.sum(1, keepdim=True) * F.log_softmax(rest, 1)).sum(1).mean()
+    return of_label + 0.1 * others + 0.005 * of_weak
