@@ -31,13 +31,16 @@ from ..ops.precision import widen, without_autocast
 from ..types import Head, Needs, PositiveInt, Signals
 from ._connectors import conv_norm
 from .base import Loss
+from .mse import squared_error
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Two features as maps, the larger one average-pooled to the height and width of the smaller."""
     ours, theirs = as_map(student), as_map(teacher)
     size = [min(a, b) for a, b in zip(ours.shape[2:], theirs.shape[2:], strict=True)]
-    return F.adaptive_avg_pool2d(ours, size), F.adaptive_avg_pool2d(theirs, size)
+    # Pooling to the size that a map has already would cost a pass forward and one back.
+    ours, theirs = (x if list(x.shape[2:]) == size else F.adaptive_avg_pool2d(x, size) for x in (ours, theirs))
+    return ours, theirs
 
 
 @final
@@ -71,7 +74,7 @@ class SimKD(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = same_size(student.feature, teacher.feature)
-        return (self.project(ours) - theirs).square().mean((2, 3)).mean(1)
+        return squared_error(self.project(ours), theirs)
 
     def classify(self, feature: Tensor, head: Head) -> Tensor:
         """Answers of the student with the teacher's classifier, `(batch, channels, height, width)` to `(batch, classes)`; after `setup`."""
