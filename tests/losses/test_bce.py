@@ -48,6 +48,15 @@ def test_one_missing_label_counts_as_fitted(draw):
     torch.testing.assert_close(got[0], kept[0] * 3 / 4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_labels_of_half_precision_count_in_full(dtype):
+    """1 - y is not rounded to half precision."""
+    y = torch.tensor([[0.1]], dtype=dtype)
+    got = BCE()(Signals(torch.tensor([[20.0]], dtype=dtype)), NOTHING, y)
+    assert got.dtype == torch.float32
+    assert got.item() == pytest.approx((1 - y.item()) * 20 + math.log1p(math.exp(-20)), rel=1e-6)
+
+
 def test_shapes_must_agree():
     with pytest.raises(ShapeMismatch, match=r"outputs \[2, 4\] and labels \[2\]"):
         BCE()(Signals(torch.zeros(2, 4)), NOTHING, torch.zeros(2))

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from limbeck.errors import ShapeMismatch
 from limbeck.losses.cosine import Cosine, cosine_distance
 from limbeck.types import Signals
 
@@ -48,6 +49,16 @@ def test_a_zero_vector_has_no_direction():
     value.sum().backward()
     assert value.item() == 1
     assert student.grad.tolist() == [[0.0, 0.0, 0.0]]
+
+
+def test_shapes_must_agree():
+    """A vector of one channel would broadcast."""
+    for student, teacher in ((torch.ones(2, 3), torch.ones(2, 1)), (torch.ones(2, 1), torch.ones(2, 3))):
+        text = rf"^student \[2, {student.shape[1]}\] and teacher \[2, {teacher.shape[1]}\] must have the same shape here"
+        with pytest.raises(ShapeMismatch, match=text):
+            Cosine()(Signals(student), Signals(teacher))
+        with pytest.raises(ShapeMismatch, match=text):
+            Cosine()(Signals.of(student), Signals.of(teacher))
 
 
 def test_needs():

@@ -47,6 +47,13 @@ def test_tokens_and_missing_labels(draw):
     torch.testing.assert_close(got[1, :2], CrossEntropy(label_smoothing=0.2)(Signals(logits[1, :2]), NOTHING, labels[1, :2]))
 
 
+@pytest.mark.parametrize("shape", [(2,), (2, 3)])
+def test_half_precision_counts_in_full(shape):
+    logits = torch.zeros(*shape, 3, dtype=torch.bfloat16)
+    got = CrossEntropy()(Signals(logits), NOTHING, torch.zeros(shape, dtype=torch.int64))
+    torch.testing.assert_close(got, torch.full(shape, math.log(3)))
+
+
 def test_defaults_bounds_and_mistakes():
     assert CrossEntropy().label_smoothing == 0.0
     with pytest.raises(ValueError, match=r"^CrossEntropy\.label_smoothing must be <= 1, got 1\.5$"):

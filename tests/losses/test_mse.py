@@ -67,11 +67,29 @@ def test_float32_predictions_with_float64_targets():
     assert got.tolist() == [[1.0], [1.0]]
 
 
+@pytest.mark.parametrize("ours", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("theirs", [torch.float32, torch.bfloat16, torch.float16])
+def test_precisions_may_differ(ours, theirs):
+    student = torch.tensor([[1.0, 300.0]], dtype=ours, requires_grad=True)
+    teacher = torch.tensor([[1.0078125, 44.0]], dtype=theirs)
+    got = squared_error(student, teacher)
+    assert got.dtype == torch.float32
+    assert got.tolist() == [[pytest.approx(0.0078125**2), 256.0**2]]
+    got.sum().backward()
+    assert student.grad.tolist() == [[pytest.approx(-0.015625), 512.0]]
+
+
+def test_a_missing_target_of_lower_precision_is_fitted_exactly():
+    predictions = torch.tensor([[1.0001]], requires_grad=True)
+    got = MSE(target="labels")(Signals(predictions), NOTHING, torch.tensor([[float("nan")]], dtype=torch.float16))
+    assert got.tolist() == [[0.0]]
+
+
 def test_defaults_bounds_and_mistakes():
     assert MSE().target == "teacher"
     with pytest.raises(ValueError, match=r"^MSE\.target must be one of 'teacher', 'labels', got 'teachers'$"):
         MSE(target="teachers")
-    with pytest.raises(ShapeMismatch, match=r"student \[2, 3\] and teacher \[2, 4\]"):
+    with pytest.raises(ShapeMismatch, match=r"^student \[2, 3\] and teacher \[2, 4\]"):
         MSE()(Signals.of(torch.zeros(2, 3)), Signals.of(torch.zeros(2, 4)))
     with pytest.raises(ShapeMismatch, match=r"outputs \[2, 3\] and labels \[2\] must have the same shape; the model needs"):
         MSE(target="labels")(Signals(torch.zeros(2, 3)), NOTHING, torch.zeros(2))

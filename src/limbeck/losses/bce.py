@@ -31,8 +31,8 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over the labels, `(batch, labels)` and targets in [0, 1] of the same shape to `(batch,)`."""
     logits, labels = widen(logits), widen(as_many(logits, labels))
     missing = labels.isnan()
-    known = (~missing).to(labels.dtype)
-    return example_mean(F.binary_cross_entropy_with_logits(logits, labels.masked_fill(missing, 0), known, reduction="none"))
+    filled = labels.masked_fill(missing, 0)  # mutate: equivalent constant (whatever stands there has the weight 0)
+    return example_mean(F.binary_cross_entropy_with_logits(logits, filled, ~missing, reduction="none"))
 
 
 @final

@@ -29,7 +29,7 @@ def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over the positions, two tensors `(batch, ...)` to `(batch,)`; the channels are dimension 1 of a map, else the last."""
     student, teacher = agree(student, teacher)
     dim = 1 if student.ndim > 3 else -1
-    return example_mean(1 - cosines(student, teacher, dim=dim))
+    return example_mean(1 - cosines(student, teacher, dim=dim))  # mutate: equivalent swapped (symmetric)
 
 
 @final

@@ -34,11 +34,10 @@ def squared_error(student: Tensor, target: Tensor) -> Tensor:
     The mean over D is left to the objective (or the caller): over a large feature map a separate mean for each example
     costs more than the difference itself.
     """
-    if student.dtype != target.dtype or student.element_size() < 4:
-        student, target = widen(student), widen(target)
     student, target = agree(student, target)
-    # The operation itself: the shapes agree, so what torch.nn.functional does to make them agree would be lost time.
-    return torch.ops.aten.mse_loss.default(student, target, 0)
+    # The operation itself: the shapes agree, so what torch.nn.functional does to make them agree would be lost time. It computes in the
+    # wider of the two precisions.
+    return torch.ops.aten.mse_loss.default(widen(student), target, 0)  # mutate: equivalent swapped (symmetric)
 
 
 @final
@@ -65,4 +64,5 @@ class MSE(Loss):
             target = target.unsqueeze(-1)
         target = as_many(logits, target)
         # A missing target takes the student's own value: no error and, unlike a product with a mask, no NaN in the gradient.
-        return squared_error(logits, target.where(~target.isnan(), logits.detach().to(target.dtype)))
+        own = logits.detach()  # mutate: equivalent unwrapped (of a difference from itself there is no gradient either way)
+        return squared_error(logits, target.where(~target.isnan(), own))
