@@ -15,7 +15,7 @@ stand for another.
 
 Cost: of order b p C min(C, p) for p positions, linear b p C, gaussian b p C^2 and in memory b C^2; no parameters.
 
-Reference: Huang, Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017, arXiv:1707.01219, equation 6.
+Reference: Huang, Wang, "Like What You Like: Knowledge Distill via Neuron Selectivity Transfer", 2017, arXiv:1707.01219, section 4.
 """
 
 from __future__ import annotations

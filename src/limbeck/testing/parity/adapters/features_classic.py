@@ -6,11 +6,15 @@ from torch import Tensor
 
 from ....adapters.conv_regressor import ConvRegressor
 from ....losses._factors import factor_gap
+from ....losses.ab import AB
+from ....losses.affinity import Affinity
 from ....losses.at import AT
 from ....losses.fsp import FSP
 from ....losses.ft import FT, attended_gap
 from ....losses.hint import Hint
 from ....losses.nst import NST
+from ....losses.ofd import OFD, margin_of_normal, partial_distance
+from ....losses.vid import VID
 from ....ops.maps import square_pool
 from ....types import Signals
 from ..case import Case, adapter
@@ -95,6 +99,60 @@ def ft_connectors(case: Case) -> Tensor:
     names |= {f"paraphraser.encoder.{2 * i}": f"param_paraphraser_encoder_{3 * i}" for i in range(3)}
     case.load(loss, {f"{ours}.{kind}": f"{theirs}_{kind}" for ours, theirs in names.items() for kind in ("weight", "bias")})
     return case.hp["loss_weight"] * loss(case.student, case.teacher).mean()
+
+
+@adapter("kta")
+def kta(case: Case) -> Tensor:
+    """torchdistill's `KTALoss` on features that are already adapted."""
+    return _factors(case, case["student_features"], case["teacher_features"], q=case.hp["q"])
+
+
+@adapter("ab")
+def ab(case: Case) -> Tensor:
+    """RepDistiller's `ABLoss`."""
+    return AB(margin=case.hp["margin"], variant="zoo")(case.student, case.teacher).mean()
+
+
+@adapter("ab_torchdistill")
+def ab_torchdistill(case: Case) -> Tensor:
+    """torchdistill's `AltActTransferLoss`."""
+    return _reduced(case, AB(margin=case.hp["margin"])(case.student, case.teacher))
+
+
+@adapter("affinity")
+def affinity(case: Case) -> Tensor:
+    """torchdistill's `AffinityLoss`."""
+    return _reduced(case, Affinity(variant="torchdistill")(case.student, case.teacher))
+
+
+@adapter("ofd")
+def ofd(case: Case) -> dict[str, Tensor]:
+    """The authors' code, which knows the teacher's batch norms."""
+    loss, outputs, total = OFD(), {}, 0.0
+    loss.setup(case.student, case.teacher)
+    layers = list(zip(loss.connectors, case.series("student_features"), case.series("teacher_features"), strict=True))
+    for i, (connector, student, teacher) in enumerate(layers):
+        names = {"0.weight": f"param_conv_{i}_weight", "1.weight": f"param_bn_{i}_weight", "1.bias": f"param_bn_{i}_bias"}
+        case.load(connector, names)
+        outputs[f"margin_{i}"] = margin_of_normal(case[f"teacher_bn_bias_{i}"], case[f"teacher_bn_weight_{i}"].abs())
+        gap = partial_distance(connector(student), teacher, outputs[f"margin_{i}"])
+        total = total + gap.mean() / 2 ** (len(layers) - i - 1)
+    return {"loss": total / case.hp["divisor"], **outputs}
+
+
+@adapter("vid")
+def vid(case: Case) -> Tensor:
+    """RepDistiller's `VIDLoss`, which pools the larger map."""
+    student, teacher = _pooled(case)
+    hidden = case["param_regressor_0_weight"].shape[0] / teacher.feature.shape[1]
+    loss = VID(hidden=hidden, epsilon=case.hp["eps"], variant="official")
+    loss.setup(student, teacher)
+    case.load(loss, {"log_scale": "param_log_scale", **{f"regressor.{i}.weight": f"param_regressor_{i}_weight" for i in (0, 2, 4)}})
+    return loss(student, teacher).mean()
+
+
+def _reduced(case: Case, values: Tensor) -> Tensor:
+    return case.hp["weight"] * (values.mean() if case.hp["reduction"] == "mean" else values.sum())
 
 
 def _factors(case: Case, student: Tensor, teacher: Tensor, *, q: float) -> Tensor:
