@@ -46,7 +46,7 @@ def flow_gap(student: Sequence[Tensor], teacher: Sequence[Tensor], *, pooling: P
     Raises:
         ShapeMismatch: where the two layers of a model cannot be brought to one size, or the numbers of channels differ.
     """
-    (s1, s2), (t1, t2) = _aligned(*student, pooling), _aligned(*teacher, pooling)
+    (s1, s2), (t1, t2) = (_aligned(first, second, pooling) for first, second in (student, teacher))
     (rows, positions), columns = s1.shape[1:], s2.shape[1]
     # The product would be larger than the features.
     if variant != "torchdistill" and s1.shape == t1.shape and s2.shape == t2.shape and 3 * positions <= min(rows, columns):
@@ -67,9 +67,9 @@ def _flow(first: Tensor, second: Tensor) -> Tensor:
 def _aligned(first: Tensor, second: Tensor, pooling: Pooling) -> tuple[Tensor, Tensor]:
     """`(batch, channels, positions)` twice."""
     if first.ndim == second.ndim == 4:
-        size = [min(a, b) for a, b in zip(first.shape[2:], second.shape[2:], strict=True)]
+        size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
         pool = F.adaptive_max_pool2d if pooling == "max" else F.adaptive_avg_pool2d
-        first, second = (x if list(x.shape[2:]) == size else pool(x, size) for x in (first, second))
+        first, second = (x if x.shape[2:] == size else pool(x, size) for x in (first, second))
     ours, theirs = as_positions(first), as_positions(second)
     if ours.shape[2] != theirs.shape[2]:
         raise ShapeMismatch(
