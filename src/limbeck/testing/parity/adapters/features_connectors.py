@@ -22,6 +22,7 @@ from ....losses.pkd import PKD
 from ....losses.reviewkd import ReviewKD
 from ....losses.srd import SRD, log_sum_gap
 from ....losses.token_relation import TokenRelation
+from ....losses.transkd import TransKD
 from ....ops.flow import flow_pair
 from ....ops.patches import patch_error
 from ....types import Signals
@@ -153,6 +154,27 @@ def cwd(case: Case) -> Tensor:
         return heat**2 * error.mean()
     options = {name: hp[name] for name in ("norm", "divergence", "temperature")}
     return channel_divergence(student, teacher, **options, stable=False).mean()
+
+
+@adapter("transkd")
+def transkd(case: Case) -> dict[str, Tensor]:
+    """The authors' selective fusion, compared by `hcl`, and squared errors of projected patch embeddings."""
+    width = case["param_sk0_conv1_weight"].shape[0]
+    loss = TransKD(width=width, variant="official")
+    loss.setup(case.student, case.teacher)
+    fusion = {"squeeze.0": "fc", "squeeze.1": "fc_bn", "single": "fc1", "branches.0": "branch0", "branches.1": "branch1"}
+    names = {"enter.0": "conv1", "enter.1": "bn1", "leave.0": "conv2", "leave.1": "bn2", **{f"fusion.{k}": v for k, v in fusion.items()}}
+    for i, stage in enumerate(loss.review.stages):
+        _load(case, stage, names, f"param_sk{i}_")
+    feature = case.hp["feature_weight"] * loss(case.student, case.teacher).mean()
+    embedding = feature.new_zeros(())
+    tokens = zip(case.series("student_embeddings"), case.series("teacher_embeddings"), case.hp["embed_weights"], strict=True)
+    for i, (student, teacher, weight) in enumerate(tokens):
+        project = Linear()
+        project.setup(student, teacher)
+        _load(case, project, {"project": f"embed{i}"}, "param_")
+        embedding = embedding + weight * squared_error(*project(student, teacher)).mean()
+    return {"loss": feature + embedding, "loss_feature": feature, "loss_embedding": embedding}
 
 
 def _load(case: Case, module: nn.Module, names: Mapping[str, str], prefix: str) -> None:
