@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
 from ....losses.cc import congruence_gap
+from ....losses.crd import CRD
 from ....losses.ickd import ICKD
 from ....losses.neighbour_product import NeighbourProduct
 from ....losses.pkt import PKT
@@ -70,3 +74,19 @@ def cckd(case: Case) -> Tensor:
 def cc(case: Case) -> Tensor:
     """RepDistiller's `Correlation`, with its weight."""
     return case.hp["weight"] * NeighbourProduct()(case.student, case.teacher)
+
+
+@adapter("crd")
+def crd(case: Case) -> dict[str, Tensor]:
+    """RepDistiller's `CRDLoss`; a constant below 0 is not yet set."""
+    memories, constants = (case["memory_student"], case["memory_teacher"]), (case.hp["z_student"], case.hp["z_teacher"])
+    loss = CRD(dim=memories[0].shape[1], temperature=case.hp["nce_t"], momentum=case.hp["nce_m"], variant="official")
+    loss.allocate(len(memories[0]))
+    loss.setup(case.student, case.teacher)
+    names = {f"{who}_embedding.{part}": f"param_embed_{who[0]}_{part}" for who in ("student", "teacher") for part in ("weight", "bias")}
+    case.load(loss, names)
+    loss.student_memory.vectors, loss.teacher_memory.vectors = (memory.clone() for memory in memories)
+    loss.log_normalisers = torch.tensor([math.log(z) if z >= 0 else math.inf for z in constants])
+    value = loss.compare(case["student_features"], case["teacher_features"], case["contrast_indices"])
+    after = {"memory_student": loss.student_memory.vectors, "memory_teacher": loss.teacher_memory.vectors}
+    return {"loss": value, **after, **dict(zip(("z_student", "z_teacher"), loss.log_normalisers.exp(), strict=True))}
