@@ -225,6 +225,7 @@ PAIRS: list[Pair] = [
     Pair("dkd", LOGITS, closed("as in mdistiller", peers.dkd)),
     Pair("dkd", MANY, closed("as in mdistiller", peers.dkd), suffix="_100000"),
     Pair("cross_entropy", LOGITS, closed("torch", lambda s, t, y: F.cross_entropy(s.logits, y))),
+    Pair("cross_entropy", MANY, closed("torch", lambda s, t, y: F.cross_entropy(s.logits, y)), suffix="_100000"),
     Pair("bce", lambda: (Signals(torch.randn(128, 1000)), Signals(), (torch.rand(128, 1000) < 0.1).float()),
          closed("torch, missing labels masked", peers.masked_bce)),
     Pair("soft_cross_entropy", LOGITS, closed("torch", peers.soft_cross_entropy), options={"temperature": 4.0}),

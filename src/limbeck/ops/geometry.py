@@ -44,8 +44,10 @@ def cosines(first: Tensor, second: Tensor, *, dim: int = -1) -> Tensor:
 def gram(features: Tensor, rows: slice = slice(None)) -> Tensor:
     """Inner products of the examples `rows` with all, `(batch, ...)` to `(rows, batch)`; everything behind the batch is one vector."""
     vectors = widen(features).flatten(1)
+    # A slice of everything would keep the gradients of both factors apart, and so cost a third tensor of their size.
+    wanted = vectors if rows.indices(len(vectors)) == (0, len(vectors), 1) else vectors[rows]
     with without_autocast(vectors):
-        return vectors[rows] @ vectors.T
+        return wanted @ vectors.T
 
 
 def pairwise_distances(features: Tensor) -> Tensor:
