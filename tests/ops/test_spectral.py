@@ -1,0 +1,84 @@
+"""Singular directions: numpy's up to sign, the sign fixed, gradients right and finite."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from limbeck.ops.spectral import singular_directions
+
+SHAPES = [(5, 3), (3, 5), (4, 4), (1, 6), (6, 1)]
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_values_and_vectors(shape, count):
+    x = draw(2, *shape)
+    values, vectors = singular_directions(x, count)
+    expected = min(count, *shape)
+    assert (values.shape, vectors.shape) == ((2, expected), (2, shape[1], expected))
+    for i in range(2):
+        _, s, right = np.linalg.svd(x[i].numpy(), full_matrices=False)
+        np.testing.assert_allclose(values[i], s[:expected], rtol=1e-9)
+        sign = np.where(x[i].numpy().sum(0) @ right[:expected].T < 0, -1, 1)
+        np.testing.assert_allclose(vectors[i], right[:expected].T * sign, atol=1e-9)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_gradient(shape):
+    torch.autograd.gradcheck(lambda x: singular_directions(x, 3)[1], (draw(2, *shape).requires_grad_(),))
+
+
+def test_the_sign_is_that_of_the_rows():
+    x = draw(4, 3)
+    for flipped in (x, -x):
+        _, vectors = singular_directions(flipped, 3)
+        assert ((flipped @ vectors).sum(0) >= 0).all()
+
+
+def test_values_carry_no_gradient_and_scale_does_not_matter():
+    x = draw(4, 3).requires_grad_()
+    values, vectors = singular_directions(x, 2)
+    assert not values.requires_grad
+    big_values, big_vectors = singular_directions(1e25 * x.detach().float(), 2)
+    torch.testing.assert_close(big_values, 1e25 * values.float(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(big_vectors, vectors.detach().float(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("x", [torch.zeros(3, 4), torch.eye(3), torch.ones(4, 2), torch.zeros(4, 2), torch.diag(torch.tensor([2.0, 2, 1]))])
+def test_ties_and_missing_ranks_are_finite(x):
+    x = x.clone().requires_grad_()
+    values, vectors = singular_directions(x, 3)
+    vectors.square().sum().backward()
+    (vectors * torch.arange(vectors.numel()).reshape(vectors.shape)).sum()
+    assert vectors.isfinite().all()
+    assert x.grad.isfinite().all()
+    lengths = torch.linalg.vector_norm(vectors, dim=0)
+    torch.testing.assert_close(lengths, (values > 1e-5).float(), rtol=0, atol=1e-5)
+
+
+def test_tied_directions_take_no_part_in_each_others_gradient():
+    """Of diag(2, 2, 1) the first two directions may turn into each other at no cost; towards the third they turn as usual."""
+    x = torch.diag(torch.tensor([2.0, 2.0, 1.0], dtype=torch.float64)).requires_grad_()
+    _, vectors = singular_directions(x, 1)
+    towards = torch.eye(3, dtype=torch.float64)[:, 2]
+    (gradient,) = torch.autograd.grad((vectors[:, 0] * towards).sum(), x, retain_graph=True)
+    place = int(vectors[:, 0].detach().abs().argmax())
+    assert gradient[place, 2].abs().item() == pytest.approx(2 / (4 - 1))
+    assert gradient[2, place].abs().item() == pytest.approx(1 / (4 - 1))
+    other = torch.eye(3, dtype=torch.float64)[:, 1 - place]
+    (gradient,) = torch.autograd.grad((vectors[:, 0] * other).sum(), x)
+    assert gradient.abs().max() < 1e-12
+
+
+def test_half_precision_is_widened_and_autocast_ignored():
+    x = draw(4, 3).bfloat16()
+    assert singular_directions(x, 1)[1].dtype == torch.float32
+    expected = singular_directions(x.float(), 2)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(singular_directions(x.float(), 2), expected)
