@@ -10,7 +10,9 @@ from ....losses.ctkd import CTKD
 from ....losses.dho import fuse, search_fusion, second_head_loss
 from ....losses.mlkd import three_levels, unsure_shares
 from ....losses.ofa import explicit_cross_entropy
+from ....losses.ps_kd import refined_cross_entropy, refined_targets
 from ....losses.sinkd import SinKD, prediction_costs
+from ....losses.uskd import USKD
 from ....ops.sinkhorn import transport_plan
 from ....targets.logit_standardization import LogitStandardization
 from ....types import Signals
@@ -105,3 +107,20 @@ def dho_fusion(case: Case) -> dict[str, Tensor]:
         alpha, beta = case.hp["alpha"], case.hp["beta"]
         accuracy = float((fuse(*heads, alpha=alpha, beta=beta).max(-1).indices == labels).double().mean())
     return {name: torch.tensor(value) for name, value in (("accuracy", 100 * accuracy), ("alpha", alpha), ("beta", beta))}
+
+
+@adapter("uskd", "uskd_mixed_labels")
+def uskd(case: Case) -> Tensor:
+    """The authors' loss, with labels or with shares of two labels."""
+    loss = USKD(alpha=case.hp["alpha"], beta=case.hp["beta"], mu=case.hp["mu"], variant="official")
+    loss.setup(case.student, Signals())
+    case.load(loss, {"weak.weight": "param_fc_weight", "weak.bias": "param_fc_bias"})
+    return loss(case.student, Signals(), case.labels)
+
+
+@adapter("ps_kd")
+def ps_kd(case: Case) -> dict[str, Tensor]:
+    """What the student said one epoch ago is given; the share grows by a step after each epoch."""
+    share = case.hp["alpha_T"] * (case.hp["epoch"] + 1) / case.hp["total_epochs"]
+    targets = refined_targets(case["teacher_probs"], case["labels"], alpha=share)
+    return {"loss": refined_cross_entropy(case["student_logits"], targets).mean(), "soft_targets": targets}
