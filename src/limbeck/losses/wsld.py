@@ -22,10 +22,9 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from ..ops.classes import at_label, known_labels
-from ..ops.divergence import log_softmax
 from ..types import Needs, Positive, Signals
 from .base import Loss, logit_pair, required
+from .cross_entropy import smoothed_cross_entropy
 from .soft_cross_entropy import softened_cross_entropy
 
 
@@ -34,9 +33,8 @@ def need_of_soft_labels(student: Tensor, teacher: Tensor, labels: Tensor) -> Ten
 
     It is 0 where the label is -100, and gives no gradient.
     """
-    known, index = known_labels(labels)
-    ours, theirs = (-at_label(log_softmax(logits.detach()), index) for logits in (student, teacher))
-    return (1 - (-ours / (theirs + 1e-7)).exp()) * known
+    ours, theirs = (smoothed_cross_entropy(logits.detach(), labels, label_smoothing=0.0) for logits in (student, teacher))
+    return 1 - (-ours / (theirs + 1e-7)).exp()
 
 
 @final

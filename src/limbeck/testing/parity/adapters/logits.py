@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from ....losses.cross_entropy import CrossEntropy
+from ....losses.dist import DIST
+from ....losses.dist_plus import DISTPlus
 from ....losses.dkd import explicit_decoupled_kl
 from ....losses.kd import KD
 from ....losses.nkd import NKD
@@ -94,6 +96,19 @@ def wttm(case: Case) -> Tensor:
 
 def _wsld(case: Case) -> Tensor:
     return WSLD(temperature=case.hp["temperature"])(case.student, case.teacher, case.labels).mean()
+
+
+@adapter("dist", "dist_seg")
+def dist(case: Case) -> Tensor:
+    """mmrazor's `DISTLoss`, and the authors' `DIST` for segmentation, which has no temperature."""
+    loss = DIST(beta=case.hp["beta"], gamma=case.hp["gamma"], temperature=case.hp.get("temperature", 1.0), variant="official")
+    return loss(case.student, case.teacher)
+
+
+@adapter("dist_plus")
+def dist_plus(case: Case) -> Tensor:
+    """torchdistill's `DISTPlusLoss`."""
+    return DISTPlus(**case.hp, variant="official")(case.student, case.teacher)
 
 
 def _standardized(case: Case) -> tuple[Signals, Signals]:
