@@ -79,7 +79,7 @@ def test_defaults_bounds_and_mistakes():
     assert (loss.beta, loss.gamma, loss.temperature, loss.variant) == (2.0, 2.0, 1.0, "paper")
     for field in ("beta", "gamma"):
         with pytest.raises(ValueError, match=rf"^DIST\.{field} must be >= 0, got -1$"):
-            DIST(**{field: -1})
+            DIST(**{field: -1})  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"^DIST\.temperature must be > 0, got 0$"):
         DIST(temperature=0)
     with pytest.raises(ShapeMismatch, match=r"student \[4, 2\] and teacher \[4, 3\] must have the same shape"):

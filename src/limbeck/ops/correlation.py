@@ -26,6 +26,6 @@ def correlation_gap(x: Tensor, y: Tensor, *, dim: int) -> Tensor:
 
 
 def guarded_correlation(x: Tensor, y: Tensor, *, dim: int, epsilon: float) -> Tensor:
-    """Correlation of `x` and `y` along `dim` with `epsilon` added to the product of the lengths that divides it; 0 where one is constant."""
+    """Correlation of `x` and `y` along `dim`, divided by the product of the lengths plus `epsilon`; 0 where one is constant."""
     x, y = centred(x, dim=dim), centred(y, dim=dim)
     return (x * y).sum(dim) / (length(x, dim=dim) * length(y, dim=dim) + epsilon)
