@@ -24,11 +24,10 @@ def norm(x):
 
 
 def selected(fusion, own, deeper, squeeze):
-    """The softmax over two branches, as the paper writes it."""
-    mean = (own + deeper).mean((2, 3), keepdim=True)
-    hidden = squeeze(mean).relu()
-    first, second = torch.stack([branch(hidden) for branch in fusion.branches]).softmax(0)
-    return first * own + second * deeper
+    """A softmax over two is the sigmoid of their difference."""
+    hidden = squeeze((own + deeper).mean((2, 3), keepdim=True)).relu()
+    share = (fusion.branches[0](hidden) - fusion.branches[1](hidden)).sigmoid()
+    return share * own + (1 - share) * deeper
 
 
 def test_oracle(draw):

@@ -57,9 +57,8 @@ class SelectiveFusion(nn.Module):
         both = (own + deeper).mean((2, 3), keepdim=True)
         squeezed = self.squeeze(both) if self.single is None or len(both) > 1 else self.single(both)
         squeezed = squeezed.relu()
-        # A softmax over two is the sigmoid of their difference.
-        share = (self.branches[0](squeezed) - self.branches[1](squeezed)).sigmoid()
-        return share * own + (1 - share) * deeper
+        first, second = torch.stack([branch(squeezed) for branch in self.branches]).softmax(0)
+        return first * own + second * deeper
 
 
 @final
