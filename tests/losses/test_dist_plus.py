@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from functools import partial
+from typing import Literal
 
 import pytest
 import torch
@@ -53,7 +54,8 @@ def test_equal_models(draw):
 def test_gradient_pulls_the_channels_together(draw):
     """A step along the gradient of each variant, away from equality: one returns, the other departs further."""
     logits, features = draw(4, 5)[0], draw(4, 3, 2, 3)[0]
-    for variant, sign in (("paper", 1), ("official", -1)):
+    signs: dict[Literal["paper", "official"], int] = {"paper": 1, "official": -1}
+    for variant, sign in signs.items():
         moved = (features + 0.3 * draw(4, 3, 2, 3, seed=9)[0]).requires_grad_()
         loss = DISTPlus(kappa=0.0, variant=variant)
         loss(signals(logits, moved), signals(logits, features)).backward()

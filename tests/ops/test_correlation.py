@@ -25,15 +25,21 @@ def test_against_the_standard_library(dim):
     x, y = draw(4, 5), draw(4, 5, seed=1)
     rows = zip(*((z if dim else z.T).tolist() for z in (x, y)), strict=True)
     expected = [statistics.correlation(a, b) for a, b in rows]
-    assert (1 - correlation_gap(x, y, dim=dim)).tolist() == pytest.approx(expected, rel=1e-12)
+    assert 1 - correlation_gap(x, y, dim=dim).item() == pytest.approx(statistics.fmean(expected), rel=1e-12)
     assert guarded_correlation(x, y, dim=dim, epsilon=0).tolist() == pytest.approx(expected, rel=1e-12)
 
 
 def test_level_and_scale_do_not_matter():
     x = draw(4, 5).float()
-    assert not correlation_gap(x, x, dim=-1).any()
-    torch.testing.assert_close(correlation_gap(x, 3 * x + 1, dim=-1), torch.zeros(4), atol=1e-10, rtol=0)
-    torch.testing.assert_close(correlation_gap(x, -x, dim=-1), torch.full((4,), 2.0))
+    assert correlation_gap(x, x.clone(), dim=-1).item() == 0
+    assert correlation_gap(x, 3 * x + 1, dim=-1).item() == pytest.approx(0, abs=1e-10)
+    assert correlation_gap(x, -x, dim=-1).item() == pytest.approx(2)
+
+
+def test_maps_are_averaged_over_all_other_dimensions():
+    x, y = draw(2, 3, 4), draw(2, 3, 4, seed=1)
+    rows = (z.movedim(1, -1).reshape(8, 3) for z in (x, y))
+    torch.testing.assert_close(correlation_gap(x, y, dim=1), correlation_gap(*rows, dim=1))
 
 
 def test_what_is_tiny_counts_in_full():
