@@ -12,8 +12,8 @@ Public code departs: the collections for CIFAR take the mean over the entries of
 When to use: student and teacher have layers of the same numbers of channels, such as a shallow and a deep network of one family; else
 adapters learn them. The paper trains on this alone first, then on the labels: two stages of a recipe.
 
-Cost: of order b p c d for layers of c and d channels; matrices of c x d are only formed where they are not larger than the maps. No
-parameters.
+Cost: of order b p c d for layers of c and d channels; the paper's form has matrices of c x d only where they are not larger than
+the maps. No parameters.
 
 Reference: Yim et al., "A Gift from Knowledge Distillation: Fast Optimization, Network Minimization and Transfer Learning", CVPR 2017
 (https://openaccess.thecvf.com/content_cvpr_2017/html/Yim_A_Gift_From_CVPR_2017_paper.html), equations 1 and 2.
@@ -48,8 +48,8 @@ def flow_gap(student: Sequence[Tensor], teacher: Sequence[Tensor], *, pooling: P
     """
     (s1, s2), (t1, t2) = (_aligned(first, second, pooling) for first, second in (student, teacher))
     (rows, positions), columns = s1.shape[1:], s2.shape[1]
-    # The product would be larger than the features.
-    if variant != "torchdistill" and s1.shape == t1.shape and s2.shape == t2.shape and 3 * positions <= min(rows, columns):
+    # The products would be larger than the features; the variants form them all the same, to round as public code does.
+    if variant == "paper" and s1.shape == t1.shape and s2.shape == t2.shape and 3 * positions <= min(rows, columns):
         total = product_gap(s1 / positions, s2, t1 / positions, t2)
     else:
         gap = torch.sub(*agree(_flow(s1, s2), _flow(t1, t2)))
