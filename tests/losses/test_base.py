@@ -45,4 +45,4 @@ def test_pairs_without_anything():
 
 
 def test_repr_shows_the_hyper_parameters():
-    assert repr(LOSSES.get("dkd")(beta=2.0)) == "DKD(alpha=1.0, beta=2.0, temperature=4.0)"
+    assert repr(LOSSES.get("dkd")(beta=2.0)) == "DKD(alpha=1.0, beta=2.0, temperature=4.0, variant='paper')"

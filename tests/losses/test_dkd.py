@@ -53,10 +53,12 @@ def test_other_classes_ignore_the_target_logit(draw):
     torch.testing.assert_close(before, after)
 
 
-def test_tokens(draw):
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_tokens(draw, variant):
     student, teacher = draw(2, 2, 6)
-    got = DKD()(Signals(student), Signals(teacher), LABELS.view(2, 2))
-    flat = DKD()(Signals(student.flatten(0, 1)), Signals(teacher.flatten(0, 1)), LABELS)
+    loss = DKD(variant=variant)
+    got = loss(Signals(student), Signals(teacher), LABELS.view(2, 2))
+    flat = loss(Signals(student.flatten(0, 1)), Signals(teacher.flatten(0, 1)), LABELS)
     torch.testing.assert_close(got, flat.view(2, 2))
 
 
@@ -73,8 +75,9 @@ def test_defaults_bounds_and_mistakes():
     assert (DKD().alpha, DKD().beta, DKD().temperature, DKD().variant) == (1.0, 8.0, 4.0, "paper")
     with pytest.raises(ValueError, match=r"^DKD\.temperature must be > 0, got -1$"):
         DKD(temperature=-1)
-    with pytest.raises(ValueError, match=r"^DKD\.beta must be >= 0, got -0\.1$"):
-        DKD(beta=-0.1)
+    for weight in ("alpha", "beta"):
+        with pytest.raises(ValueError, match=rf"^DKD\.{weight} must be >= 0, got -0\.1$"):
+            DKD(**{weight: -0.1})
     with pytest.raises(SignalMissing, match="this loss needs labels, and the batch has none"):
         DKD()(Signals(torch.zeros(1, 3)), Signals(torch.zeros(1, 3)))
 

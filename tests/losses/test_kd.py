@@ -68,6 +68,19 @@ def test_half_precision_is_divided_in_float32(draw):
     torch.testing.assert_close(got, torch.tensor([0.25 * (0.5 * 119968.0 - math.log(2))]), rtol=1e-3, atol=0)
 
 
+def test_either_side_is_divided_in_float32():
+    far, even = torch.tensor([[60000.0, 0.0]]).half(), torch.zeros(1, 2).half()
+    got = KD(temperature=0.5)(Signals(even), Signals(far))
+    torch.testing.assert_close(got, torch.tensor([0.25 * math.log(2)]))
+    assert softened_kl(even, far, temperature=0.5).item() == pytest.approx(math.log(2))
+    assert softened_kl(far, even, temperature=0.5).item() == pytest.approx(0.5 * 119968.0 - math.log(2), rel=1e-3)
+
+
+def test_the_divergence_alone_has_no_factor(draw):
+    student, teacher = draw(3, 5)
+    torch.testing.assert_close(softened_kl(student, teacher, temperature=3.0), KD(temperature=3.0)(Signals(student), Signals(teacher)) / 9)
+
+
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_divergences(draw, temperature):
     student, teacher = draw(3, 5)

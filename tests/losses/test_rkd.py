@@ -58,6 +58,7 @@ def test_oracle(draw):
 def test_weights_below_one_count(draw):
     student, teacher = (Signals.of(x) for x in draw(5, 3))
     distance, angle = RKD(angle_weight=0.0)(student, teacher), RKD(distance_weight=0.0, angle_weight=1.0)(student, teacher)
+    assert min(distance.item(), angle.item()) > 0
     torch.testing.assert_close(RKD(distance_weight=0.5, angle_weight=0.25)(student, teacher), 0.5 * distance + 0.25 * angle)
 
 
@@ -140,6 +141,17 @@ def test_defaults_and_bounds():
         RKD(angle_weight=-2)
     with pytest.raises(ValueError, match=r"^RKD\.chunk must be > 0, got 0$"):
         RKD(chunk=0)
+
+
+@pytest.mark.parametrize("field", ["distance_weight", "angle_weight"])
+def test_weights_are_not_negative(field):
+    with pytest.raises(ValueError, match=rf"^RKD\.{field} must be >= 0, got -0\.1$"):
+        RKD(**{field: -0.1})
+
+
+def test_without_weights_it_is_zero_in_full_precision():
+    got = RKD(distance_weight=0.0, angle_weight=0.0)(*(Signals.of(torch.ones(2, 3, dtype=torch.bfloat16)) for _ in range(2)))
+    assert (got.item(), got.dtype) == (0.0, torch.float32)
 
 
 def test_needs():

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.losses.parity import check_parity
 
+from limbeck.errors import SignalMissing
 from limbeck.losses import sp
 from limbeck.losses.sp import SP
 from limbeck.types import Signals
@@ -109,6 +110,11 @@ def test_defaults_and_bounds():
     assert (SP().variant, SP().chunk) == ("paper", 1024)
     with pytest.raises(ValueError, match=r"^SP\.chunk must be > 0, got 0$"):
         SP(chunk=0)
+
+
+def test_as_many_layers_on_both_sides():
+    with pytest.raises(SignalMissing, match=r"^features come in pairs, found 1 of the student \['0'\] and 2 of the teacher \['0', '1'\]"):
+        SP()(Signals.of(torch.zeros(2, 3)), Signals.of(torch.zeros(2, 3), torch.zeros(2, 3)))
 
 
 def test_golden():

@@ -49,8 +49,9 @@ def attention(features: Tensor, *, power: float, signed: bool) -> Tensor:
         raise ShapeMismatch(f"attention needs maps or tokens, found a feature of shape {list(features.shape)}; pick an earlier layer.")
     channels = 1 if features.ndim > 3 else -1
     values = widen(features)
-    values = values if signed or power % 2 == 0 else values.abs()  # an even power needs no absolute value, which would be a pass more
-    return unit(values.pow(power).sum(channels).flatten(1))
+    # An even power needs no absolute value, which would be a pass more.
+    values = values if signed or power % 2 == 0 else values.abs()  # mutate: equivalent operator (the pass more changes no value)
+    return unit(values.pow(power).sum(channels).flatten(1))  # mutate: equivalent function (the length is divided out)
 
 
 @final
@@ -79,7 +80,7 @@ class AT(Loss):
     def _layer(self, student: Tensor, teacher: Tensor) -> Tensor:
         zoo = self.variant == "zoo"
         if zoo:
-            student, teacher = square_pool(student, teacher)
+            student, teacher = square_pool(student, teacher)  # mutate: equivalent swapped (symmetric)
         ours, theirs = agree(*(attention(x, power=self.power, signed=zoo) for x in (student, teacher)))
         if self.variant == "paper":
             return torch.linalg.vector_norm(ours - theirs, dim=1)

@@ -39,7 +39,7 @@ def distance_gap(student: Tensor, teacher: Tensor) -> Tensor:
 
     def relative(features: Tensor) -> Tensor:
         distances = pairwise_distances(features)
-        mean = distances.sum() / max(distances.numel() - len(distances), 1)
+        mean = distances.sum() / max(distances.numel() - len(distances), 1)  # mutate: equivalent constant (two examples have two)
         return distances / mean.masked_fill(mean == 0, math.inf)
 
     return F.smooth_l1_loss(relative(student), relative(teacher))
@@ -85,7 +85,7 @@ class RKD(Loss):
             ours, theirs = unit(ours.flatten(1)), unit(theirs.flatten(1))
         total = widen(ours.new_zeros(()))
         if self.distance_weight > 0:
-            total = total + self.distance_weight * distance_gap(ours, theirs)
+            total = total + self.distance_weight * distance_gap(ours, theirs)  # mutate: equivalent swapped (symmetric)
         if self.angle_weight > 0:
-            total = total + self.angle_weight * angle_gap(ours, theirs, chunk=self.chunk)
+            total = total + self.angle_weight * angle_gap(ours, theirs, chunk=self.chunk)  # mutate: equivalent swapped (symmetric)
         return total

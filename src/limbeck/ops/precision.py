@@ -8,7 +8,7 @@ from torch import Tensor
 
 def widen(x: Tensor) -> Tensor:
     """`x` in float32 where it is narrower (bfloat16, float16), else as it is."""
-    return x.float() if x.element_size() < 4 else x
+    return x.float() if x.element_size() < 4 else x  # mutate: equivalent constant, comparison (float of float32 is itself; no size is 3)
 
 
 def without_autocast(x: Tensor) -> torch.autocast:
