@@ -7,7 +7,7 @@ import torch
 from tests.losses.parity import check_parity
 
 from limbeck.errors import ShapeMismatch, SignalMissing
-from limbeck.losses.skt_dense_fsp import SKTDenseFSP, layer_relations
+from limbeck.losses.skt_dense_fsp import SKTDenseFSP, _ratio, layer_relations
 from limbeck.types import Signals
 
 
@@ -45,6 +45,14 @@ def test_oracle(draw):
 def test_pairs_in_order(draw):
     maps = [draw(2, c, 2, 2, count=1, seed=c)[0] for c in (1, 2, 3, 4)]
     assert [tuple(g.shape) for g in layer_relations(maps)] == [(2, 1, 2), (2, 1, 3), (2, 1, 4), (2, 2, 3), (2, 2, 4), (2, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("size", "last", "ratio"), [(24, 3, 8), (20, 3, 8), (21, 3, 8), (10, 3, 4), (5, 3, 2), (6, 6, 1), (6, 2, 4), (15, 5, 3), (50, 10, 5)]
+)
+def test_ratios_are_powers_of_two_where_they_fit(size, last, ratio):
+    assert _ratio(size, last) == ratio
+    assert -(-size // ratio) == last
 
 
 def test_level_and_scale_of_a_channel_do_not_matter(draw):

@@ -30,7 +30,8 @@ from torch import Tensor
 from ..errors import ShapeMismatch
 from ..ops.geometry import unit
 from ..ops.grams import product_gap
-from ..ops.precision import widen, without_autocast
+from ..ops.layouts import as_positions
+from ..ops.precision import without_autocast
 from ..types import Needs, Signals
 from .base import Loss, pairs
 
@@ -49,7 +50,7 @@ def channel_gap(student: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor:
     Raises:
         ShapeMismatch: where the numbers of channels differ.
     """
-    ours, theirs = _channels(student), _channels(teacher)
+    ours, theirs = as_positions(student), as_positions(teacher)
     if ours.shape[1] != theirs.shape[1]:
         raise ShapeMismatch(
             f"student {list(student.shape)} and teacher {list(teacher.shape)} must have as many channels here; "
@@ -63,12 +64,6 @@ def channel_gap(student: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor:
         products = [ours @ ours.mT, theirs @ theirs.mT]
     first, second = [unit(rows) for rows in products] if normalise else products
     return (first - second).square().sum((1, 2))
-
-
-def _channels(feature: Tensor) -> Tensor:
-    """`(batch, channels, positions)`."""
-    feature = widen(feature)
-    return feature.flatten(2) if feature.ndim > 3 else (feature if feature.ndim == 3 else feature.unsqueeze(1)).mT
 
 
 def _row_scaled(channels: Tensor) -> Tensor:
@@ -96,10 +91,8 @@ class ICKD(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         official = self.variant == "official"
-        values = [channel_gap(s, t, normalise=official) / _divisor(t, official=official) for s, t in pairs(student, teacher)]
+        values: list[Tensor] = []
+        for s, t in pairs(student, teacher):
+            channels = as_positions(t).shape[1]
+            values.append(channel_gap(s, t, normalise=official) / (channels if official else channels**2))
         return torch.stack(values).sum(0)
-
-
-def _divisor(feature: Tensor, *, official: bool) -> int:
-    channels = feature.shape[1] if feature.ndim > 3 else feature.shape[-1]
-    return channels if official else channels**2

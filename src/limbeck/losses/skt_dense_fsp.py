@@ -7,7 +7,8 @@ normalised over the positions to mean 0 and variance 1 (1e-5 is added to the var
 convolution with ReLU to the teacher's channels; where they have as many already, it is the identity.
 
 It is a sum over layers and entries. The authors' code takes the first image of a batch only, as it trains with batches of one; here every
-image has its value. Their maps halve in size, so that they pool by 8, 4 and 2; here each is pooled by the ratio of its size to the last.
+image has its value. Their maps halve in size, so that they pool by 8, 4 and 2; here each is pooled by the power of two (or the ratio)
+that brings it to the size of the last.
 
 When to use: with `skt_cosine`, for dense regression; `fsp` relates only layers of one size, two by two.
 
@@ -47,11 +48,16 @@ def layer_relations(maps: Sequence[Tensor]) -> list[Tensor]:
 def _pooled(x: Tensor, last: Tensor) -> Tensor:
     size, wanted = x.shape[2:], last.shape[2:]
     if size != wanted:
-        ratio = [-(-a // b) for a, b in zip(size, wanted, strict=True)]
-        x = F.max_pool2d(x, ratio, ceil_mode=True)
+        x = F.max_pool2d(x, [_ratio(a, b) for a, b in zip(size, wanted, strict=True)], ceil_mode=True)
     if x.shape[2:] != wanted:
         raise ShapeMismatch(f"a map of {list(size)} cannot be pooled to {list(wanted)}, the size of the last layer; name layers in order.")
     return x.flatten(2)
+
+
+def _ratio(size: int, wanted: int) -> int:
+    """By how much to pool: the smallest power of two that suffices, as maps halve from stage to stage, or else the plain ratio."""
+    halved = 1 << (-(-size // wanted) - 1).bit_length()
+    return halved if -(-size // halved) == wanted else -(-size // wanted)
 
 
 @final
