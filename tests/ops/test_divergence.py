@@ -121,3 +121,15 @@ def test_widen_keeps_what_is_wide():
 def test_example_mean():
     assert example_mean(torch.tensor([[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]])).tolist() == [3.0, 1.0]
     assert example_mean(torch.tensor([1.0, 2.0])).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [kl, symmetric_kl, total_variation, cross_entropy, lambda p, q: jensen_shannon(p, q, mixture=0.3)],
+    ids=["kl", "symmetric_kl", "total_variation", "cross_entropy", "jensen_shannon"],
+)
+def test_classes_are_the_last_dimension(function):
+    p, q = torch.randn(2, 2, 3, 4, dtype=torch.float64).unbind()
+    got = function(p, q)
+    assert got.shape == (2, 3)
+    torch.testing.assert_close(got.flatten(), function(p.flatten(0, 1), q.flatten(0, 1)))

