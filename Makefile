@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help quickstart test check format docs docs-serve bench evidence mutate clean
+.PHONY: help quickstart test inductor check format docs docs-serve bench evidence mutate clean
 .DEFAULT_GOAL := help
 
 help:  ## what can be made
@@ -28,6 +28,9 @@ quickstart: $(VENV)/.core  ## distil a small model on real data and write its re
 
 test: check  ## all checks and all tests
 	$(BIN)/python -m pytest -n 2
+
+inductor: $(VENV)/.dev  ## every loss compiled to machine code, value and gradient compared (half an hour)
+	$(BIN)/python -m pytest -n 2 -m inductor tests/test_contract.py
 
 check: $(VENV)/.dev  ## style, types and the direction of imports
 	$(BIN)/ruff format --check .

@@ -8,16 +8,31 @@ import pytest
 
 from limbeck.registry import LOSSES
 from limbeck.testing import CHECKS, ContractError, check_loss, check_name, run_check
+from limbeck.testing.robustness import check_compile
 
 NAMES = LOSSES.names()
 
 
+def traced(loss_class):
+    """The check of compilation without the compiler, which takes ten times as long: the graph, forward and backward."""
+    check_compile(loss_class, backend="aot_eager")
+
+
 @pytest.mark.parametrize(
-    "check", [pytest.param(c, id=check_name(c), marks=pytest.mark.slow if "compile" in c.__name__ else ()) for c in CHECKS]
+    "check",
+    [
+        *(pytest.param(check, id=check_name(check)) for check in CHECKS if check is not check_compile),
+        pytest.param(traced, id="traced"),
+        pytest.param(check_compile, id="compile", marks=pytest.mark.inductor),
+    ],
 )
 @pytest.mark.parametrize("name", NAMES)
 def test_contract(name, check):
     loss_class = LOSSES.get(name)
+    if check is traced:
+        if "compile" not in loss_class.exempt:
+            traced(loss_class)
+        return
     if (reason := run_check(check, loss_class)) is None:
         return
     # An exemption must be needed: the day the check would pass, it is stale.

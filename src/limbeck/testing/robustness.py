@@ -66,7 +66,7 @@ def check_copies(loss_class: type[Loss]) -> None:
             demand(torch.equal(example.call(twin), value), f"{tell(loss, example)}: {how} changes the value.")
 
 
-def check_compile(loss_class: type[Loss]) -> None:
+def check_compile(loss_class: type[Loss], backend: str = "inductor") -> None:
     """torch.compile with inductor and fullgraph gives the value and the gradient of eager."""
     seen: set[str] = set()
     for loss, example in cases(loss_class, dtype=torch.float32):
@@ -76,7 +76,7 @@ def check_compile(loss_class: type[Loss]) -> None:
         eager, compiled = leaves(example), leaves(example)
         torch.compiler.reset()
         try:
-            value = compiled.call(torch.compile(loss, fullgraph=True))  # pyright: ignore[reportArgumentType]
+            value = compiled.call(torch.compile(loss, fullgraph=True, backend=backend))  # pyright: ignore[reportArgumentType]
             value.sum().backward()
         except Exception as error:
             raise ContractError(f"{tell(loss, example)}: torch.compile(fullgraph=True) fails: {error}") from error
