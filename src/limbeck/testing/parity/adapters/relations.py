@@ -9,11 +9,15 @@ from torch import Tensor
 
 from ....losses.cc import congruence_gap
 from ....losses.crd import CRD
+from ....losses.cross_entropy import CrossEntropy
 from ....losses.ickd import ICKD
+from ....losses.kd import KD
 from ....losses.neighbour_product import NeighbourProduct
 from ....losses.pkt import PKT
 from ....losses.rkd import RKD
 from ....losses.sp import SP
+from ....losses.sskd import rotation_term, similarity_terms
+from ....types import Signals
 from ..case import Case, adapter
 
 
@@ -90,3 +94,26 @@ def crd(case: Case) -> dict[str, Tensor]:
     value = loss.compare(case["student_features"], case["teacher_features"], case["contrast_indices"])
     after = {"memory_student": loss.student_memory.vectors, "memory_teacher": loss.teacher_memory.vectors}
     return {"loss": value, **after, **dict(zip(("z_student", "z_teacher"), loss.log_normalisers.exp(), strict=True))}
+
+
+@adapter("sskd")
+def sskd(case: Case) -> Tensor:
+    """torchdistill's `SSKDLoss`: four views of each image follow each other, the first is the original."""
+    hp, views = case.hp, {name: case[name].unflatten(0, (-1, 4)) for name in case.inputs if name != "labels"}
+    ours, theirs = Signals(views["student_logits"][:, 0]), Signals(views["teacher_logits"][:, 0])
+    similar, _ = similarity_terms(
+        views["student_ss"], views["teacher_ss"], temperature=hp["ss_temp"], share=hp["ss_ratio"], chunk=len(case["student_ss"])
+    )
+    rotated = rotation_term(
+        views["student_logits"], views["teacher_logits"], case["labels"], temperature=hp["tf_temp"], share=hp["tf_ratio"]
+    )
+    terms = [CrossEntropy()(ours, theirs, case["labels"]).mean(), KD(temperature=hp["kl_temp"])(ours, theirs).mean(), similar, rotated]
+    return (torch.stack(terms) * torch.tensor(hp["loss_weights"])).sum()
+
+
+@adapter("sskd_aux")
+def sskd_aux(case: Case) -> Tensor:
+    """torchdistill's `AuxSSKDLoss`, the stage before."""
+    projected = case["features"].unflatten(0, (-1, 4))
+    _, pretext = similarity_terms(projected, projected, temperature=1.0, share=1.0, chunk=len(case["features"]))
+    return pretext.sum() if case.hp["reduction"] == "sum" else pretext.mean()

@@ -1,0 +1,49 @@
+"""Ranks of the right answer, and which rows count."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from limbeck.ops.ranks import least_wrong_mean, wrongness
+
+
+def test_wrongness_by_hand():
+    scores = torch.tensor([[3.0, 1.0, 2.0], [3.0, 1.0, 2.0], [3.0, 1.0, 2.0]])
+    probabilities = torch.tensor([[0.5, 0.1, 0.4], [0.6, 0.1, 0.3], [0.7, 0.2, 0.1]])
+    torch.testing.assert_close(wrongness(scores, probabilities, torch.tensor([0, 1, 2])), torch.tensor([0.5, 2.9, 1.9]))
+
+
+def test_of_equal_scores_the_first_is_ranked_higher():
+    scores = torch.ones(3, 3)
+    assert wrongness(scores, torch.ones(3, 3), torch.tensor([0, 1, 2])).tolist() == [0.0, 1.0, 2.0]
+
+
+VALUES = torch.tensor([1.0, 10.0, 100.0, 1000.0, 10000.0])
+ERRORS = torch.tensor([2.6, 0.3, 1.5, 4.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"),
+    [(0.0, 10), (0.24, 10), (0.25, 10010 / 2), (0.5, 10110 / 3), (0.75, 10111 / 4), (0.99, 10111 / 4), (1.0, 11111 / 5)],
+)
+def test_share_of_the_wrong(share, expected):
+    assert least_wrong_mean(VALUES, ERRORS, share=share).item() == pytest.approx(expected)
+
+
+def test_the_count_is_rounded_down_as_in_double_precision():
+    """29 hundredths of 100 are 28.999999999999996."""
+    values = torch.arange(100.0)
+    assert least_wrong_mean(values, values + 1, share=0.29).item() == pytest.approx(sum(range(28)) / 28)
+
+
+def test_equal_errors_count_in_their_order():
+    assert least_wrong_mean(torch.tensor([1.0, 2.0, 4.0, 8.0]), torch.full((4,), 2.0), share=0.5).item() == pytest.approx(1.5)
+
+
+def test_nothing_counts():
+    values = torch.ones(3, requires_grad=True)
+    value = least_wrong_mean(values, torch.full((3,), 2.0), share=0.1)
+    value.backward()
+    assert value.item() == 0
+    assert values.grad.tolist() == [0.0, 0.0, 0.0]
