@@ -76,7 +76,13 @@ def own_data(tmp_path: Path) -> dict[str, Callable[[], Overrides]]:
             "student.model": f"hf:{save_text_model(tmp_path / 'student', hidden=16, layers=1)}",
         }
 
-    return {"classification/fashion_mnist": clothes, "classification/folder": photos, "multilabel/tags": tags, "text/sst2": text}
+    return {
+        "classification/fashion_mnist": clothes,
+        "classification/folder": photos,
+        "multilabel/tags": tags,
+        "multilabel/bernoulli_kd": tags,
+        "text/sst2": text,
+    }
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -4,6 +4,8 @@ r"""Mean squared error to the teacher's logits or features, or to real labels.
 
 The loss gives the squared difference of every element; the mean over D is taken with the mean over the examples.
 
+A term that names no layers compares the logits themselves (logit matching), of all classes or labels, softened by nothing.
+
 With `target: labels` it is supervised regression and reads no teacher; a target that is NaN counts as fitted already.
 
 When to use: the task is a regression (`target: labels` for the supervised term), or logits or features are to be matched in value and
@@ -12,7 +14,8 @@ not only in rank.
 Cost: of order of the number of elements; no parameters.
 
 Reference: Ba, Caruana, "Do Deep Nets Really Need to be Deep?", NIPS 2014, arXiv:1312.6184, equation 2 (there a sum over the
-outputs with a factor 1/2, which belong into the weight here).
+outputs with a factor 1/2, which belong into the weight here). Beside `kd`: Kim et al., "Comparing Kullback-Leibler Divergence and Mean
+Squared Error Loss in Knowledge Distillation", IJCAI 2021, arXiv:2105.08919.
 """
 
 from __future__ import annotations
