@@ -197,6 +197,8 @@ def _skipped(node: ast.AST, name: str, where: _Statement) -> bool:
     """Parts that say nothing of what is computed: types, but for the bounds of fields, names and decorators of classes."""
     if name in ("annotation", "returns", "type_comment", "ctx"):
         return not (isinstance(node, ast.AnnAssign) and name == "annotation" and isinstance(node.annotation, ast.Name))
+    if isinstance(node, ast.keyword) and node.arg == "strict":  # of zip, a second lock
+        return True
     return (isinstance(node, ast.ClassDef) and name != "body") or (isinstance(node, ast.JoinedStr) and not where.raises)
 
 
@@ -303,8 +305,8 @@ def _constants(node: ast.Constant, where: _Statement) -> Iterator[Edit]:
     if isinstance(value, bool):
         yield "constant", lambda n: ast.Constant(not value)
     elif isinstance(value, int | float):
-        yield "constant", lambda n: ast.Constant(value + 1)
-        if abs(value) > 1:
+        yield "constant", lambda n: ast.Constant(value + 1 if value + 1 != value else 1.0)
+        if 1 < abs(value) < 1e6:
             yield "constant", lambda n: ast.Constant(value - 1)
     elif isinstance(value, str) and where.needs:
         others = {"none": "one", "optional": "none", "one": "many", "many": "one", "any": "full", "space": "any", "full": "any"}
