@@ -34,7 +34,8 @@ from .base import Loss, agree, pairs
 def boundary_gap(student: Tensor, teacher: Tensor, *, margin: float) -> Tensor:
     """Squared distance of every element from its side of the boundary; two tensors `(batch, ...)` to `(batch, ...)`."""
     student, teacher = agree(widen(student), teacher)
-    return torch.where(teacher > 0, margin - student, margin + student).relu().square()
+    side = torch.where(teacher > 0, -1.0, 1.0).to(student.dtype)
+    return (student * side + margin).relu().square()
 
 
 @final

@@ -24,15 +24,18 @@ from torch import Tensor, nn
 
 from ..errors import LimbeckError
 from ..ops.divergence import log_softmax
+from ..ops.precision import widen
 from ..types import IGNORE, Fraction, Needs, Signals
 from .base import Loss, extra_of, logits_of, required
 
 
-def refined_targets(past: Tensor, labels: Tensor, *, alpha: float) -> Tensor:
-    """Labels mixed with past predictions `(batch, classes)`; all of the past where an example is unlabelled."""
-    known = (labels != IGNORE).unsqueeze(-1)
-    index = labels.clamp_min(0).unsqueeze(-1)
-    return torch.where(known, ((1 - alpha) * torch.zeros_like(past).scatter(-1, index, 1.0)) + alpha * past, past)
+def refined_targets(past: Tensor, labels: Tensor, *, alpha: float | Tensor) -> Tensor:
+    """Labels mixed with past predictions `(batch, classes)`, which have the share `alpha`, a number or one for each example `(batch, 1)`.
+
+    All is of the past where an example is unlabelled.
+    """
+    share = torch.where((labels != IGNORE).unsqueeze(-1), alpha, 1.0).to(past.dtype)
+    return (share * past).scatter_add(-1, labels.clamp_min(0).unsqueeze(-1), 1 - share)
 
 
 def refined_cross_entropy(student: Tensor, targets: Tensor) -> Tensor:
@@ -73,13 +76,10 @@ class PSKD(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         logits, labels, rows = logits_of(student), required(labels), extra_of(student, "index")
         known = (labels != IGNORE).to(self.past.dtype)
-        targets = torch.where(
-            self.seen[rows].unsqueeze(-1),
-            refined_targets(self.past[rows], labels, alpha=self.alpha),
-            refined_targets(self.past[rows], labels, alpha=0.0),
-        )
+        alpha = torch.where(self.seen[rows].unsqueeze(-1), self.alpha, 0.0)
+        targets = refined_targets(self.past[rows], labels, alpha=alpha)
         value = (refined_cross_entropy(logits, targets) * known).sum() / known.sum().clamp_min(1)
         if self.training and logits.requires_grad:
-            self.past.index_copy_(0, rows, log_softmax(logits.detach()).exp().to(self.past.dtype))
+            self.past.index_copy_(0, rows, widen(logits.detach()).softmax(-1).to(self.past.dtype))
             self.seen.index_fill_(0, rows, True)
         return value
