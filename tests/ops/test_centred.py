@@ -45,6 +45,19 @@ def test_gaussian(bandwidth, chunk):
     torch.testing.assert_close(gradient, whole)
 
 
+@pytest.mark.parametrize(("batch", "c", "d", "thin"), [(9, 3, 3, True), (4, 4, 4, True), (4, 5, 5, False), (9, 3, 4, False)])
+def test_the_way_that_holds_less(monkeypatch, batch, c, d, thin):
+    """In the space of the features, of one size, where they have no more dimensions than the batch has examples."""
+    monkeypatch.setattr("limbeck.ops.centred.product_gap", lambda *_: torch.tensor(8.0))
+    assert (linear_misalignment(draw(batch, c), draw(batch, d, seed=1)).item() == 4) == thin
+
+
+def test_close_features_do_not_cancel():
+    x = draw(12, 3)
+    y = x + 1e-4 * draw(12, 3, seed=1)
+    torch.testing.assert_close(linear_misalignment(x.float(), y.float()).double(), linear_misalignment(x, y), rtol=0.01, atol=0)
+
+
 def both(x, y):
     return [linear_misalignment(x, y), gaussian_misalignment(x, y, bandwidth=1.0, chunk=4)]
 
@@ -76,7 +89,22 @@ def test_large_values_and_half_precision():
     x, y = 1e15 * draw(6, 3).float(), 1e15 * draw(6, 8, seed=1).float()
     torch.testing.assert_close(both(x, y), both(x / 1e15, y / 1e15), rtol=1e-4, atol=1e-6)
     z = draw(6, 3).bfloat16()
-    assert all(value.dtype == torch.float32 for value in both(z, z + 1))
+    assert all(value.dtype == torch.float32 for value in both(z, z.flip(0)))
+    assert both(z, z.flip(0)) == both(z.float(), z.float().flip(0))
     expected = [*both(x, y), *both(x, x.flip(0))]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close([*both(x, y), *both(x, x.flip(0))], expected)
+
+
+def test_half_precision_is_centred_in_full():
+    x, y = (draw(6, 3, seed=seed).bfloat16() + 8 for seed in (0, 1))
+    torch.testing.assert_close(both(x, y), both(x.float(), y.float()))
+
+
+def test_distances_of_near_neighbours_do_not_cancel():
+    """Two clusters of 20, each of size 1/8, that are 1000 apart; the kernels are as narrow as the clusters."""
+    far = torch.arange(40, dtype=torch.float64)[:, None].ge(20) * 1000.0
+    x, y = draw(40, 3) / 8 + far, draw(40, 3, seed=1) / 8 + far
+    exact = gaussian_misalignment(x, y, bandwidth=2e-4, chunk=16)
+    assert 0.01 < exact.item() < 0.99
+    torch.testing.assert_close(gaussian_misalignment(x.float(), y.float(), bandwidth=2e-4, chunk=16).double(), exact, rtol=1e-2, atol=0)

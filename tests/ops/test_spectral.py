@@ -41,6 +41,24 @@ def test_the_sign_is_that_of_the_rows():
         assert ((flipped @ vectors).sum(0) >= 0).all()
 
 
+@pytest.mark.parametrize(("shape", "side"), [((3, 5), 0), ((5, 3), 1), ((4, 4), 1)])
+def test_the_shorter_side_is_decomposed(monkeypatch, shape, side):
+    x, seen = draw(*shape), []
+    eigh = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda products: seen.append(products) or eigh(products))
+    singular_directions(x, 1)
+    y = (x if side == 0 else x.T) / x.abs().max()
+    torch.testing.assert_close(seen, [y @ y.T])
+
+
+def test_close_values_keep_unit_lengths():
+    """Rounding, divided by the small difference of the values, must not reach the vectors."""
+    left, right = (torch.linalg.qr(draw(6, 6, seed=seed)).Q for seed in (1, 2))
+    x = (left * torch.tensor([1, 1 - 2e-5, 0.5, 0.4, 0.3, 0.2])) @ right.T
+    _, vectors = singular_directions(x.float(), 2)
+    torch.testing.assert_close(vectors.T @ vectors, torch.eye(2), rtol=0, atol=2e-6)
+
+
 def test_values_carry_no_gradient_and_scale_does_not_matter():
     x = draw(4, 3).requires_grad_()
     values, vectors = singular_directions(x, 2)

@@ -58,8 +58,9 @@ def weighted_directions(student: Tensor, teacher: Tensor, *, count: int) -> tupl
     with without_autocast(theirs), torch.no_grad():
         cosines = candidates.mT @ theirs
         nearest = cosines.abs().argmax(1, keepdim=True)
-        sign = torch.where(cosines.gather(1, nearest) < 0, -1.0, 1.0).to(theirs.dtype)
-    ours = candidates.gather(2, nearest.expand(-1, candidates.shape[1], -1)) * sign
+        opposite = cosines.gather(1, nearest) < 0
+    ours = candidates.gather(2, nearest.expand(-1, candidates.shape[1], -1))
+    ours = torch.where(opposite, -ours, ours)
     weights = unit(values).unsqueeze(1)
     return ours * weights, theirs * weights
 

@@ -21,7 +21,7 @@ def linear_misalignment(first: Tensor, second: Tensor) -> Tensor:
     """
     a, b = _centred(first), _centred(second)
     with without_autocast(a):
-        if max(a.shape[1], b.shape[1]) > len(a):
+        if max(a.shape[1], b.shape[1]) > len(a):  # mutate: equivalent (which of two ways is taken changes only time and memory)
             return (_flat_unit(a @ a.mT) - _flat_unit(b @ b.mT)).square().sum() / 2
         a, b = (x * _root_of_length(x) for x in (a, b))
         if a.shape == b.shape:
@@ -64,7 +64,7 @@ def gaussian_misalignment(first: Tensor, second: Tensor, *, bandwidth: float, ch
 
     def kernel(x: Tensor, rows: slice) -> Tensor:
         distances = torch.cdist(x[rows], x, compute_mode="donot_use_mm_for_euclid_dist")
-        return (distances.square() / -2).exp()
+        return (distances.square() / -2).exp()  # mutate: equivalent function (centring takes away what is added to all)
 
     def means(x: Tensor, rows: slice) -> Tensor:
         return kernel(x, rows).mean(1)
@@ -78,13 +78,12 @@ def gaussian_misalignment(first: Tensor, second: Tensor, *, bandwidth: float, ch
     def gap(a: Tensor, a_mean: Tensor, a_unit: Tensor, b: Tensor, b_mean: Tensor, b_unit: Tensor, rows: slice) -> Tensor:
         return (centred(a, a_mean, rows) * a_unit - centred(b, b_mean, rows) * b_unit).square().sum()
 
-    with without_autocast(first):
-        parts: list[Tensor] = []
-        for x in (first, second):
-            mean = torch.cat(in_slices(means, x, size=size, chunk=chunk))
-            squares = torch.stack(in_slices(square, x, mean, size=size, chunk=chunk)).sum()
-            parts += [x, mean, squares.masked_fill(squares == 0, math.inf).rsqrt()]
-        return torch.stack(in_slices(gap, *parts, size=size, chunk=chunk)).sum() / 2
+    parts: list[Tensor] = []
+    for x in (first, second):
+        mean = torch.cat(in_slices(means, x, size=size, chunk=chunk))
+        squares = torch.stack(in_slices(square, x, mean, size=size, chunk=chunk)).sum()
+        parts += [x, mean, squares.masked_fill(squares == 0, math.inf).rsqrt()]
+    return torch.stack(in_slices(gap, *parts, size=size, chunk=chunk)).sum() / 2
 
 
 def _spread(x: Tensor, bandwidth: float) -> Tensor:

@@ -39,8 +39,8 @@ def singular_directions(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
         turn = _divide(mixed[..., :count] * values[..., :, None] + mixed.mT[..., :count] * top, gaps, values[..., :1, None].square())
         away = change.mT @ top_left
         vectors = top_right + right @ turn + _divide(away - right @ (right.mT @ away), top, values[..., :1, None])
-        sign = torch.where((x.sum(-2, keepdim=True) @ top_right) < 0, -1.0, 1.0).to(x.dtype)
-    return values[..., :count] * scale[..., 0], vectors * sign
+        vectors = torch.where((x.sum(-2, keepdim=True) @ top_right) < 0, -vectors, vectors)
+    return values[..., :count] * scale[..., 0], vectors
 
 
 def _decompose(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
