@@ -13,11 +13,11 @@ from limbeck.types import Signals
 
 def test_value_by_hand():
     """Only the sign of the teacher counts, 0 is inactive, and beyond the margin nothing is asked."""
-    student = torch.tensor([[0.5, -2.0, 3.0, 0.5, -2.0, 0.0]])
+    student = torch.tensor([[0.5, -2.0, 3.0, 0.5, -2.0, 0.5]])
     teacher = torch.tensor([[9.0, 0.1, 1.0, -1.0, -7.0, 0.0]])
-    assert boundary_gap(student, teacher, margin=1).tolist() == [[0.25, 9.0, 0.0, 2.25, 0.0, 1.0]]
-    assert AB()(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(12.5)
-    assert AB(margin=0)(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(4.25)
+    assert boundary_gap(student, teacher, margin=1).tolist() == [[0.25, 9.0, 0.0, 2.25, 0.0, 2.25]]
+    assert AB()(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(13.75)
+    assert AB(margin=0)(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(4.5)
 
 
 @pytest.mark.parametrize("variant", ["paper", "zoo"])

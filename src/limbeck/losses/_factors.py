@@ -25,7 +25,7 @@ def convolutions(widths: Sequence[int], like: Tensor, *, norm: bool, activation:
         transposed: whether the convolutions are transposed ones, as decoders have them.
     """
     layer = nn.ConvTranspose2d if transposed else nn.Conv2d
-    where = {"device": like.device, "dtype": torch.promote_types(like.dtype, torch.float32)}
+    where = {"device": like.device, "dtype": torch.promote_types(like.dtype, torch.float32)}  # mutate: equivalent swapped (symmetric)
     layers: list[nn.Module] = []
     for before, after in pairwise(widths):
         normalisation = [BatchNorm(after, **where)] if norm else []

@@ -29,13 +29,15 @@ from torch import Tensor
 from ..ops.precision import widen
 from ..types import Needs, NonNegative, Signals
 from .base import Loss, agree, pairs
+from .mse import squared_error
 
 
 def boundary_gap(student: Tensor, teacher: Tensor, *, margin: float) -> Tensor:
     """Squared distance of every element from its side of the boundary; two tensors `(batch, ...)` to `(batch, ...)`."""
     student, teacher = agree(widen(student), teacher)
-    side = torch.where(teacher > 0, -1.0, 1.0).to(student.dtype)
-    return (student * side + margin).relu().square()
+    # The nearest value that is right is the target; where the student is right already it is its own: no error and no gradient.
+    own = student.detach()
+    return squared_error(student, torch.where(teacher > 0, own.clamp_min(margin), own.clamp_max(-margin)))
 
 
 @final

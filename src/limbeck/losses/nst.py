@@ -51,7 +51,7 @@ def selectivity_gap(student: Tensor, teacher: Tensor, *, kernel: Kernel) -> Tens
             "pick layers of one height and width or let an adapter resize the larger."
         )
     if kernel == "gaussian":
-        return _gaussian_gap(ours, theirs)
+        return _gaussian_gap(ours, theirs)  # mutate: equivalent swapped (symmetric)
     if kernel == "linear":
         return (ours.mean(1) - theirs.mean(1)).square().sum(1)
     return gram_gap(*(x.mT / math.sqrt(x.shape[1]) for x in (ours, theirs)))
@@ -63,12 +63,13 @@ def _gaussian_gap(ours: Tensor, theirs: Tensor) -> Tensor:
         with without_autocast(x):
             return squares - 2 * x @ y.mT
 
-    cross = distances(theirs, ours)
+    cross = distances(theirs, ours)  # mutate: equivalent swapped (symmetric)
     width = 2 * cross.mean((1, 2), keepdim=True)
     width = width.masked_fill(width <= 0, math.inf)
 
     def mean(squares: Tensor) -> Tensor:
-        return torch.exp(-squares / width).mean((1, 2))
+        # The ones that expm1 takes away cancel in the sum of the three means.
+        return torch.expm1(-squares / width).mean((1, 2))  # mutate: equivalent function (as the comment says)
 
     return mean(distances(theirs, theirs)) + mean(distances(ours, ours)) - 2 * mean(cross)
 

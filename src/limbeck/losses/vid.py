@@ -37,7 +37,7 @@ def negative_log_density(mean: Tensor, variance: Tensor, teacher: Tensor) -> Ten
     """Of every element, without the constant; `(batch, channels, height, width)`, `(channels,)` and the teacher's map."""
     mean, teacher = agree(mean, teacher)
     variance = variance[:, None, None]
-    return 0.5 * ((mean - teacher).square() / variance + variance.log())
+    return (mean - teacher).square() * (0.5 / variance) + 0.5 * variance.log()  # two passes over the map less than the formula as it stands
 
 
 @final
@@ -67,7 +67,7 @@ class VID(Loss):
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         ours, theirs = as_map(student.feature), as_map(teacher.feature)
-        where = {"device": ours.device, "dtype": torch.promote_types(ours.dtype, torch.float32)}
+        where = {"device": ours.device, "dtype": torch.promote_types(ours.dtype, torch.float32)}  # mutate: equivalent swapped (symmetric)
         channels = theirs.shape[1]
         hidden = max(round(self.hidden * channels), 1)
         widths = [(ours.shape[1], hidden), (hidden, hidden), (hidden, channels)]

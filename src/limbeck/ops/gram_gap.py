@@ -24,7 +24,7 @@ def gram_gap(a: Tensor, b: Tensor) -> Tensor:
     # Columns of zeros add nothing to inner products.
     inner = max(a.shape[-1], b.shape[-1])
     a, b = (x if x.shape[-1] == inner else F.pad(x, (0, inner - x.shape[-1])) for x in (a, b))
-    if a.shape[-2] > inner:
+    if a.shape[-2] > inner:  # mutate: equivalent comparison (both ways cost the same there)
         return product_gap(a, a, b, b)
     with without_autocast(a):
         # A A^T - B B^T is the symmetric part of (A - B)(A + B)^T: one product, of differences.
