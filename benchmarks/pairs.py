@@ -241,6 +241,10 @@ PAIRS: list[Pair] = [
     Pair("tf_kd", LOGITS, closed("from the formula, a loop over examples", peers.tf_kd)),
     Pair("ps_kd", with_index(LOGITS, 10_000), shared("authors' structure", peers.ps_kd), examples=10_000, factor=None),
     Pair("uskd", features((128, 512), classes=1000), shared("as in cls_KD, same head", peers.uskd)),
+    Pair("bernoulli_kd", LOGITS, closed("from the formula", peers.bernoulli_kd)),
+    Pair("ranking_kd", LOGITS, closed("from the formula, a loop over places", peers.ranking_kd)),
+    Pair("regression_kd", lambda: (Signals(torch.randn(256, 100)), Signals(torch.randn(256, 100)), torch.randn(256, 100)),
+         closed("from the formula", peers.regression_kd)),
     # features
     Pair("mse", features(MAP), closed("torch, as in torchdistill", peers.squared_error)),
     Pair("hint", features(SMALL), closed("torch, as in torchdistill", peers.squared_error)),
@@ -284,7 +288,11 @@ PAIRS: list[Pair] = [
     Pair("affinity", features((8, 64, 14, 14)), torchdistill("AffinityLoss", **module("0")), options={"variant": "torchdistill"}),
     Pair("affinity", features((8, 64, 28, 28)), closed("from the formula", peers.affinity), suffix="_paper"),
     Pair("trg", features((32, 64, 14, 14)), shared("from the formula, same map", peers.trg), factor=None),
+    Pair("afd", features((8, 64, 28, 28), (8, 128, 14, 14)), shared("authors' structure, same attention", peers.afd)),
+    Pair("semckd", features((32, 64, 14, 14), (32, 128, 7, 7)), shared("authors' structure, same projectors", peers.semckd)),
     # dense
+    Pair("transkd", features((8, 64, 28, 28), (8, 128, 14, 14), (8, 256, 7, 7)), shared("torchdistill HierarchicalContextLoss, same "
+         "connectors", review)),
     Pair("cwd", features(MAP), closed("authors' structure", peers.cwd)),
     Pair("pixel_kl", features(MAP), closed("from the formula", peers.pixel_kl), factor=None),
     Pair("dist_plus", features((32, 256, 14, 14), classes=1000), torchdistill("DISTPlusLoss", **{

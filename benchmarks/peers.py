@@ -527,3 +527,52 @@ def uskd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tenso
     zipf, rest = zipf[mask].reshape(batch, classes - 1), logits[mask].reshape(batch, classes - 1)
     others = -(zipf / zipf.sum(1, keepdim=True) * F.log_softmax(rest, 1)).sum(1).mean()
     return of_label + 0.1 * others + 0.005 * of_weak
+
+
+def bernoulli_kd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Two probabilities a label, stacked."""
+    log_s = torch.stack([F.logsigmoid(student.logits), F.logsigmoid(-student.logits)])
+    p_t = torch.stack([teacher.logits.sigmoid(), (-teacher.logits).sigmoid()])
+    return F.kl_div(log_s, p_t, reduction="sum") / student.logits.numel()
+
+
+def ranking_kd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """A softmax over what is left, place by place, of the classes in the teacher's order."""
+    ranked = student.logits.gather(1, teacher.logits.argsort(1, descending=True))
+    return torch.stack([torch.logsumexp(ranked[:, place:], 1) - ranked[:, place] for place in range(10)]).sum(0).mean()
+
+
+def regression_kd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Bounded by the teacher's error."""
+    ours, theirs = (((x.logits - labels) ** 2).sum(1) for x in (student, teacher))
+    return (ours * (ours > theirs)).mean()
+
+
+def afd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same attention; every layer of the student resized and normalised for every one of the teacher."""
+    ours, theirs = list(student.features.values()), list(teacher.features.values())
+    attention = loss.attention(ours, theirs)
+    total = torch.zeros(())
+    for i, t in enumerate(theirs):
+        target = F.normalize(t.pow(2).mean(1).flatten(1), dim=1)
+        for j, s in enumerate(ours):
+            resized = s if s.shape[2] == t.shape[2] else (
+                F.adaptive_avg_pool2d(s, t.shape[2]) if s.shape[2] > t.shape[2] else F.interpolate(s, t.shape[2], mode="bilinear")
+            )  # fmt: skip
+            gap = (F.normalize(resized.pow(2).mean(1).flatten(1), dim=1) - target).pow(2).mean(1)
+            total = total + (attention[:, i, j] * gap).sum()
+    return total / len(labels)
+
+
+def semckd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """With the same attention and projectors."""
+    ours, theirs = list(student.features.values()), list(teacher.features.values())
+    attention = loss.attention(ours, theirs)
+    total = torch.zeros(())
+    for i, s in enumerate(ours):
+        for j, t in enumerate(theirs):
+            size = min(s.shape[2], t.shape[2])
+            first, second = (x if x.shape[2] == size else F.adaptive_avg_pool2d(x, size) for x in (s, t))
+            gap = F.mse_loss(loss.projectors[i][j](first), second, reduction="none").flatten(1).mean(1)
+            total = total + (attention[:, i, j] * gap).sum()
+    return total / (len(labels) * len(ours))

@@ -34,6 +34,7 @@ from ..ops.precision import without_autocast
 from ..types import Needs, PositiveInt, Signals
 from ._connectors import conv_norm
 from .base import Loss
+from .simkd import same_size
 
 
 class Direction(nn.Module):
@@ -103,8 +104,7 @@ class SemCKD(Loss):
         return (self.attention(ours, theirs) * torch.stack(gaps, 1)).sum((1, 2)).mean() / len(ours)
 
     def _gap(self, i: int, j: int, student: Tensor, teacher: Tensor) -> Tensor:
-        size = [min(a, b) for a, b in zip(student.shape[2:], teacher.shape[2:], strict=True)]
-        student, teacher = F.adaptive_avg_pool2d(student, size), F.adaptive_avg_pool2d(teacher, size)
+        student, teacher = same_size(student, teacher)
         with without_autocast(student):
             return (self.projectors[i][j](student) - teacher).square().flatten(1).mean(1)  # pyright: ignore[reportIndexIssue]
 
