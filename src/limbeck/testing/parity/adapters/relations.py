@@ -17,6 +17,7 @@ from ....losses.pkt import PKT
 from ....losses.rkd import RKD
 from ....losses.sp import SP
 from ....losses.sskd import rotation_term, similarity_terms
+from ....ops.information import explicit_log_mean_exp_without, interpolated, tuba
 from ....types import Signals
 from ..case import Case, adapter
 
@@ -117,3 +118,26 @@ def sskd_aux(case: Case) -> Tensor:
     projected = case["features"].unflatten(0, (-1, 4))
     _, pretext = similarity_terms(projected, projected, temperature=1.0, share=1.0, chunk=len(case["features"]))
     return pretext.sum() if case.hp["reduction"] == "sum" else pretext.mean()
+
+
+@adapter("distiller_mi_alpha")
+def distiller_mi_alpha(case: Case) -> dict[str, Tensor]:
+    """Distiller's `interpolated_lower_bound` of given scores."""
+    others = explicit_log_mean_exp_without(case["scores"])
+    return _bound(interpolated(case["scores"], case["log_baseline"], others, alpha=case.hp["alpha"]))
+
+
+@adapter("distiller_tuba")
+def distiller_tuba(case: Case) -> dict[str, Tensor]:
+    """Distiller's `tuba_lower_bound`."""
+    return _bound(tuba(case["scores"], case["log_baseline"]))
+
+
+@adapter("distiller_nwj")
+def distiller_nwj(case: Case) -> dict[str, Tensor]:
+    """Distiller's `nwj_lower_bound`."""
+    return _bound(tuba(case["scores"], 1.0))
+
+
+def _bound(value: Tensor) -> dict[str, Tensor]:
+    return {"loss": -value, "bound": value}
