@@ -41,6 +41,12 @@ def test_inverse_and_precision():
         torch.testing.assert_close(idct2(x), back)
 
 
+def test_the_last_two_dimensions_are_the_image():
+    x = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(1))
+    for function in (dct2, idct2):
+        torch.testing.assert_close(function(x), torch.stack([function(one) for one in x]))
+
+
 def test_frequencies_are_the_higher_of_both_directions():
     expected = torch.tensor([[0, 0.25, 0.5, 0.75], [0.5, 0.5, 0.5, 0.75]], dtype=torch.float64)
     assert torch.equal(frequencies(2, 4, torch.empty(0, dtype=torch.float64)), expected)

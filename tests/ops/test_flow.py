@@ -32,7 +32,10 @@ def test_it_leads_from_data_to_noise_at_its_velocity(path):
 
 
 def test_half_precision_is_widened():
-    x = torch.randn(2, 3)
-    point, velocity = flow_pair(x.bfloat16(), x.bfloat16(), torch.rand(2), path="cosine")
-    assert point.dtype == velocity.dtype == torch.float32
-    assert flow_pair(x.double(), x.double(), torch.rand(2), path="cosine")[0].dtype == torch.float64
+    data, noise, times = torch.randn(3, 2, 5).bfloat16().unbind()
+    times = times[:, 0].sigmoid()
+    for path in ("linear", "cosine"):
+        got = flow_pair(data, noise, times, path=path)
+        assert [x.dtype for x in got] == [torch.float32] * 2
+        assert all(map(torch.equal, got, flow_pair(data.float(), noise.float(), times.float(), path=path)))
+    assert flow_pair(data.double(), noise.double(), times, path="cosine")[0].dtype == torch.float64

@@ -22,7 +22,7 @@ def flow_pair(data: Tensor, noise: Tensor, times: Tensor, *, path: Literal["line
     Returns:
         The model's input and the target of its output.
     """
-    data, noise = widen(data), widen(noise)
+    data = widen(data)
     t = times.reshape(-1, *[1] * (data.ndim - 1)).to(data.dtype)
     if path == "linear":
         return (1 - t) * data + t * noise, noise - data

@@ -31,4 +31,4 @@ def transport_plan(cost: Tensor, *, epsilon: float, rounds: int) -> Tensor:
         for _ in range(rounds):
             rows = 1 / (kernel @ columns)
             columns = 1 / (kernel.mT @ rows)
-    return rows.unsqueeze(-1) * kernel * columns
+    return rows[:, None] * kernel * columns
