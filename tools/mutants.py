@@ -78,8 +78,8 @@ _BOUNDS = {
     "NonNegativeInt": "int",
 }
 _SYMMETRIC = {
-    *("max", "min", "maximum", "minimum", "mse_loss", "l1_loss", "smooth_l1_loss", "squared_error", "isclose", "allclose", "logaddexp", "dot"),
-    *("isinstance", "cast", "zip", "replace"),
+    *("max", "min", "maximum", "minimum", "mse_loss", "l1_loss", "smooth_l1_loss", "squared_error", "logaddexp", "dot"),
+    *("isclose", "allclose", "isinstance", "cast", "zip", "replace"),
 }
 """Calls whose first two arguments are alike, or of which a swap can only fail."""
 _MAKERS = {"len", "range", "zip", "enumerate", "tuple", "list", "dict", "set", "isinstance", "super", "field", "cast", "partial", "getattr"}
@@ -115,7 +115,7 @@ def mutants(source: str) -> list[Mutant]:
     for number, node in enumerate(nodes):
         node._number = number  # type: ignore[attr-defined]  # noqa: SLF001 - copies keep it
     found: list[Mutant] = []
-    seen: set[str] = set()
+    seen = {ast.unparse(tree)}
     for node, function, statement in _places(tree):
         for kind, change in _edits(node, statement):
             mutated = _Replace(node._number, change).visit(copy.deepcopy(tree))  # type: ignore[attr-defined]  # noqa: SLF001

@@ -67,7 +67,7 @@ def corners(features: Tensor) -> tuple[Tensor, Tensor]:
         the inner products of the examples around their mean, in float64 (where the device has it) because differences of them are
         taken, and the reciprocal distances, 0 between coinciding examples; both `(batch, batch)`.
     """
-    rows = widen(features).flatten(1)
+    rows = widen(features).flatten(1)  # mutate: equivalent unwrapped (what follows does both, if not before the mean of mps)
     distances = pairwise_distances(rows)
     rows = rows if rows.device.type == "mps" else rows.double()  # mutate: equivalent choice (the tests run on the CPU)
     return gram(rows - rows.mean(0)), 1 / distances.masked_fill(distances == 0, math.inf)
