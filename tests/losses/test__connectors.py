@@ -8,7 +8,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from limbeck.errors import SignalMissing
-from limbeck.losses._connectors import BatchNorm, Review, Stage, conv_norm
+from limbeck.losses._connectors import BatchNorm, Review, Stage, conv_norm, paired_maps
+from limbeck.losses.hcl import context_gap
+from limbeck.types import Signals
 
 
 def test_batch_norm_is_torchs_where_there_is_a_spread():
@@ -33,7 +35,7 @@ def test_one_value_a_channel_takes_the_running_statistics():
     assert got.flatten().tolist() == pytest.approx([8 / 2 + 5, 4 / 2 + 5, 5])
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("kernel", [1, 3, 5])
 def test_conv_norm(kernel):
     like = torch.zeros(1, dtype=torch.float64)
     block = conv_norm(2, 5, kernel, like)
@@ -44,7 +46,6 @@ def test_conv_norm(kernel):
     x = torch.randn(3, 2, 4, 4, dtype=torch.float64)
     expected = F.batch_norm(F.conv2d(x, block[0].weight, padding=(kernel - 1) // 2), None, None, training=True)
     torch.testing.assert_close(block(x), expected)
-    assert conv_norm(2, 5, kernel, like.half())[1].weight.dtype == torch.float32
     assert conv_norm(2, 5, kernel, like.float())[0].weight.dtype == torch.float32
     assert conv_norm(2, 5, kernel, like.to("meta"))[1].weight.device.type == "meta"
 
@@ -79,17 +80,27 @@ def test_a_review_runs_from_the_deepest_stage():
     stages = [Stage(2, 3, 5, Add(), torch.zeros(1)), Stage(4, 3, 6, None, torch.zeros(1))]
     maps = [torch.randn(4, 2, 4, 4), torch.randn(4, 4, 2, 2)]
     sizes = [torch.Size((4, 4)), torch.Size((2, 2))]
-    first, second = Review(stages)(maps, sizes)
+    targets = [torch.randn(4, channels, *size) for channels, size in zip((5, 6), sizes, strict=True)]
+    value = Review(stages)(list(zip(maps, targets, strict=True)))
     deep, carried = stages[1](maps[1], None, sizes[1])
-    torch.testing.assert_close(second, deep)
-    torch.testing.assert_close(first, stages[0](maps[0], carried, sizes[0])[0])
+    shallow, _ = stages[0](maps[0], carried, sizes[0])
+    torch.testing.assert_close(value, context_gap(shallow, targets[0]) + context_gap(deep, targets[1]))
+    assert value.shape == (4,)
     text = r"^the review was set up for 2 layers, found 1; name the same layers\.$"
     with pytest.raises(SignalMissing, match=text):
-        Review(stages)(maps[:1], sizes[:1])
+        Review(stages)([(maps[0], targets[0])])
 
 
 def test_a_review_keeps_its_precision_under_autocast():
-    review, x = Review([Stage(2, 3, 5, None, torch.zeros(1))]), torch.randn(4, 2, 4, 4)
-    expected = review([x], [x.shape[2:]])[0]
+    review, x, t = Review([Stage(2, 3, 5, None, torch.zeros(1))]), torch.randn(4, 2, 4, 4), torch.randn(4, 5, 4, 4)
+    expected = review([(x, t)])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(review([x], [x.shape[2:]])[0], expected)
+        assert torch.equal(review([(x, t)]), expected)
+
+
+def test_pairs_are_maps(draw):
+    (s,), (t,) = draw(2, 3, 4, 4, count=1), draw(2, 5, count=1, seed=1)
+    tokens = s.flatten(2).mT
+    found = paired_maps(Signals.of(s, tokens), Signals.of(t, t))
+    assert all(torch.equal(a, s) and torch.equal(b, t[:, :, None, None]) for a, b in found)
+    assert len(found) == 2

@@ -67,6 +67,14 @@ def test_logits_tokens_and_vectors(draw, norm):
     torch.testing.assert_close(loss(*vectors), KD(temperature=4.0)(*vectors))
 
 
+@pytest.mark.parametrize("divergence", ["kl", "mse"])
+@pytest.mark.parametrize("shape", [(2, 5), (2, 3, 4), (2, 3, 2, 2)])
+def test_half_precision_is_widened_before_it_is_divided(divergence, shape):
+    s, t = torch.randn(2, *shape).bfloat16().unbind()
+    loss = CWD(divergence=divergence, temperature=3.0)
+    assert torch.equal(loss(Signals.of(s), Signals.of(t)), loss(Signals.of(s.float()), Signals.of(t.float())))
+
+
 def test_extremes_are_finite_unless_they_are_to_be_as_in_the_authors_code():
     student, teacher = torch.tensor([[[[0.0, 1e4]]]]), torch.tensor([[[[0.0, 0.0]]]])
     options = {"norm": "channel", "divergence": "kl", "temperature": 1.0}

@@ -30,6 +30,12 @@ def test_masks_drop_their_share(ratio):
         assert 1 - keep.mean().item() == pytest.approx(ratio, abs=0.05 if 0 < ratio < 1 else 0)
 
 
+def test_a_draw_from_zero_up_to_the_ratio_is_dropped(monkeypatch):
+    draws = torch.tensor([0.0, 0.25, 0.5, 0.75]).reshape(4, 1, 1, 1)
+    monkeypatch.setattr(torch, "rand", lambda *args, **options: draws)
+    assert keep_mask(torch.zeros(4, 1, 1, 1), ratio=0.5, mask="positions").flatten().tolist() == [0, 0, 1, 1]
+
+
 @pytest.mark.parametrize("mask", ["positions", "channels"])
 def test_oracle(draw, mask):
     (s,), (t,) = draw(2, 3, 4, 4, count=1), draw(2, 5, 4, 4, count=1, seed=8)

@@ -57,6 +57,11 @@ def test_oracle(draw, epsilon):
     torch.testing.assert_close(loss(*map(Signals.of, tokens)), got)
 
 
+def test_half_precision_is_widened():
+    s, t, v = torch.randn(3, 4, 5).bfloat16().unbind()
+    assert torch.equal(adaptive_gap(s, t, v, epsilon=0.1), adaptive_gap(s.float(), t.float(), v.float(), epsilon=0.1))
+
+
 def test_vectors_one_example_and_autocast():
     student, teacher = Signals.of(torch.randn(1, 3)), Signals.of(torch.randn(1, 3))
     loss = made(student, teacher)

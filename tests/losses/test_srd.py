@@ -48,6 +48,11 @@ def test_extremes_are_finite(scale):
     assert x.grad.abs().max() > 0
 
 
+def test_half_precision_is_widened():
+    s, t = torch.randn(2, 3, 4).bfloat16().unbind()
+    assert torch.equal(log_sum_gap(s, t, alpha=4.0), log_sum_gap(s.float(), t.float(), alpha=4.0))
+
+
 def test_equal_embeddings_are_finite_and_do_not_pull():
     x = torch.ones(2, 3, requires_grad=True)
     value = log_sum_gap(x, torch.ones(2, 3), alpha=4.0)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.losses.parity import check_parity
+from torch import nn
 
 from limbeck.errors import SignalMissing
 from limbeck.losses.hcl import context_gap
@@ -104,7 +105,7 @@ def test_defaults_needs_and_mistakes(draw):
     )
     student, teacher = Signals.of(*draw(3, 4, 4, 4)), Signals.of(*draw(3, 5, 4, 4, seed=8))
     loss = made(student, teacher)
-    assert loss.review.stages[1].fusion is None
+    assert isinstance(loss.review.stages[1].fusion, nn.Identity)
     assert [stage.enter[0].weight.shape[:2] for stage in loss.review.stages] == [(64, 4)] * 2
     loss(student, teacher).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in loss.parameters())

@@ -33,6 +33,15 @@ def test_error_by_hand():
     assert faint.dtype == torch.float32
 
 
+def test_every_patch_is_normalised_by_itself():
+    images, guess = torch.randn(2, 3, 4, 6, dtype=torch.float64), torch.randn(2, 6, 12, dtype=torch.float64)
+    got = patch_error(guess, images, size=2, normalise=True)
+    for n in range(2):
+        for k, patch in enumerate(patches(images[n : n + 1], 2)[0]):
+            expected = ((patch - patch.mean()) / (patch.var() + 1e-6).sqrt() - guess[n, k]).square().mean()
+            torch.testing.assert_close(got[n, k], expected)
+
+
 @pytest.mark.parametrize("sides", [(4, 5), (5, 4)])
 def test_mistakes(sides):
     text = rf"^patches of 2 x 2 do not tile images \[1, 1, {sides[0]}, {sides[1]}\]; choose a divisor of both sides\.$"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import SignalMissing
+from ..ops.layouts import as_map
 from ..ops.precision import without_autocast
+from ..types import Signals
+from .base import pairs
+from .hcl import context_gap
 
 
 class BatchNorm(nn.BatchNorm2d):
@@ -17,13 +23,13 @@ class BatchNorm(nn.BatchNorm2d):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
         """`(batch, channels, height, width)`, normalised."""
         if self.training and input.numel() == input.shape[1]:
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)
 
 
 def conv_norm(channels: int, outputs: int, kernel: int, like: Tensor) -> nn.Sequential:
-    """Convolution that keeps height and width, then batch normalisation; on the device of `like`, in float32 or wider."""
-    where = {"device": like.device, "dtype": like.dtype if like.element_size() >= 4 else None}
+    """Convolution that keeps height and width, then batch normalisation; on the device and in the precision of `like`."""
+    where: dict[str, Any] = {"device": like.device, "dtype": like.dtype}
     convolution = nn.Conv2d(channels, outputs, kernel, padding=kernel // 2, bias=False, **where)
     nn.init.kaiming_uniform_(convolution.weight, a=1)
     return nn.Sequential(convolution, BatchNorm(outputs, **where))
@@ -44,15 +50,15 @@ class Stage(nn.Module):
         super().__init__()
         self.enter = conv_norm(channels, width, 1, like)
         self.leave = conv_norm(width, outputs, 3, like)
-        self.fusion = fusion
+        self.fusion = nn.Identity() if fusion is None else fusion
 
     def forward(self, own: Tensor, deeper: Tensor | None, size: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The map to compare with the teacher's, of height and width `size`, and what is carried on to the next shallower stage."""
         own = self.enter(own)
-        if self.fusion is not None and deeper is not None:
-            own = self.fusion(own, F.interpolate(deeper, own.shape[2:], mode="nearest"))
-        if own.shape[2:] != size:
-            own = F.interpolate(own, size, mode="nearest")
+        if deeper is not None:
+            own = self.fusion(own, F.interpolate(deeper, own.shape[2:]))  # to the nearest pixels
+        if own.shape[2:] != size:  # mutate: equivalent constant (a map that is resized to its own size stays)
+            own = F.interpolate(own, size)
         return self.leave(own), own
 
 
@@ -63,18 +69,23 @@ class Review(nn.Module):
         super().__init__()
         self.stages = nn.ModuleList(stages)
 
-    def forward(self, maps: Sequence[Tensor], sizes: Sequence[Sequence[int]]) -> list[Tensor]:
-        """One map a stage, of the teacher's channels and of the height and width given.
+    def forward(self, maps: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+        """Hierarchical context loss of what the stages make of the student's maps and the teacher's; pairs of maps to `(batch,)`.
 
         Raises:
-            SignalMissing: where there are not as many maps as stages.
+            SignalMissing: where there are not as many pairs as stages.
         """
         if len(maps) != len(self.stages):
             raise SignalMissing(f"the review was set up for {len(self.stages)} layers, found {len(maps)}; name the same layers.")
-        outputs: list[Tensor] = []
+        values: list[Tensor] = []
         carried = None
-        with without_autocast(maps[0]):
-            for stage, own, size in zip(reversed(self.stages), reversed(maps), reversed(sizes), strict=True):
-                output, carried = stage(own, carried, size)
-                outputs.append(output)
-        return outputs[::-1]
+        with without_autocast(maps[0][0]):
+            for stage, (own, target) in zip(reversed(self.stages), reversed(maps), strict=True):  # mutate: equivalent constant (checked)
+                output, carried = stage(own, carried, target.shape[2:])
+                values.append(context_gap(output, target))
+        return torch.stack(values).sum(0)
+
+
+def paired_maps(student: Signals, teacher: Signals) -> list[tuple[Tensor, Tensor]]:
+    """The features of student and teacher as maps, in the order of their term."""
+    return [(as_map(s), as_map(t)) for s, t in pairs(student, teacher)]

@@ -26,7 +26,7 @@ from torch import Tensor
 from ..errors import ShapeMismatch
 from ..ops.geometry import unit
 from ..ops.layouts import as_map
-from ..ops.precision import widen, without_autocast
+from ..ops.precision import without_autocast
 from ..types import Head, Needs, PositiveInt, Signals
 from .base import Loss, agree, head_of
 
@@ -43,7 +43,7 @@ def class_attention(feature: Tensor, head: Head, *, resolution: int) -> Tensor:
         ShapeMismatch: where the classifier reads another number of channels.
     """
     regions = F.adaptive_avg_pool2d(as_map(feature), resolution).flatten(2)
-    weight = widen(head.weight).to(regions.dtype)
+    weight = head.weight.to(regions.dtype)
     if weight.shape[1] != regions.shape[1]:
         raise ShapeMismatch(
             f"the classifier reads {weight.shape[1]} channels, the feature {list(feature.shape)} has {regions.shape[1]}; "

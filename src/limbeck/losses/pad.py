@@ -29,15 +29,15 @@ from ..ops.precision import widen, without_autocast
 from ..types import Needs, NonNegative, Signals
 from ._connectors import conv_norm
 from .base import Loss, agree
+from .mse import squared_error
 
 
 def adaptive_gap(student: Tensor, teacher: Tensor, log_variance: Tensor, *, epsilon: float) -> Tensor:
     """Error of every element relative to its variance, plus the logarithm of that; three tensors of one shape to that shape."""
-    ours, theirs = agree(widen(student), widen(teacher))
-    ours, log_variance = agree(ours, widen(log_variance))
+    error, log_variance = agree(squared_error(student, teacher), widen(log_variance))
     # Divided in logarithms, so that neither a huge nor a tiny variance makes the gradient infinite.
     floor = log_variance.new_full((), math.log(epsilon) if epsilon > 0 else -math.inf)
-    return (theirs - ours).square() * torch.logaddexp(log_variance, floor).neg().exp() + log_variance
+    return error * torch.logaddexp(log_variance, floor).neg().exp() + log_variance
 
 
 @final
@@ -65,4 +65,4 @@ class PAD(Loss):
         ours, theirs = as_positions(student.feature), as_positions(teacher.feature)
         with without_autocast(ours):
             log_variance = self.variance(ours.unsqueeze(3)).squeeze(3)
-        return adaptive_gap(ours, theirs, log_variance, epsilon=self.epsilon)
+        return adaptive_gap(ours, theirs, log_variance, epsilon=self.epsilon)  # mutate: equivalent swapped (symmetric)

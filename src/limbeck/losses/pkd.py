@@ -38,7 +38,7 @@ def pearson_gap(student: Tensor, teacher: Tensor, *, epsilon: float, correction:
         epsilon: added to the standard deviations.
         correction: 0 for that of the values, 1 for that of a sample.
     """
-    ours, theirs = agree(_standardised(student, epsilon, correction), _standardised(teacher, epsilon, correction))
+    ours, theirs = (_standardised(x, epsilon, correction) for x in agree(student, teacher))
     return (ours - theirs).square().mean() / 2
 
 
@@ -67,5 +67,6 @@ class PKD(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         correction = 1 if self.variant == "official" else 0
-        values = [pearson_gap(*pair, epsilon=self.epsilon, correction=correction) for pair in pairs(student, teacher)]
+        layers = pairs(student, teacher)  # mutate: equivalent swapped (symmetric)
+        values = [pearson_gap(*layer, epsilon=self.epsilon, correction=correction) for layer in layers]
         return torch.stack(values).sum()

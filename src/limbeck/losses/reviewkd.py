@@ -24,11 +24,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from ..ops.layouts import as_map
 from ..types import Needs, PositiveInt, Signals
-from ._connectors import Review, Stage
-from .base import Loss, pairs
-from .hcl import context_gap
+from ._connectors import Review, Stage, paired_maps
+from .base import Loss
 
 
 class AttentionFusion(nn.Module):
@@ -36,13 +34,12 @@ class AttentionFusion(nn.Module):
 
     def __init__(self, width: int, like: Tensor) -> None:
         super().__init__()
-        dtype = like.dtype if like.element_size() >= 4 else None
-        self.attention = nn.Conv2d(2 * width, 2, 1, device=like.device, dtype=dtype)
+        self.attention = nn.Conv2d(2 * width, 2, 1, device=like.device, dtype=like.dtype)
 
     def forward(self, own: Tensor, deeper: Tensor) -> Tensor:
         """The weighted sum of both."""
-        first, second = self.attention(torch.cat([own, deeper], 1)).sigmoid().chunk(2, 1)
-        return own * first + deeper * second
+        shares = self.attention(torch.cat([own, deeper], 1)).sigmoid()
+        return own * shares[:, :1] + deeper * shares[:, 1:]
 
 
 @final
@@ -63,12 +60,10 @@ class ReviewKD(Loss):
         return Needs(features="many", match="any")
 
     def setup(self, student: Signals, teacher: Signals) -> None:
-        maps = [(as_map(s), as_map(t)) for s, t in pairs(student, teacher)]
-        width = min(self.width, maps[-1][0].shape[1])
-        fusions = [AttentionFusion(width, s) for s, _ in maps[:-1]]
-        self.review = Review([Stage(s.shape[1], width, t.shape[1], f, s) for (s, t), f in zip(maps, [*fusions, None], strict=True)])
+        maps = paired_maps(student, teacher)
+        width, last = min(self.width, maps[-1][0].shape[1]), len(maps) - 1
+        fusions = [AttentionFusion(width, s) if i < last else None for i, (s, _) in enumerate(maps)]
+        self.review = Review([Stage(s.shape[1], width, t.shape[1], fusions[i], s) for i, (s, t) in enumerate(maps)])
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        ours, theirs = zip(*((as_map(s), as_map(t)) for s, t in pairs(student, teacher)), strict=True)
-        outputs = self.review(ours, [t.shape[2:] for t in theirs])
-        return torch.stack([context_gap(*pair) for pair in zip(outputs, theirs, strict=True)]).sum(0)
+        return self.review(paired_maps(student, teacher))

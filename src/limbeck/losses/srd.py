@@ -34,13 +34,14 @@ from .base import Loss, agree
 
 def log_sum_gap(student: Tensor, teacher: Tensor, *, alpha: float) -> Tensor:
     """Logarithm of the sum of all absolute differences to the power `alpha`, two tensors of one shape to a scalar."""
-    ours, theirs = agree(widen(student), widen(teacher))
-    gap = (ours - theirs).abs()
+    ours, theirs = agree(student, teacher)
+    gap = (widen(ours) - theirs).abs()
     # The largest difference is taken out of the sum, which so neither overflows nor vanishes; as a factor it has no gradient.
-    largest = gap.detach().amax().clamp_min(torch.finfo(gap.dtype).tiny)
+    largest = gap.detach().amax()  # mutate: equivalent unwrapped (its gradient cancels, and costs time)
+    largest = largest.clamp_min(torch.finfo(gap.dtype).tiny)
     gap = gap / largest
     # The paper's power is two squares; torch has no short way for it.
-    powers = gap.square().square() if alpha == 4 else gap.pow(alpha)
+    powers = gap.square().square() if alpha == 4 else gap.pow(alpha)  # mutate: equivalent constant (both ways agree)
     return powers.sum().clamp_min(1).log() + alpha * largest.log()
 
 
@@ -70,8 +71,8 @@ class SRD(Loss):
         ours, theirs = _embedding(student.feature).to(dtype), _embedding(teacher.feature).to(dtype)
         with without_autocast(ours):
             ours = self.project(ours)
-        ours, theirs = (norm(x[:, :, None, None]) for norm, x in zip(self.norms, (ours, theirs), strict=True))
-        value = log_sum_gap(ours, theirs, alpha=self.alpha)
+        ours, theirs = self.norms[0](ours[:, :, None, None]), self.norms[1](theirs[:, :, None, None])
+        value = log_sum_gap(ours, theirs, alpha=self.alpha)  # mutate: equivalent swapped (symmetric)
         return 2 * value if self.variant == "official" else value
 
 

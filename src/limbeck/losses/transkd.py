@@ -28,11 +28,9 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from torch import Tensor, nn
 
-from ..ops.layouts import as_map
 from ..types import Needs, PositiveInt, Signals
-from ._connectors import Review, Stage, conv_norm
-from .base import Loss, pairs
-from .hcl import context_gap
+from ._connectors import Review, Stage, conv_norm, paired_maps
+from .base import Loss
 
 
 class SelectiveFusion(nn.Module):
@@ -81,12 +79,9 @@ class TransKD(Loss):
         return Needs(features="many", match="any")
 
     def setup(self, student: Signals, teacher: Signals) -> None:
-        maps = [(as_map(s), as_map(t)) for s, t in pairs(student, teacher)]
-        fusions = [SelectiveFusion(self.width, s, single=self.variant == "official") for s, _ in maps[:-1]]
-        stages = [Stage(s.shape[1], self.width, t.shape[1], f, s) for (s, t), f in zip(maps, [*fusions, None], strict=True)]
-        self.review = Review(stages)
+        maps, single = paired_maps(student, teacher), self.variant == "official"
+        fusions = [SelectiveFusion(self.width, s, single=single) if i < len(maps) - 1 else None for i, (s, _) in enumerate(maps)]
+        self.review = Review([Stage(s.shape[1], self.width, t.shape[1], fusions[i], s) for i, (s, t) in enumerate(maps)])
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        ours, theirs = zip(*((as_map(s), as_map(t)) for s, t in pairs(student, teacher)), strict=True)
-        outputs = self.review(ours, [t.shape[2:] for t in theirs])
-        return torch.stack([context_gap(*pair) for pair in zip(outputs, theirs, strict=True)]).sum(0)
+        return self.review(paired_maps(student, teacher))

@@ -30,8 +30,7 @@ def as_map(feature: Tensor) -> Tensor:
         return feature
     tokens = feature.shape[1]
     for leading in _LEADING:
-        side = math.isqrt(max(tokens - leading, 0))
-        if side > 0 and side * side == tokens - leading:
+        if tokens > leading and (side := math.isqrt(tokens - leading)) ** 2 == tokens - leading:
             return feature[:, leading:].mT.unflatten(2, (side, side))
     raise ShapeMismatch(f"{tokens} tokens form no square grid, with 0, 1, 2 or 5 tokens before it; tap a layer that gives a map.")
 

@@ -39,4 +39,4 @@ def patch_error(reconstruction: Tensor, images: Tensor, *, size: int, normalise:
         raise ShapeMismatch(
             f"predicted patches {list(reconstruction.shape)} must have the shape of the images' patches {list(target.shape)}."
         )
-    return (widen(reconstruction) - target).square().mean(-1)
+    return (reconstruction - target).square().mean(-1)
