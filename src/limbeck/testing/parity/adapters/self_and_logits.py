@@ -8,11 +8,14 @@ from torch import Tensor
 from ....losses.cross_entropy import CrossEntropy
 from ....losses.ctkd import CTKD
 from ....losses.dho import fuse, search_fusion, second_head_loss
+from ....losses.kd import KD
 from ....losses.mlkd import three_levels, unsure_shares
 from ....losses.ofa import explicit_cross_entropy
 from ....losses.ps_kd import refined_cross_entropy, refined_targets
 from ....losses.sinkd import SinKD, prediction_costs
+from ....losses.skd import SKD, direction_gap, instance_gap
 from ....losses.uskd import USKD
+from ....losses.wa_kd import WAKD
 from ....ops.sinkhorn import transport_plan
 from ....targets.logit_standardization import LogitStandardization
 from ....types import Signals
@@ -124,3 +127,47 @@ def ps_kd(case: Case) -> dict[str, Tensor]:
     share = case.hp["alpha_T"] * (case.hp["epoch"] + 1) / case.hp["total_epochs"]
     targets = refined_targets(case["teacher_probs"], case["labels"], alpha=share)
     return {"loss": refined_cross_entropy(case["student_logits"], targets).mean(), "soft_targets": targets}
+
+
+@adapter("skd")
+def skd(case: Case) -> dict[str, Tensor]:
+    """The authors' loss, with cross-entropy; both terms have the same weight."""
+    pair, weight = (case["student_logits"], case["teacher_logits"]), case.hp["kd_weight"]
+    outputs = {
+        "loss_ce": case.hp["ce_weight"] * CrossEntropy()(case.student, case.teacher, case.labels).mean(),
+        "loss_kd": weight * instance_gap(*pair, temperature=case.hp["temperature"], variant="official"),
+        "loss_bc": weight * direction_gap(*pair, tikhonov=case.hp["tikhonov"], variant="official"),
+    }
+    return {"loss": torch.stack(list(outputs.values())).sum(), **outputs}
+
+
+@adapter("skd_instance")
+def skd_instance(case: Case) -> Tensor:
+    """torchdistill's modes: `code` is our `zoo`."""
+    variant = "paper" if case.hp["mode"] == "paper" else "zoo"
+    return SKD(temperature=case.hp["temperature"], direction_weight=0.0, variant=variant)(case.student, case.teacher)
+
+
+@adapter("skd_direction")
+def skd_direction(case: Case) -> Tensor:
+    """torchdistill's modes: of this term `code` is the authors' code."""
+    variant = "paper" if case.hp["mode"] == "paper" else "zoo"
+    return SKD(tikhonov=case.hp["tikhonov"], instance_weight=0.0, variant=variant)(case.student, case.teacher)
+
+
+@adapter("mix_kd_loss")
+def mix_kd_loss(case: Case) -> dict[str, Tensor]:
+    """No loss of its own: its temperature is the deviation of the logits, so it is distillation of standardized logits."""
+    student, teacher = LogitStandardization(epsilon=1e-30, variant="official")(case.student, case.teacher)
+    hard = case.hp["gamma"] * refined_cross_entropy(student.logits, case["soft_targets"]).mean()
+    soft = case.hp["alpha"] * KD(temperature=1.0)(student, teacher).mean()
+    return {"loss": hard + soft, "loss_cls": hard, "loss_kd": soft}
+
+
+@adapter("wa_kd")
+def wa_kd(case: Case) -> dict[str, Tensor]:
+    """Cross-entropy and distillation, weighted by the shares of new and of old classes."""
+    share = case["teacher_logits"].shape[1] / case["student_logits"].shape[1]
+    hard = CrossEntropy()(case.student, case.teacher, case.labels).mean()
+    soft = WAKD(temperature=case.hp["temperature"])(case.student, case.teacher).mean()
+    return {"loss": (1 - share) * hard + share * soft, "loss_ce": hard, "loss_kd": soft}
