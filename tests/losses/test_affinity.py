@@ -77,6 +77,14 @@ def test_no_matrix_of_positions(gap):
     assert max(sizes) <= 4 * 900
 
 
+def test_channels_that_are_active_in_places():
+    student, teacher = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[0.0, 2.0]]]])
+    assert channel_affinity_gap(student, 3 * student).item() == 0
+    assert channel_affinity_gap(student, teacher).item() == pytest.approx(math.sqrt(2) / 2)
+    assert channel_affinity_gap(student, torch.ones_like(student)).item() == pytest.approx(math.sqrt(2 - 2 * 0.5) / 2)
+    assert channel_affinity_gap(torch.ones_like(student), student).item() == pytest.approx(math.sqrt(2 - 2 * 0.5) / 2)
+
+
 def test_dead_channels_and_positions():
     for teacher, expected in ((torch.zeros(1, 2, 1, 3), [0.0, 0.0]), (torch.ones(1, 2, 1, 3), [1.0, 2 / 3])):
         for k, gap in enumerate((affinity_gap, channel_affinity_gap)):

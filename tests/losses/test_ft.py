@@ -67,6 +67,7 @@ def test_each_network_learns_from_its_own_term(draw):
     assert all(p.grad is not None for p in frozen.translator.parameters())
     both, rebuilt = ready(s, t), ready(s, t)
     both(Signals.of(s), Signals.of(t)).sum().backward()
+    assert t.grad is None
     (rebuilt.paraphraser.decoder(rebuilt.paraphraser.encoder(t.detach())) - t.detach()).square().mean((1, 2, 3)).sum().backward()
     for a, b in zip(both.paraphraser.parameters(), rebuilt.paraphraser.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad)
@@ -100,6 +101,10 @@ def test_defaults_and_mistakes():
     assert (loss.rate, loss.norm, loss.reconstruction, loss.variant) == (0.5, 1.0, 1.0, "paper")
     with pytest.raises(ValueError, match=r"^FT\.norm must be >= 1, got 0\.5$"):
         FT(norm=0.5)
+    with pytest.raises(ValueError, match=r"^FT\.rate must be > 0, got 0$"):
+        FT(rate=0)
+    with pytest.raises(ValueError, match=r"^FT\.reconstruction must be >= 0, got -1$"):
+        FT(reconstruction=-1)
     with pytest.raises(ValueError, match=r"^FT\.variant must be one of 'paper', 'official', 'zoo', got 'mean'$"):
         FT(variant="mean")
 

@@ -31,6 +31,15 @@ def test_oracle(draw, p, q):
         assert got[i].item() == pytest.approx((gap + 0.3 * own).item(), rel=1e-9)
 
 
+def test_a_batch_of_one(draw):
+    (s,), (t,) = draw(1, 4, 3, 3, count=1), draw(1, 6, 3, 3, count=1, seed=7)
+    loss = ready(s, t)
+    rebuilt = loss.translator.decoder(loss.translator.encoder(t))
+    gap = ready(s, t, reconstruction=0)(Signals.of(s), Signals.of(t))
+    expected = gap + (rebuilt - t).square().mean() + 1e-7 * loss.translator.encoder(t).abs().sum() / 54
+    torch.testing.assert_close(loss(Signals.of(s), Signals.of(t)), expected, rtol=1e-9, atol=0)
+
+
 def test_each_network_learns_from_its_own_term(draw):
     (s,), (t,) = draw(3, 4, 3, 3, count=1), draw(3, 6, 3, 3, count=1, seed=7)
     s.requires_grad_()
@@ -72,6 +81,9 @@ def test_defaults_needs_and_exemptions():
         KTA(p=0.5)
     with pytest.raises(ValueError, match=r"^KTA\.q must be >= 1, got 0\.5$"):
         KTA(q=0.5)
+    for field, bound, value in (("rate", "> 0", 0), ("reconstruction", ">= 0", -1), ("sparsity", ">= 0", -1)):
+        with pytest.raises(ValueError, match=rf"^KTA\.{field} must be {bound}, got {value}$"):
+            KTA(**{field: value})
     needs = loss.needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match, needs.global_batch) == (
         False,

@@ -43,10 +43,10 @@ def affinity_gap(student: Tensor, teacher: Tensor) -> Tensor:
             f"student {list(student.shape)} and teacher {list(teacher.shape)} must have as many positions here; "
             "pick layers of one height and width or let an adapter resize the larger."
         )
-    square = gram_gap(ours, theirs)
+    square = gram_gap(ours, theirs)  # mutate: equivalent swapped (symmetric)
     # The root has no slope at 0.
     nothing = square <= 0
-    return square.masked_fill(nothing, 1).sqrt().masked_fill(nothing, 0) / ours.shape[1]
+    return square.masked_fill(nothing, 1).sqrt().masked_fill(nothing, 0) / ours.shape[1]  # mutate: equivalent constant (the 1 is masked)
 
 
 def channel_affinity_gap(student: Tensor, teacher: Tensor) -> Tensor:

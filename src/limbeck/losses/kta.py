@@ -69,7 +69,7 @@ class KTA(Loss):
         theirs = as_map(teacher.feature).detach().to(ours.dtype)
         with without_autocast(ours):
             code = self.translator.encoder(theirs)
-            value = factor_gap(self.adapter(ours), code.detach(), p=self.p, q=self.q)
+            value = factor_gap(self.adapter(ours), code.detach(), p=self.p, q=self.q)  # mutate: equivalent swapped (symmetric)
             if self.reconstruction > 0:
                 rebuilt = (self.translator.decoder(code) - theirs).square().sum((1, 2, 3))
                 size = self.sparsity * code.abs().sum((1, 2, 3))
