@@ -154,11 +154,13 @@ def shared(name: str, formula: Callable[[Any, Signals, Signals, Any], Tensor]) -
 
 def review(loss: Any, student: Signals, teacher: Signals, labels: Any) -> Tensor:
     """The same connectors, then torchdistill's loss layer by layer."""
-    theirs = list(teacher.features.values())
     peer = mid_level.HierarchicalContextLoss("0", "output", "0", "output")
-    outputs = loss.review(list(student.features.values()), [t.shape[2:] for t in theirs])
-    values = [peer({"0": {"output": (s, None)}}, {"0": {"output": t}}) for s, t in zip(outputs, theirs, strict=True)]
-    return torch.stack(values).sum()
+    pairs = zip(loss.review.stages, student.features.values(), teacher.features.values(), strict=True)
+    total, carried = torch.zeros(()), None
+    for stage, s, t in reversed(list(pairs)):
+        output, carried = stage(s, carried, t.shape[2:])
+        total = total + peer({"0": {"output": (output, None)}}, {"0": {"output": t}})
+    return total
 
 
 def translated(loss: Any, student: Signals, teacher: Signals, labels: Any) -> Tensor:
