@@ -29,6 +29,15 @@ def test_only_layers_of_other_widths_get_one():
     torch.testing.assert_close(s, mapped.relu())
 
 
+def test_tokens_have_their_channels_last():
+    student, teacher = (Signals.of(torch.ones(2, 4, channels)) for channels in (3, 5))
+    projections = Projections(rectified=True)
+    projections.setup(student, teacher)
+    assert [tuple(p.shape) for p in projections.parameters()] == [(5, 3, 1, 1), (5,)]
+    ((s, t),) = projections(student, teacher)
+    assert s.shape == t.shape == (2, 5, 2, 2)
+
+
 def test_without_relu():
     projections = Projections(rectified=False)
     projections.setup(signals(3), signals(9))

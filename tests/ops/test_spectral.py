@@ -94,6 +94,38 @@ def test_tied_directions_take_no_part_in_each_others_gradient():
     assert gradient.abs().max() < 1e-12
 
 
+def two(first, second):
+    """A matrix of two singular values, eight times larger than its entries, and the right vectors."""
+    waves = torch.tensor([[(-1.0) ** (i & j).bit_count() for j in (1, 2, 4, 8)] for i in range(16)], dtype=torch.float64) / 4
+    left, right = waves[:, :2], waves[:, 2:]
+    return (left * torch.tensor([first, second], dtype=torch.float64)) @ right.T, right
+
+
+def coupling(first, second):
+    """How strongly the first direction is turned towards the second by changes of the matrix."""
+    x, right = two(first, second)
+    x.requires_grad_()
+    _, vectors = singular_directions(x, 1)
+    (gradient,) = torch.autograd.grad((vectors[:, 0] * right[:, 1]).sum(), x)
+    return gradient.norm().item()
+
+
+def test_what_counts_as_a_tie():
+    """Differences of squares up to 1e-5 of the largest square are ties; all others turn each other by 1 / difference."""
+    for first, ratio, tied in ((7.0, 0.5e-5, True), (7.0, 2e-5, False), (0.2, 0.5e-5, True), (0.2, 2e-5, False), (7.0, 1e-2, False)):
+        second = first * (1 - ratio) ** 0.5
+        expected = 0 if tied else (first**2 + second**2) ** 0.5 / (first**2 * ratio)
+        assert coupling(first, second) == pytest.approx(expected, rel=1e-4, abs=1e-4 / first)
+
+
+def test_what_counts_as_a_rank():
+    """Values up to 1e-5 of the largest are none."""
+    for first, ratio, there in ((7.0, 0.5e-5, False), (7.0, 2e-5, True), (0.2, 0.5e-5, False), (0.2, 2e-5, True)):
+        values, vectors = singular_directions(two(first, first * ratio)[0], 2)
+        assert values[1].item() == pytest.approx(first * ratio * there, rel=1e-3, abs=0)
+        assert vectors[:, 1].norm().item() == pytest.approx(float(there))
+
+
 def test_half_precision_is_widened_and_autocast_ignored():
     x = draw(4, 3).bfloat16()
     assert singular_directions(x, 1)[1].dtype == torch.float32

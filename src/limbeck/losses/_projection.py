@@ -43,5 +43,5 @@ class Projections(nn.ModuleList):
         layers = [(as_map(s), as_map(t)) for s, t in pairs(student, teacher)]
         if len(self) and len(self) != len(layers):
             raise SignalMissing(f"the loss was set up for {len(self)} layers, found {len(layers)}; name the same layers.")
-        with without_autocast(layers[0][0]):
+        with without_autocast(layers[0][0]):  # mutate: equivalent constant (both models are on one device)
             return [(project(s), t) for project, (s, t) in zip(self or [nn.Identity()] * len(layers), layers, strict=True)]

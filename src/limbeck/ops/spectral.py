@@ -31,7 +31,6 @@ def singular_directions(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
     x = x / scale.masked_fill(scale == 0, math.inf)
     with without_autocast(x):
         left, values, right = _decompose(x.detach())
-        count = min(count, values.shape[-1])
         top, top_left, top_right = values[..., None, :count], left[..., :count], right[..., :count]
         change = x - x.detach()  # zero, and carries the gradient
         mixed = left.mT @ change @ right
@@ -39,7 +38,8 @@ def singular_directions(x: Tensor, count: int) -> tuple[Tensor, Tensor]:
         turn = _divide(mixed[..., :count] * values[..., :, None] + mixed.mT[..., :count] * top, gaps, values[..., :1, None].square())
         away = change.mT @ top_left
         vectors = top_right + right @ turn + _divide(away - right @ (right.mT @ away), top, values[..., :1, None])
-        vectors = torch.where((x.sum(-2, keepdim=True) @ top_right) < 0, -vectors, vectors)
+        towards = x.sum(-2, keepdim=True) @ top_right  # mutate: equivalent function (the mean has the sign of the sum)
+        vectors = torch.where(towards < 0, -vectors, vectors)  # mutate: equivalent comparison (either sign is right at 0)
     return values[..., :count] * scale[..., 0], vectors
 
 
