@@ -81,7 +81,8 @@ def test_in_a_copy_of_this_checkout_everything_is_found(root, tmp_path, monkeypa
 
     copy = tmp_path / "limbeck"
     shutil.copytree(root / "src", copy / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(root / "tests" / "losses", copy / "tests" / "losses", ignore=shutil.ignore_patterns("__pycache__"))
+    for folder in ("losses", "ops"):
+        shutil.copytree(root / "tests" / folder, copy / "tests" / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "tests/test_contract.py", "tests/conftest.py"):
         shutil.copy(root / name, copy / name)
     monkeypatch.chdir(copy)
