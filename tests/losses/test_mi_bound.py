@@ -146,6 +146,13 @@ def test_autocast_does_not_touch_the_scores():
         torch.testing.assert_close(loss(student, teacher), expected)
 
 
+@pytest.mark.parametrize("critic", ["separable", "concatenated"])
+def test_parameters_are_on_the_device_of_the_signals(critic):
+    loss = MIBound(critic=critic)
+    loss.setup(Signals.of(torch.empty(2, 5, device="meta")), Signals.of(torch.empty(2, 3, device="meta")))
+    assert {parameter.device.type for parameter in loss.parameters()} == {"meta"}
+
+
 def test_needs_defaults_and_bounds():
     needs = MIBound().needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match) == (False, False, True, "one", "any")

@@ -159,6 +159,12 @@ def test_setup(draw):
     assert [tuple(p.shape) for p in loss.teacher_projection.parameters()] == [(5, 5), (5,), (5, 5), (5,)]
 
 
+def test_parameters_are_on_the_device_of_the_signals():
+    loss = SSKD()
+    loss.setup(Signals.of(torch.empty(2, 5, device="meta")), Signals.of(torch.empty(2, 3, device="meta")))
+    assert {parameter.device.type for parameter in loss.parameters()} == {"meta"}
+
+
 def test_needs_defaults_and_mistakes(draw):
     needs = SSKD().needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match) == (True, False, True, "one", "any")

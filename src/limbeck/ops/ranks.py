@@ -36,7 +36,7 @@ def least_wrong_mean(values: Tensor, errors: Tensor, *, share: float) -> Tensor:
         A scalar; 0 where nothing counts.
     """
     wrong = (errors >= 1).sum()
-    exact = torch.float32 if wrong.device.type == "mps" else torch.float64
+    exact = torch.float32 if wrong.device.type == "mps" else torch.float64  # mutate: equivalent choice (the tests run on the CPU)
     kept = len(errors) - wrong + (wrong.to(exact) * share).floor()
-    counted = errors.argsort(stable=True).argsort() < kept
+    counted = errors.argsort(stable=True).argsort() < kept  # mutate: equivalent constant (on the CPU every sort is stable)
     return (values * counted).sum() / counted.sum().clamp_min(1)
