@@ -77,6 +77,9 @@ def test_defaults_and_mistakes():
     assert (loss.hidden, loss.initial_variance, loss.epsilon, loss.variant) == (1.0, 5.0, 1e-5, "paper")
     with pytest.raises(ValueError, match=r"^VID\.initial_variance must be > epsilon, which is 2\.0, got 2\.0$"):
         VID(initial_variance=2.0, epsilon=2.0)
+    for field in ("hidden", "initial_variance", "epsilon"):
+        with pytest.raises(ValueError, match=rf"^VID\.{field} must be > 0, got 0$"):
+            VID(**{field: 0})
     with pytest.raises(ValueError, match=r"^VID\.variant must be one of 'paper', 'official', got 'mean'$"):
         VID(variant="mean")
 
