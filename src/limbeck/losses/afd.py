@@ -40,7 +40,11 @@ def energy(feature: Tensor, size: torch.Size | None = None) -> Tensor:
     """Mean of the squared channels at every position of height and width `size`, scaled to length 1: `(batch, positions)`."""
     if size is not None and feature.shape[2:] != size:
         smaller = feature.shape[2] >= size[0] and feature.shape[3] >= size[1]
-        feature = F.adaptive_avg_pool2d(feature, size) if smaller else F.interpolate(feature, size, mode="bilinear", align_corners=False)
+        feature = (
+            F.adaptive_avg_pool2d(feature, (size[0], size[1]))
+            if smaller
+            else F.interpolate(feature, size, mode="bilinear", align_corners=False)
+        )
     return unit(feature.square().mean(1).flatten(1))
 
 

@@ -37,7 +37,7 @@ from .mse import squared_error
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Two features as maps, the larger one average-pooled to the height and width of the smaller."""
     ours, theirs = as_map(student), as_map(teacher)
-    size = [min(a, b) for a, b in zip(ours.shape[2:], theirs.shape[2:], strict=True)]
+    size = min(ours.shape[2], theirs.shape[2]), min(ours.shape[3], theirs.shape[3])
     # Pooling to the size that a map has already would cost a pass forward and one back.
     ours, theirs = (x if list(x.shape[2:]) == size else F.adaptive_avg_pool2d(x, size) for x in (ours, theirs))
     return ours, theirs

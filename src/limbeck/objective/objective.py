@@ -301,12 +301,15 @@ def _size(signals: Signals) -> int:
 
 def _gathered(signals: Signals, gather: Gather, world: int) -> Signals:
     logits = signals.logits if signals.logits is None else gather(signals.logits)
+    head = signals.head
+    if head is not None:
+        head = Head(_shared(head.weight, world), None if head.bias is None else _shared(head.bias, world))
     return replace(
         signals,
         logits=logits,
         features={path: gather(value) for path, value in signals.features.items()},
         extra={name: gather(value) for name, value in signals.extra.items()},
-        head=signals.head and Head(*(None if x is None else _shared(x, world) for x in (signals.head.weight, signals.head.bias))),
+        head=head,
         views=tuple(_gathered(view, gather, world) for view in signals.views),
     )
 
