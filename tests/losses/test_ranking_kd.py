@@ -114,6 +114,7 @@ def test_half_precision_and_tokens(draw, form):
     student, teacher = (x.bfloat16() for x in draw(2, 3, 12))
     got = RankingKD(form=form)(Signals(student), Signals(teacher))
     assert got.shape == (2, 3)
+    torch.testing.assert_close(got[1], RankingKD(form=form)(Signals(student[1]), Signals(teacher[1])))
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, RankingKD(form=form)(Signals(student.float()), Signals(teacher.float())))
 

@@ -61,6 +61,7 @@ def test_one_output_takes_labels_without_a_dimension():
     student, teacher = torch.tensor([[2.0], [0.5]]), torch.tensor([[1.0], [1.0]])
     got = RegressionKD()(Signals(student), Signals(teacher), torch.zeros(2, dtype=torch.float64))
     assert got.tolist() == [4.0, 0.0]
+    assert RegressionKD()(Signals(student), Signals(teacher), torch.zeros(2, 1)).tolist() == [4.0, 0.0]
     assert got.dtype == torch.float32
 
 

@@ -79,6 +79,16 @@ def test_half_precision_is_widened(draw, how):
         torch.testing.assert_close(got, expected)
 
 
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_tokens_give_one_value_each(draw, variant):
+    student, teacher = draw(2, 3, 5)
+    got = TTM(variant=variant)(Signals(student), Signals(teacher))
+    torch.testing.assert_close(got[1], TTM(variant=variant)(Signals(student[1]), Signals(teacher[1])))
+    for how in (transformed_kl, explicit_transformed_kl):
+        _, mass = how(student, teacher, gamma=0.5)
+        torch.testing.assert_close(mass, teacher.softmax(-1).sqrt().sum(-1))
+
+
 def test_defaults_and_bounds():
     assert (TTM().gamma, TTM().variant) == (0.1, "paper")
     with pytest.raises(ValueError, match=r"^TTM\.gamma must be > 0, got 0$"):

@@ -54,6 +54,13 @@ def test_variants_part_where_a_probability_underflows():
     assert paper.item() == pytest.approx((1 + math.exp(-2)) * TTM(gamma=0.01)(Signals(student), Signals(teacher)).item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("variant", ["paper", "official"])
+def test_tokens_give_one_value_each(draw, variant):
+    student, teacher = draw(2, 3, 5)
+    got = WTTM(variant=variant)(Signals(student), Signals(teacher))
+    torch.testing.assert_close(got[1], WTTM(variant=variant)(Signals(student[1]), Signals(teacher[1])))
+
+
 def test_defaults_and_bounds():
     assert (WTTM().gamma, WTTM().variant) == (0.1, "paper")
     with pytest.raises(ValueError, match=r"^WTTM\.gamma must be > 0, got 0$"):

@@ -29,6 +29,12 @@ def test_without_label():
     torch.testing.assert_close(log_softmax(got)[1, 1:], log_softmax(LOGITS[1, 1:]))
 
 
+def test_labels_of_tokens():
+    logits, index = LOGITS[None].expand(3, 2, 3), torch.tensor([[0, 1], [1, 2], [2, 0]])
+    got = without_label(logits, index).softmax(-1)
+    assert (got == 0).nonzero().tolist() == [[0, 0, 0], [0, 1, 1], [1, 0, 1], [1, 1, 2], [2, 0, 2], [2, 1, 0]]
+
+
 def test_the_removed_class_has_no_gradient():
     student = LOGITS.clone().requires_grad_()
     kl(without_label(LOGITS.flip(-1), torch.tensor([2, 0])), without_label(student, torch.tensor([2, 0]))).sum().backward()

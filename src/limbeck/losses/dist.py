@@ -43,13 +43,13 @@ def guarded_gap(x: Tensor, y: Tensor, *, dim: int) -> Tensor:
 
 def relations(student: Tensor, teacher: Tensor, *, temperature: float, gap: Gap) -> tuple[Tensor, Tensor]:
     """Inter-class and intra-class term, two tensors of logits to two scalars."""
-    ours, theirs = ((_rows(widen(logits)) / temperature).softmax(-1) for logits in (student, teacher))
+    ours, theirs = ((_rows(widen(logits)) / temperature).softmax(1) for logits in (student, teacher))
     return gap(ours, theirs, dim=1), gap(ours, theirs, dim=0)
 
 
 def _rows(logits: Tensor) -> Tensor:
     """`(batch, classes)`, `(batch, tokens, classes)` or `(batch, classes, height, width)` to `(examples, classes)`."""
-    return logits.movedim(1, -1).flatten(0, -2) if logits.ndim > 3 else logits.flatten(0, -2)
+    return logits.movedim(1, -1).flatten(0, 2) if logits.ndim > 3 else logits.flatten(0, -2)
 
 
 @final

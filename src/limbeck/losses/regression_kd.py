@@ -36,7 +36,7 @@ def teacher_bounded(student: Tensor, teacher: Tensor, labels: Tensor, *, margin:
     student, teacher = widen(student), widen(teacher)
     known = ~labels.isnan()
     labels = labels.to(student.dtype).masked_fill(~known, 0)
-    ours, theirs = (((outputs - labels) * known).square().sum(-1) for outputs in (student, teacher))
+    ours, theirs = (((outputs - labels) * known).square().sum(1) for outputs in (student, teacher))
     return torch.where(ours + margin > theirs, ours, 0)
 
 
@@ -63,7 +63,7 @@ class RegressionKD(Loss):
         ours, theirs = logit_pair(student, teacher)
         if self.form == "bounded":
             targets = required(labels)
-            targets = targets.unsqueeze(-1) if targets.ndim == ours.ndim - 1 and ours.shape[-1] == 1 else targets
+            targets = targets.unsqueeze(1) if targets.ndim < ours.ndim and ours.shape[1] == 1 else targets
             return teacher_bounded(ours, theirs, as_many(ours, targets), margin=self.margin)
         gap = widen(ours) - widen(theirs)
-        return (gap.square() if self.form == "l2" else gap.abs()).sum(-1)
+        return (gap.square() if self.form == "l2" else gap.abs()).sum(1)
