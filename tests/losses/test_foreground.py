@@ -54,7 +54,8 @@ def test_a_given_mask_is_averaged_to_the_size_of_the_layer():
     assert got.dtype == torch.float32
     assert got.tolist() == [[[0.75, 0.0], [0.0, 1.0]]]
     assert torch.equal(resized_mask(mask[None, None].bool(), torch.empty(1, 3, 2, 2)), got)
-    assert resized_mask(mask[None], torch.empty(1, 3, 2, 4, dtype=torch.float64)).shape == (1, 2, 4)
+    wide = resized_mask(mask[None], torch.empty(1, 3, 2, 4, dtype=torch.float64))
+    assert (wide.shape, wide.dtype) == ((1, 2, 4), torch.float64)
 
 
 def test_a_given_mask_is_used(draw):

@@ -45,7 +45,7 @@ def oracle(student, teacher, *, count, beta, flip=False):
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize(("count", "beta"), [(1, 8.0), (2, 0.5), (7, 1.0)])
 def test_oracle(draw, count, beta, flip):
-    layers = [(3, 2, 2), (5, 1, 2), (2, 2, 2)]
+    layers = [(3, 2, 2), (5, 1, 2), (3, 2, 2)]
     student = [draw(2, *shape, count=1, seed=i)[0] for i, shape in enumerate(layers)]
     teacher = [draw(2, *shape, count=1, seed=10 + i)[0] for i, shape in enumerate(layers)]
     got = KDSVD(count=count, beta=beta)(Signals.of(*student), Signals.of(*teacher))
@@ -70,6 +70,16 @@ def test_a_direction_finds_its_nearest_whatever_its_rank_and_sign():
     ours, theirs = weighted_directions(student, teacher, count=1)
     torch.testing.assert_close(theirs, torch.tensor([[[0.0], [1.0]]]))
     torch.testing.assert_close(ours, theirs)
+
+
+def test_only_one_more_direction_is_looked_at():
+    """The student's third direction is the teacher's first; with one vector the first two are looked at."""
+    student = torch.diag_embed(torch.tensor([[5.0, 4.0, 3.0]]))
+    teacher = torch.tensor([[[0.2, 0.0, 0.0], [0.0, 0.1, 0.0], [0.6, 0.3, 4.0]]])
+    ours, _ = weighted_directions(student, teacher, count=1)
+    assert ours[0, :, 0].abs().argmax() == 0
+    ours, _ = weighted_directions(student, teacher, count=2)
+    assert ours[0, :, 0].abs().argmax() == 2
 
 
 def test_sign_of_the_student_does_not_matter(draw):

@@ -48,7 +48,7 @@ def test_is_zero_along_the_class_mean_once_it_is_as_long_as_the_teacher(draw):
 
 def test_a_longer_student_is_not_lengthened_further(draw):
     """Where s is the longer one only its direction counts, so the gradient is at a right angle to it; else it pulls along the mean."""
-    (t,), (c,) = draw(1, 4, count=1), draw(1, 4, count=1, seed=6)
+    t, (c,) = torch.tensor([[1.0, 2.0, 2.0, 4.0]], dtype=torch.float64), draw(1, 4, count=1, seed=6)  # of length 5 in any order
     label = torch.tensor([0])
     for factor, along in ((2.0, True), (1.0, True), (0.5, False)):
         student = (t.flip(1) * factor).requires_grad_()
@@ -66,6 +66,18 @@ def test_zeros_and_missing_labels_are_finite():
     assert got.tolist() == [1, 1, 0]
     assert student.grad.isfinite().all()
     assert not student.grad[2].any()
+
+
+def test_one_class_and_one_label(draw):
+    """Nothing is looked up for an example without a label, and one with a label is a mean of its own."""
+    s, t = draw(2, 3)
+    labels = torch.tensor([IGNORE, 0])
+    assert norm_direction(s, t, labels, means=t[1:])[0] == 0
+    loss = ready(3, classes=1)
+    value = loss(Signals.of(s), Signals.of(t), labels)
+    torch.testing.assert_close(value, norm_direction(s[1:], t[1:], labels[1:], means=t[1:])[0])
+    loss.observe(torch.ones(1, 3).bfloat16(), torch.tensor([0]))
+    torch.testing.assert_close(loss.means, (t[1:] + 1) / 2)
 
 
 def test_means_are_those_of_all_batches_so_far(draw):

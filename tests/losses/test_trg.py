@@ -62,6 +62,7 @@ def test_parts_are_zero_at_equality(draw):
     student = x.clone().requires_grad_()
     loss = TRG(gamma=0)
     loss.setup(Signals.of(student), Signals.of(x))
+    assert not list(loss.parameters())
     value = loss(Signals.of(student), Signals.of(x))
     value.backward()
     assert value.item() == pytest.approx(0, abs=1e-12)

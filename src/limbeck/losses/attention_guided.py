@@ -88,7 +88,8 @@ class AttentionGuided(Loss):
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         """Makes the non-local modules."""
-        examples = [tuple(as_positions(x) for x in pair) for pair in pairs(student, teacher)] if self.gamma > 0 else []
+        layers = pairs(student, teacher) if self.gamma > 0 else []  # mutate: equivalent swapped (only their shape is read, and is one)
+        examples = [(as_positions(s), as_positions(t)) for s, t in layers]
         self.relations = nn.ModuleList(nn.ModuleList(map(Relations, pair)) for pair in examples)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:

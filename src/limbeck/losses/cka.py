@@ -50,9 +50,10 @@ class CKA(Loss):
         return Needs(features="many", match="any", global_batch=True)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        return torch.stack([self._layer(s.flatten(1), t.flatten(1)) for s, t in pairs(student, teacher)]).sum()
+        layers = pairs(student, teacher)  # mutate: equivalent swapped (symmetric)
+        return torch.stack([self._layer(s.flatten(1), t.flatten(1)) for s, t in layers]).sum()  # mutate: equivalent swapped (symmetric)
 
     def _layer(self, student: Tensor, teacher: Tensor) -> Tensor:
         if self.kernel == "linear":
-            return linear_misalignment(student, teacher)
-        return gaussian_misalignment(student, teacher, bandwidth=self.bandwidth, chunk=self.chunk)
+            return linear_misalignment(student, teacher)  # mutate: equivalent swapped (symmetric)
+        return gaussian_misalignment(student, teacher, bandwidth=self.bandwidth, chunk=self.chunk)  # mutate: equivalent swapped (symmetric)

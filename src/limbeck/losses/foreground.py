@@ -31,7 +31,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops.precision import widen
 from ..types import Needs, NonNegative, Signals
 from ._projection import Projections
 from .base import Loss, agree, extra_of
@@ -69,7 +68,7 @@ def attention_mask(teacher: Tensor) -> Tensor:
 def resized_mask(mask: Tensor, like: Tensor) -> Tensor:
     """A mask `(batch, height, width)`, or with one channel, in the height and width of a map: the mean of what falls on each position."""
     height, width = like.shape[2:]
-    mask = widen(mask).to(like.dtype).reshape(len(mask), 1, *mask.shape[-2:])
+    mask = mask.to(like.dtype).reshape(len(mask), 1, *mask.shape[-2:])
     return F.adaptive_avg_pool2d(mask, (height, width)).squeeze(1)
 
 

@@ -57,8 +57,8 @@ def weighted_directions(student: Tensor, teacher: Tensor, *, count: int) -> tupl
     _, candidates = singular_directions(student.mT, count + 1)
     with without_autocast(theirs), torch.no_grad():
         cosines = candidates.mT @ theirs
-        nearest = cosines.abs().argmax(1, keepdim=True)
-        opposite = cosines.gather(1, nearest) < 0
+        nearest = cosines.abs().argmax(1, keepdim=True)  # mutate: equivalent function (squares are in the same order)
+        opposite = cosines.gather(1, nearest) < 0  # mutate: equivalent comparison (a right angle has no side)
     ours = candidates.gather(2, nearest.expand(-1, candidates.shape[1], -1))
     ours = torch.where(opposite, -ours, ours)
     weights = unit(values).unsqueeze(1)

@@ -49,9 +49,9 @@ def norm_direction(student: Tensor, teacher: Tensor, labels: Tensor, *, means: T
     student, teacher = agree(student, teacher)
     known = labels != IGNORE
     direction = unit(means)[labels.masked_fill(~known, 0)]
-    ours, theirs = (torch.linalg.vector_norm(x, dim=-1) for x in (student, teacher))
+    ours, theirs = (torch.linalg.vector_norm(x, dim=1) for x in (student, teacher))
     length = torch.where(ours >= theirs, ours, theirs)
-    return (1 - (student * direction).sum(-1) / length.masked_fill(length == 0, math.inf)) * known
+    return (1 - (student * direction).sum(1) / length.masked_fill(length == 0, math.inf)) * known
 
 
 @final

@@ -43,7 +43,7 @@ def spatial_gap(student: Tensor, teacher: Tensor) -> Tensor:
 def detail_gap(student: Tensor, teacher: Tensor) -> Tensor:
     """`spatial_gap` of the maps without the mean of each channel."""
     student, teacher = (x - x.mean((2, 3), keepdim=True) for x in (student, teacher))
-    return spatial_gap(student, teacher)
+    return spatial_gap(student, teacher)  # mutate: equivalent swapped (symmetric)
 
 
 @final
@@ -77,6 +77,6 @@ class ScaleKD(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = as_map(student.feature), as_map(teacher.feature)
-        whole = spatial_gap(tokens_as_map(self.whole(ours), theirs), theirs)
-        details = detail_gap(tokens_as_map(self.details(ours), theirs), theirs)
+        whole = spatial_gap(tokens_as_map(self.whole(ours), theirs), theirs)  # mutate: equivalent swapped (symmetric)
+        details = detail_gap(tokens_as_map(self.details(ours), theirs), theirs)  # mutate: equivalent swapped (symmetric)
         return self.spatial_weight * whole + self.frequency_weight * details

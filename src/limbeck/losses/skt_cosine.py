@@ -43,7 +43,7 @@ class SKTCosine(Loss):
     """Sum of the cosine distances of all positions of one or more layers; it learns to match the teacher's channels."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        super().__post_init__()  # mutate: equivalent removed, unwrapped (no field has bounds)
         self.projections = Projections(rectified=True)
 
     @property

@@ -41,7 +41,7 @@ def layer_relations(maps: Sequence[Tensor]) -> list[Tensor]:
         ShapeMismatch: where a map, pooled by the ratio of its size to the last, does not have the size of the last.
     """
     layers = [F.layer_norm(x, x.shape[2:], eps=1e-5) for x in (_pooled(x, maps[-1]) for x in maps)]  # over the positions: instance norm
-    with without_autocast(maps[0]):
+    with without_autocast(maps[0]):  # mutate: equivalent constant (all maps are on one device)
         return [x @ y.mT / x.shape[2] for i, x in enumerate(layers) for y in layers[i + 1 :]]
 
 
@@ -66,7 +66,7 @@ class SKTDenseFSP(Loss):
     """Compares how every layer relates to every later one; it learns to match the teacher's channels."""
 
     def __post_init__(self) -> None:
-        super().__post_init__()
+        super().__post_init__()  # mutate: equivalent removed, unwrapped (no field has bounds)
         self.projections = Projections(rectified=True)
 
     @property

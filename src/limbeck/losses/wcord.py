@@ -61,8 +61,10 @@ class Slow(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
         """`(batch, channels)` to `(batch, dim)`."""
-        _, right = singular_directions(self.weight.detach(), 1)
-        left = unit(self.weight.detach() @ right, dim=0)
+        # The value is at its largest there, so that it does not change with the directions and these need no gradient.
+        fixed = self.weight.detach()  # mutate: equivalent unwrapped (as the comment says)
+        _, right = singular_directions(fixed, 1)
+        left = unit(fixed @ right, dim=0)
         return super().forward(input) / (left.mT @ self.weight @ right)
 
 
@@ -91,18 +93,20 @@ class WCoRD(Loss):
     def setup(self, student: Signals, teacher: Signals) -> None:
         """Makes the linear maps of the critic and of the transport."""
         features = [_pooled(x.feature) for x in (student, teacher)]
-        where = {"device": features[0].device, "dtype": features[0].dtype}
+        like = features[0]  # mutate: equivalent constant (both models are on one device, in one precision)
+        where = {"device": like.device, "dtype": like.dtype}
         self.critics = nn.ModuleList(Slow(x.shape[1], self.dim, bias=False, **where) for x in features)
         self.maps = nn.ModuleList(nn.Linear(x.shape[1], self.dim, bias=False, **where) for x in features)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         features = [_pooled(x.feature) for x in (student, teacher)]
-        if len(features[0]) < 2:
+        if len(student.feature) < 2:
             raise ShapeMismatch("wcord compares the examples of a batch, found 1; use batches of two or more, and drop a smaller last one.")
-        with without_autocast(features[0]):
+        with without_autocast(student.feature):
             ours, theirs = (critic(unit(x)) for critic, x in zip(self.critics, features, strict=True))
             moved = [linear(x) for linear, x in zip(self.maps, features, strict=True)]
-            gap, cost = critic_gap(ours, theirs), transport_cost(*moved, epsilon=self.epsilon, rounds=self.rounds)
+            gap = critic_gap(ours, theirs)  # mutate: equivalent swapped (symmetric)
+            cost = transport_cost(*moved, epsilon=self.epsilon, rounds=self.rounds)
         return self.global_weight * gap + self.local_weight * cost
 
 
