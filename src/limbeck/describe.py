@@ -76,10 +76,11 @@ class Doc:
             return ""
         if not self.needs.get("teacher", True):
             return "alone"
+        said = re.search(r"\bdense\b|\bdetect|\bsegment", f"{self.title} {self.when_to_use}")
+        if self.needs.get("features", "none") != "none" and (said or "mask" in self.needs.get("extra", ())):
+            return "dense"
         if self.needs.get("features") not in ("one", "many"):
             return "logits"
-        if "mask" in self.needs.get("extra", ()) or re.search(r"\bdense\b|\bdetect|\bsegment", f"{self.title} {self.when_to_use}"):
-            return "dense"
         return "relations" if self.needs.get("global_batch") else "features"
 
 
