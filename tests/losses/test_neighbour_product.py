@@ -36,6 +36,10 @@ def test_every_other_match_is_enough():
     assert student.grad.tolist() == [[0.0], [0.0], [0.0]]
 
 
+def test_batch_of_two_has_one_product():
+    assert neighbour_product(torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.zeros(2, 2)).item() == 5
+
+
 def test_batch_of_one_is_zero():
     assert neighbour_product(torch.ones(1, 3), torch.zeros(1, 3)).item() == 0
 

@@ -91,6 +91,11 @@ def test_public_arithmetic_of_small_and_large_gaps(gap):
     assert explicit_log_mean_exp_without(scores)[0, 0].item() == pytest.approx(math.log(math.expm1(gap)), rel=1e-7)
 
 
+def test_public_arithmetic_is_exact_beside_a_score_far_below():
+    scores = torch.tensor([[0.0, -1.0, -20000.0]] * 3)
+    assert explicit_log_mean_exp_without(scores)[0, 0].item() == pytest.approx(-1 - math.log(2), rel=1e-6)
+
+
 def test_bounds_of_a_gaussian_whose_information_is_known():
     """With the true critic: NWJ and InfoNCE stay below, and come near, the information of two correlated numbers."""
     generator = torch.Generator().manual_seed(1)

@@ -26,7 +26,6 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import gram, unit
-from ..ops.precision import widen
 from ..ops.slices import in_slices
 from ..types import Needs, Positive, PositiveInt, Signals
 from .base import Loss
@@ -68,8 +67,8 @@ def congruence_gap(
 
 def _norm(x: Tensor) -> Tensor:
     """The length of all of `x`, whose squares may exceed the range of its type."""
-    largest = x.detach().abs().amax()
-    largest = largest.masked_fill(largest == 0, 1)
+    largest = x.detach().abs().amax()  # mutate: equivalent unwrapped (the length does not depend on it)
+    largest = largest.masked_fill(largest == 0, 1)  # mutate: equivalent constant (any scale of zeros)
     return largest * torch.linalg.vector_norm(x / largest)
 
 
@@ -94,8 +93,8 @@ class CC(Loss):
         return Needs(features="one", match="any", global_batch=True)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        ours, theirs = (widen(x).flatten(1) for x in (student.feature, teacher.feature))
-        fields = {"kernel": self.kernel, "gamma": self.gamma, "order": self.order, "chunk": self.chunk}
+        sides = [x.flatten(1) for x in (student.feature, teacher.feature)]
         if self.variant == "paper":
-            return congruence_gap(unit(ours), unit(theirs), **fields).square() / len(ours) ** 2
-        return congruence_gap(ours, theirs, **fields) / len(ours) ** 2
+            sides = [unit(x) for x in sides]
+        gap = congruence_gap(*sides, kernel=self.kernel, gamma=self.gamma, order=self.order, chunk=self.chunk)
+        return (gap.square() if self.variant == "paper" else gap) / len(sides[0]) ** 2

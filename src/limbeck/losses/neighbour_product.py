@@ -29,7 +29,7 @@ from .base import Loss, agree
 
 def neighbour_product(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over neighbouring examples of the inner product of their absolute errors, two tensors `(batch, ...)` to a scalar."""
-    errors = (widen(student) - widen(teacher)).abs().flatten(1)
+    errors = (widen(student) - teacher).abs()
     return (errors[:-1] * errors[1:]).sum() / max(len(errors) - 1, 1)
 
 
