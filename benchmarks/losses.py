@@ -76,7 +76,8 @@ def measure(pair: Pair, *, quick: bool) -> dict[str, float | str]:
             found = {"limbeck_mb": ours.peak(), "peer_mb": theirs.peak(), "peer": pair.peer.name, "sizes": sizes}
             found |= {} if gap is None else {"difference": gap}
         else:
-            ours.step(), theirs.step()
+            ours.step()
+            theirs.step()
         rounds += take_turns(ours, theirs, *((1, 20, QUICK_SECONDS) if quick else (3, 60, SECONDS / BUILDS)))
     times = {"limbeck_ms": 1000 * statistics.median(a for a, _ in rounds), "peer_ms": 1000 * statistics.median(b for _, b in rounds)}
     return {**times, "ratio": statistics.median(a / b for a, b in rounds), **found}
