@@ -31,6 +31,23 @@ def test_unseen_of_a_map_with_equal_outputs():
     assert torch.equal(unseen(rows, torch.zeros(2, 5).double()), rows)
 
 
+def test_what_counts_as_unseen():
+    """A singular value below eps times the larger side is rounding; one above is not."""
+    eps = torch.finfo(torch.float64).eps
+    for size, left in ((5 * eps, [[0.0, 1.0]]), (20 * eps, [[0.0, 0.0]])):
+        weight = torch.zeros(8, 2, dtype=torch.float64)
+        weight[0, 0], weight[1, 1] = 1.0, size
+        torch.testing.assert_close(unseen(torch.ones(1, 2, dtype=torch.float64), weight), torch.tensor(left, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_directions_keep_their_signs(seed):
+    basis = torch.linalg.qr(draw(2, 5, 3, seed=seed)).Q
+    state = torch.zeros(2, 5).double(), basis, torch.ones(2, 3).double()
+    _, new, _ = follow_subspaces(draw(7, 5, seed=seed + 9), torch.full((7, 2), 0.5).double(), *state, torch.tensor([0.3, 0.6]).double())
+    assert ((new * basis).sum(1) > 0).all()
+
+
 def test_scores():
     rows, means, basis = draw(4, 5), draw(2, 5, seed=1), draw(2, 5, 3, seed=2)
     got = centred_scores(rows, means, basis)

@@ -79,10 +79,10 @@ class Review(nn.Module):
             raise SignalMissing(f"the review was set up for {len(self.stages)} layers, found {len(maps)}; name the same layers.")
         values: list[Tensor] = []
         carried = None
-        with without_autocast(maps[0][0]):
-            for stage, (own, target) in zip(reversed(self.stages), reversed(maps), strict=True):  # mutate: equivalent constant (checked)
+        with without_autocast(maps[0][0]):  # mutate: equivalent constant (all are on one device)
+            for stage, (own, target) in zip(reversed(self.stages), reversed(maps), strict=True):
                 output, carried = stage(own, carried, target.shape[2:])
-                values.append(context_gap(output, target))
+                values.append(context_gap(output, target))  # mutate: equivalent swapped (symmetric)
         return torch.stack(values).sum(0)
 
 

@@ -22,7 +22,7 @@ def unseen(rows: Tensor, weight: Tensor) -> Tensor:
     with without_autocast(rows):
         _, values, directions = torch.linalg.svd(weight, full_matrices=False)
         floor = values.amax() * max(weight.shape) * torch.finfo(values.dtype).eps
-        directions = directions * (values > floor).unsqueeze(-1)
+        directions = directions * (values > floor)[:, None]
         return rows - (rows @ directions.mT) @ directions
 
 
@@ -56,10 +56,12 @@ def follow_subspaces(
     """
     counts = shares.sum(0).clamp_min(torch.finfo(shares.dtype).tiny)
     with without_autocast(rows):
-        means = torch.lerp(means, (shares / counts).mT @ rows, rate.unsqueeze(-1))
+        means = torch.lerp(means, (shares / counts).mT @ rows, rate[:, None])
         weighted = (shares / counts).unsqueeze(-1) * centred_scores(rows, means, basis)
         pulled = torch.einsum("nd,ngk->gdk", rows, weighted) - means.unsqueeze(-1) * weighted.sum(0).unsqueeze(1)
         mixed = torch.lerp(basis * spread.unsqueeze(1), pulled, rate[:, None, None])
         found, triangle = torch.linalg.qr(mixed)
     scale = triangle.diagonal(dim1=-2, dim2=-1)
-    return means, found * torch.where((found * basis).sum(1) < 0, -1.0, 1.0).unsqueeze(1), scale.abs()
+    agreement = (found * basis).sum(1, keepdim=True)  # mutate: equivalent function (the mean has the sign of the sum)
+    turned = torch.where(agreement < 0, -found, found)  # mutate: equivalent comparison (either sign is right at 0)
+    return means, turned, scale.abs()
