@@ -8,13 +8,11 @@ r"""Token relation graph: how patches relate, within an image and across the bat
 - :math:`L_{global}`: cross-entropy of telling each sampled token's own teacher from the other tokens', by cosines at temperature T, after
   a learned linear map of the student; the mean over the tokens.
 
-No official code was found, and the paper's hyper-parameters are not known to us: all of them are fields, and their defaults are ours. So
-are: the sample (`sample` positions of every image, evenly spaced, so that nothing is drawn), tokens of length 1 in the graph, whose
-distances do not depend on the level of a layer, and means in place of sums. The paper lowers T over the training:
-`temperature: {schedule: linear, start: 1, end: 0.1}`. Its loss on logits is `kd` beside this one.
+No official code was found, and the paper's hyper-parameters are not known to us: all are fields, with defaults of ours. Ours too are the
+sample (`sample` positions of every image, evenly spaced, so that nothing is drawn), tokens of length 1 in the graph, and means in place of
+sums. The paper lowers T over the training: `temperature: {schedule: linear, start: 1, end: 0.1}`; its loss on logits is `kd`, beside this.
 
-When to use: maps or tokens of the last stage, for two architectures of which positions correspond, where few labels or rare classes make
-relations worth more than values.
+When to use: maps or tokens of the last stage, where positions correspond and few labels or rare classes make relations worth most.
 
 Cost: of order b p^2 d for the inner part, and n^2 d for n = b times `sample` tokens, of which `chunk` times n numbers are held at once; a
 linear map of the channels where they differ.
