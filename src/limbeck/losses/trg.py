@@ -5,8 +5,7 @@ r"""Token relation graph: how patches relate, within an image and across the bat
 - :math:`L_{inner}`: mean squared difference of :math:`softmax(F F^T / \sqrt D)`, F the positions (rows) by D channels of an image.
 - :math:`L_{local}`: over a sample of tokens of the whole batch, :math:`KL(a^s_i \,\|\, a^t_i)` with :math:`a_i = softmax_j A_{ij}`, where
   :math:`A_{ij} = \exp(-\|x_i - x_j\|^2 / (2 \sigma))` if i is one of the k nearest neighbours of j, else 0; the mean over i.
-- :math:`L_{global}`: cross-entropy of telling each sampled token's own teacher from the other tokens', by cosines at temperature T, after
-  a learned linear map of the student; the mean over the tokens.
+- :math:`L_{global}`: mean cross-entropy of finding each sampled token's teacher by cosines at temperature T, after a learned linear map.
 
 No official code was found, and the paper's hyper-parameters are not known to us: all are fields, with defaults of ours. Ours too are the
 sample (`sample` positions of every image, evenly spaced, so that nothing is drawn), tokens of length 1 in the graph, and means in place of
@@ -14,8 +13,7 @@ sums. The paper lowers T over the training: `temperature: {schedule: linear, sta
 
 When to use: maps or tokens of the last stage, where positions correspond and few labels or rare classes make relations worth most.
 
-Cost: of order b p^2 d for the inner part, and n^2 d for n = b times `sample` tokens, of which `chunk` times n numbers are held at once; a
-linear map of the channels where they differ.
+Cost: of order b p^2 d, and n^2 d for n = b times `sample` tokens, `chunk` times n numbers at once; a linear map where widths differ.
 
 Reference: Zhang et al., "Knowledge Distillation via Token-level Relationship Graph", 2023, arXiv:2306.12442, section 3.
 """
@@ -101,9 +99,9 @@ class TRG(Loss):
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         """Makes the linear map."""
-        (x, y) = (as_positions(x.feature) for x in (student, teacher))
-        linear = nn.Linear(x.shape[1], y.shape[1], device=x.device, dtype=x.dtype)
-        self.project = nn.Identity() if x.shape[1] == y.shape[1] else linear
+        x, y = as_positions(student.feature), as_positions(teacher.feature)
+        same = x.shape[1] == y.shape[1]
+        self.project = nn.Identity() if same else nn.Linear(x.shape[1], y.shape[1], device=x.device, dtype=x.dtype)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = (as_positions(x.feature).mT for x in (student, teacher))
@@ -117,7 +115,6 @@ class TRG(Loss):
 
     def _sampled(self, tokens: Tensor) -> Tensor:
         """`(batch, positions, channels)` to `(batch * sample, channels)`."""
-        positions = tokens.shape[1]
-        count = min(self.sample, positions)
+        count = min(self.sample, positions := tokens.shape[1])
         places = (torch.arange(count, device=tokens.device) * positions + positions // 2) // count
         return tokens[:, places].flatten(0, 1)
