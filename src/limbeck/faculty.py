@@ -45,6 +45,7 @@ class Faculty:
     device: torch.device
     examples: Examples
     updates: int
+    epochs: int
     seed: int
     allow_code: bool
     found: dict[str, Teacher] = field(default_factory=dict)
@@ -79,6 +80,7 @@ class Faculty:
             members=members,
             examples=len(self.examples),
             updates=self.updates,
+            epochs=self.epochs,
         )
         teacher.open(setting)
         if isinstance(teacher, StoredTeacher):

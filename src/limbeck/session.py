@@ -227,7 +227,8 @@ class Session:
         return replace(own, steps=steps, evaluate_every=max(1, round(own.evaluate_every * long / short)))
 
     def _teachers(self, phase: Phase, objective: Objective, learner: nn.Module, plan: Plan, train: Examples) -> dict[str, Teacher]:
-        updates = plan.steps or plan.epochs * EpochPlan(len(train), batch_size=plan.batch_size).updates
+        per_epoch = EpochPlan(len(train), batch_size=plan.batch_size).updates
+        updates = plan.steps or plan.epochs * per_epoch
         return Faculty(
             specs=assemble.teacher_specs(self.recipe),
             phase=phase,
@@ -239,6 +240,7 @@ class Session:
             device=self.backend.device,
             examples=train,
             updates=updates,
+            epochs=-(-updates // per_epoch),
             seed=plan.seed,
             allow_code=self.allow_code,
         ).open()

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .reliability import calibration_error
+from .risk import risk_coverage
 
 
 def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, top-5 accuracy (more than ten classes), nll (nats), ece, Brier score and macro F1.
+    """Accuracy, top-5 accuracy (more than ten classes), nll (nats), ece, Brier score, AURC, E-AURC (times 1000), macro F1.
 
     Args:
         logits: `(examples, classes)`.
@@ -24,6 +25,7 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     values["nll"] = F.cross_entropy(logits, labels).item()
     values["ece"] = calibration_error(logits, labels)
     values["brier"] = brier(logits, labels)
+    values |= risk_coverage(logits.softmax(1).amax(1), guess == labels)
     values["macro_f1"] = macro_f1(guess, labels, logits.shape[1])
     return values
 

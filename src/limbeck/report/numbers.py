@@ -60,6 +60,8 @@ METRICS = {
         Metric("ece", "Calibration error", "lower", "number", "expected calibration error over 15 equal bins"),
         Metric("nll", "Negative log-likelihood", "lower", "number", "mean over the test examples"),
         Metric("brier", "Brier score", "lower", "number", "squared error of the probabilities"),
+        Metric("aurc", "AURC", "lower", "number", "area under the risk-coverage curve, times 1000: are its errors the answers it doubts?"),
+        Metric("eaurc", "E-AURC", "lower", "number", "the part of AURC that a better order of the same answers would avoid, times 1000"),
         Metric("loss", "Loss", "lower", "number"),
     )
 }

@@ -54,6 +54,8 @@ class Setting:
     """Size of the training data."""
     updates: int = 0
     """Updates of the stage, for what changes over it; 0 where it is not known."""
+    epochs: int = 0
+    """Epochs of the stage, likewise."""
 
 
 @dataclass(eq=False, kw_only=True)
