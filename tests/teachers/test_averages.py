@@ -37,7 +37,7 @@ def follow(teacher: EMATeacher, values, *, epochs: bool = False) -> list[float]:
     for value in values:
         learner.value.data.fill_(value)
         teacher.after_epoch(learner, False) if epochs else teacher.after_step(learner)
-        path.append(teacher.speaker.module.value.item())
+        path.append(teacher.state()["value"].item())
     return path
 
 

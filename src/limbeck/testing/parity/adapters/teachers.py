@@ -123,8 +123,8 @@ def gkt_dp_flips(case: Case) -> dict[str, Tensor]:
         "negative_flips_change": "neg_flips_delta",
     }
     labels = case["labels"]
-    found = flip_report(*(case[f"{who}_predictions"] for who in ("initial", "student", "teacher")), labels)
-    outputs = {names.get(name, name): torch.tensor(100 * value) for name, value in found.items()}
+    found = flip_report(case["initial_predictions"], case["student_predictions"], case["teacher_predictions"], labels)
+    outputs: dict[str, Tensor] = {names.get(name, name): torch.tensor(100 * value) for name, value in found.items()}
     return {**outputs, "student_acc": 100 * (case["student_predictions"] == labels).double().mean()}
 
 
