@@ -25,7 +25,8 @@ from mkdocs.structure.files import File, Files
 
 from limbeck.cli import main as command
 from limbeck.cli._show import example, needs_in_words, recipes
-from limbeck.config import schema
+from limbeck.config import data_schema, schema
+from limbeck.config.spec import Spec
 from limbeck.data.sources import SOURCES
 from limbeck.data.transforms import TRANSFORMS
 from limbeck.describe import FAMILIES, Doc, Field, describe, describe_file
@@ -55,16 +56,17 @@ PARTS: dict[str, tuple[Registry, str]] = {
 }
 """Page to the registry that it shows and its first sentence."""
 
-SECTIONS: dict[str, tuple[type[schema.Spec], ...]] = {
+SECTIONS: dict[str, tuple[type[Spec], ...]] = {
     "The recipe": (schema.Recipe, schema.About),
-    "Data": (schema.DataSpec, schema.SplitSpec),
+    "Data": (schema.DataSpec, data_schema.SplitSpec, data_schema.ViewSpec),
     "Models": (schema.ModelSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
     "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule),
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
     "Stages": (schema.StageSpec,),
 }
 WHERE = {
-    "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ModelSpec": "student",
+    "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
+    "ModelSpec": "student",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
     "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes",
     "TrainSpec": "train", "OptimizerSpec": "train.optimizer", "LRSchedule": "train.schedule", "EMASpec": "train.ema",
@@ -238,7 +240,8 @@ def parts_page(page: str, registry: Registry, text: str) -> str:
 def keys_page() -> str:
     """Every key of a recipe."""
     listed = {spec for specs in SECTIONS.values() for spec in specs}
-    known = {c for c in vars(schema).values() if inspect.isclass(c) and issubclass(c, schema.Spec) and c is not schema.Spec}
+    modules = (schema, data_schema)
+    known = {c for module in modules for c in vars(module).values() if inspect.isclass(c) and issubclass(c, Spec) and c is not Spec}
     if listed != known:
         raise SystemExit(f"docs/generate.py: SECTIONS must name every model of the schema; it differs by {listed ^ known}.")
     lines = ["# Every key", "", "Made from the schema that checks recipes. How the pieces go together is told in [Recipes](recipe.md).", ""]
@@ -300,11 +303,11 @@ def fields_table(fields: Iterable[Field], *, defaults: bool = True) -> list[str]
     return ["| key | type | default | meaning |", "|---|---|---|---|", *rows]
 
 
-def spec_fields(spec: type[schema.Spec]) -> list[Field]:
+def spec_fields(spec: type[Spec]) -> list[Field]:
     """The keys of one model of the schema, inherited ones first: types in words from its source, the rest from pydantic."""
     words: dict[str, str] = {}
     for cls in reversed(spec.__mro__):
-        if issubclass(cls, schema.Spec) and cls is not schema.Spec:
+        if issubclass(cls, Spec) and cls is not Spec:
             file = Path(inspect.getfile(cls))
             words |= {f.name: f.type for f in describe_file(file, name=cls.__name__, kind="", class_name=cls.__name__).fields}
     found = []
@@ -395,7 +398,7 @@ def _named(words: str) -> str:
 
 
 def _yaml(value: Any) -> str:
-    if isinstance(value, schema.Spec):
+    if isinstance(value, Spec):
         return "see there"
     if value is None or value == "":
         return "null"

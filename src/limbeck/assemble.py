@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .config.load import LoadedRecipe
 from .config.schema import DataSpec, ModelSpec, Normalize, Recipe, Schedule, StageSpec, TargetSpec, TeacherSpec, TermSpec, TrainSpec
 from .data.base import DataRequest
+from .data.views import ViewRequest
 from .engine.optim import LRPlan
 from .engine.stage import Plan
 from .errors import LimbeckError
@@ -196,7 +197,7 @@ def model_request(spec: ModelSpec) -> ModelRequest:
     if isinstance(normalize, Normalize):
         normalize = Normalization(tuple(normalize.mean), tuple(normalize.std))
     weights = None if spec.weights == RANDOM else spec.weights
-    return ModelRequest(spec.model, weights, dict(spec.prefix), dict(spec.args), normalize)
+    return ModelRequest(spec.model, weights, dict(spec.prefix), dict(spec.args), normalize, spec.view)
 
 
 def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
@@ -217,6 +218,7 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
         transforms=list(spec.transforms),
         tokenizer=tokenizer,
         max_length=spec.max_length,
+        views={name: ViewRequest(**dict(view)) for name, view in spec.views.items()},
     )
 
 

@@ -32,7 +32,7 @@ class Faculty:
     Attributes:
         specs: every teacher of the recipe.
         model: gives the model of a teacher that has its own.
-        call: how the model of that name is run.
+        call: how the model of that name is run, on a view of the data other than its own where one is named.
     """
 
     specs: Mapping[str, TeacherSpec]
@@ -41,7 +41,7 @@ class Faculty:
     learner: nn.Module
     learner_name: str
     model: Callable[[str, TeacherSpec], BuiltModel]
-    call: Callable[[str], Call]
+    call: Callable[[str, str | None], Call]
     device: torch.device
     examples: Examples
     updates: int
@@ -70,7 +70,7 @@ class Faculty:
         self._open.pop()
         own = self.model(name, spec) if teacher.source == "own" else None
         module = own.module if own is not None else self.learner if teacher.source == "learner" else None
-        call = self.call(self.learner_name if teacher.source == "learner" else name) if module is not None else _silent
+        call = self.call(self.learner_name if teacher.source == "learner" else name, spec.view) if module is not None else _silent
         call = equip(call, module, self.objective.asked(name)) if module is not None else call
         setting = Setting(
             request=self._request(name, spec),
@@ -116,7 +116,7 @@ class Faculty:
         """What the store should have been made from; the teacher's weights are compared where the recipe names them too."""
         theirs = teacher.reader.manifest.key
         own = teacher_hash(self.model(name, spec)) if spec.model and spec.weights not in (None, assemble.RANDOM) else theirs.teacher
-        return Key(own, self.examples.fingerprint(), inputs_key(self.phase), theirs.seed)
+        return Key(own, self.examples.fingerprint(spec.view), inputs_key(self.phase, spec.view), theirs.seed)
 
 
 def _silent(model: Any, batch: Any) -> Any:
@@ -145,6 +145,10 @@ def teacher_hash(built: BuiltModel) -> str:
     return digest.hexdigest()
 
 
-def inputs_key(phase: Phase) -> str:
-    """What happens to inputs on their way to the teacher, as JSON."""
-    return json.dumps({"transforms": list(phase.data.transforms), "size": phase.data.size}, sort_keys=True)
+def inputs_key(phase: Phase, view: str | None = None) -> str:
+    """What happens to inputs on their way to a teacher that sees `view`, as JSON."""
+    if view is None:
+        return json.dumps({"transforms": list(phase.data.transforms), "size": phase.data.size}, sort_keys=True)
+    shown = phase.data.views[view]
+    lane = {"draws": view if shown.draws == "own" else None} if shown.transforms else {}
+    return json.dumps({"transforms": list(shown.transforms), "size": shown.size or phase.data.size, **lane}, sort_keys=True)

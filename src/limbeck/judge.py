@@ -60,7 +60,7 @@ def evaluate(
     loader = eval_loader(examples, batch_size=EVAL_BATCH, rank=backend.rank, world=backend.world)
     said = collect(
         module.to(backend.device),
-        lambda model, batch: task.call(model, normalization, batch),
+        lambda model, batch: task.call(model, normalization, batch.shown(wanted.student.view)),
         loader,
         backend,
         precision=DTYPES[backend.precision],

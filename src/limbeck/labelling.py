@@ -139,8 +139,10 @@ def _write(
 ) -> Manifest:
     backend = session.backend
     views = wish.views or 1
-    if views > 1 and not examples.transforms:
-        raise LimbeckError(f"--views {views} was asked for, but the data are not augmented (data.transforms), so all views are the same.")
+    seen = assemble.teacher_specs(session.recipe)[wish.teacher].view
+    if views > 1 and not examples.seen(seen).transforms:
+        where = "data.transforms" if seen is None else f"data.views.{seen}.transforms"
+        raise LimbeckError(f"--views {views} was asked for, but the data are not augmented ({where}), so all views are the same.")
     plan = _plan(session, phase, teacher, examples, wish, views)
     writer = StoreWriter(wish.out, plan, shard_size=wish.shard, rank=backend.rank, world=backend.world)
     missing = writer.missing()
@@ -189,7 +191,7 @@ def _plan(session: Session, phase: Phase, teacher: Teacher, examples: Examples, 
     about = {"teacher": spec.model or spec.kind, "data": phase.data.source, "limbeck": __version__}
     built = session.models.get(wish.teacher)
     seed = session.seed("train-student")
-    key = Key(teacher_hash(built) if built is not None else "", examples.fingerprint(), inputs_key(phase), seed)
+    key = Key(teacher_hash(built) if built is not None else "", examples.fingerprint(spec.view), inputs_key(phase, spec.view), seed)
     return Manifest(len(examples), views, signals, key, about=about)
 
 

@@ -203,12 +203,12 @@ class _Check:
 
         try:
             with torch.no_grad():
-                return equip(plain, built.module, asked)(run, task.example(info))
+                return equip(plain, built.module, asked)(run, task.example(info.shown(built.request.view)))
         except LimbeckError:
             raise
         except Exception as error:  # any model's own code may fail on a device without contents
             first = str(error).strip().split("\n")[0].rstrip(".")
-            text = f"{built.request.model} cannot take inputs of shape {info.input_shape}: {first}"
+            text = f"{built.request.model} cannot take inputs of shape {info.shown(built.request.view).input_shape}: {first}"
             told = isinstance(error, (RuntimeError, ValueError, AssertionError)) and not isinstance(error, NotImplementedError)
             if told and first and "meta" not in first.lower():
                 raise LimbeckError(text) from None

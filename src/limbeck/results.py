@@ -88,7 +88,8 @@ def _model(session: Session, name: str, said: Mapping[str, Collected], teacher: 
     own, built = said[name], session.models[name]
     role = {"student": "distilled", ALONE: "alone"}.get(name, "teacher")
     matched = teacher is not None and name != teacher and said[teacher].logits.shape == own.logits.shape
-    example = session.task.example(session.data().info, batch=1, device=str(session.backend.device))
+    info = session.data().info.shown(built.request.view)
+    example = session.task.example(info, batch=1, device=str(session.backend.device))
     if not _fits(session, own):
         return {
             "role": role,
@@ -154,7 +155,8 @@ def _features(session: Session, name: str, taps: Sequence[str]) -> dict[str, Ten
 
 def student_card(session: Session) -> dict[str, Any]:
     """The contents of student/model.json."""
-    built, info, recipe = session.models["student"], session.data().info, session.recipe
+    built, recipe = session.models["student"], session.recipe
+    info = session.data().info.shown(built.request.view)
     norm = built.normalization
     text = {"tokenizer": recipe.data.tokenizer or recipe.student.model.removeprefix("hf:"), "max_length": recipe.data.max_length}
     return {

@@ -42,7 +42,7 @@ from .objective import Objective
 from .objective.equip import equip
 from .registry import ACTIONS, STEPS
 from .teachers.base import Call, Teacher
-from .types import labelled
+from .types import Batch, labelled
 
 EVAL_BATCH = 256
 
@@ -121,12 +121,13 @@ class Session:
         """A seed for one purpose, derived from the recipe's."""
         return (self.recipe.seed * 1_000_003 + zlib.crc32(purpose.encode()) + 7919 * round) % 2**31
 
-    def call(self, name: str) -> Call:
-        """How the model called `name` is run on a batch."""
-        return partial(self._call, self.models[name].normalization)
+    def call(self, name: str, view: str | None = None) -> Call:
+        """How the model called `name` is run on a batch: on the given view of it, else on its own."""
+        built = self.models[name]
+        return partial(self._call, built.normalization, view or built.request.view)
 
-    def _call(self, normalization: Any, model: Any, batch: Any) -> Any:
-        return self.task.call(model, normalization, batch)
+    def _call(self, normalization: Any, view: str | None, model: Any, batch: Batch) -> Any:
+        return self.task.call(model, normalization, batch.shown(view))
 
     # what an action may do
 

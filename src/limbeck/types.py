@@ -90,11 +90,30 @@ class Batch:
     """Further views, stored signals, group membership, by name."""
     epoch: int = 0
     """Number of the augmentation that `inputs` show; a store of teacher signals keeps one answer for each."""
+    views: dict[str, Any] = field(default_factory=dict)
+    """Inputs of the further views of the same examples (`data.views` of a recipe), by name; `shown` makes batches of them."""
 
+    _shown: dict[str, Batch] = field(default_factory=dict, repr=False, compare=False)
     _prepared: tuple[Any, Tensor, int] | None = field(default=None, repr=False, compare=False)
 
     def __len__(self) -> int:
         return self.index.shape[0]
+
+    def shown(self, view: str | None) -> Batch:
+        """The batch as a model sees it that looks at `view`; itself for None. Asked twice, it is the same object.
+
+        Raises:
+            UnknownName: where the data have no such view.
+        """
+        if view is None:
+            return self
+        if view not in self.views:
+            from .errors import UnknownName
+
+            raise UnknownName("view of the data", view, self.views)
+        if view not in self._shown:
+            self._shown[view] = Batch(self.views[view], self.labels, self.index, self.extra, self.epoch)
+        return self._shown[view]
 
     def prepared(self, how: Callable[[Tensor], Tensor], key: object) -> Tensor:
         """`how(inputs)`, computed once for all models that prepare their inputs alike.
@@ -119,7 +138,7 @@ class Batch:
 
         if device.type == "cpu":
             return self
-        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch)
+        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch, move(self.views))
 
 
 def labelled(labels: Tensor) -> Tensor:
@@ -144,6 +163,20 @@ class DataInfo:
     mean: tuple[float, ...] | None = None
     """Per-channel (or per-column) mean of the training inputs."""
     std: tuple[float, ...] | None = None
+    views: Mapping[str, DataInfo] = field(default_factory=dict)
+    """The same of every further view of the examples, by name."""
+
+    def shown(self, view: str | None) -> DataInfo:
+        """The data as a model sees them that looks at `view`; themselves for None.
+
+        Raises:
+            UnknownName: where the data have no such view.
+        """
+        if view is not None and view not in self.views:
+            from .errors import UnknownName
+
+            raise UnknownName("view of the data", view, self.views)
+        return self if view is None else self.views[view]
 
 
 @dataclass(frozen=True)

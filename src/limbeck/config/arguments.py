@@ -158,6 +158,8 @@ def check_teacher(report: Report, tree: Node, path: Parts, kind: str, *, allow_c
     for key, (about, _) in parameters.items():
         if key not in node.mapping and default_of(about) is MISSING:
             report.at_key(tree, path, f"expected the key {key!r} in a teacher of kind {kind!r}, found nothing.")
+    if cls.source == "members" and "view" in node.mapping:
+        report.at_key(tree, (*path, "view"), f"a teacher of kind {kind!r} sees what its members see. Give `view` to them.")
     if cls.source == "own" and "model" not in node.mapping:
         report.at_key(tree, path, f"expected the key 'model' in a teacher of kind {kind!r}, found nothing.")
 

@@ -109,8 +109,21 @@ class Checker:
             return
         self.add_code(check_model(self.report, self.tree, path, node))
         check_model_arguments(self.report, self.tree, path)
+        self.view((*path, "view"))
         if (optimizer := node.get("optimizer")) is not None:
             check_optimizer(self.report, self.tree, (*path, "optimizer"), optimizer)
+
+    def view(self, path: Parts) -> None:
+        """A view that a model looks at is one of the data's, in its own stage or at the top."""
+        node = self.tree.get(*path)
+        if node is None or node.text is None:
+            return
+        own = self.tree.get(*path[:2], "data", "views") if path[0] == "stages" else None
+        views = own or self.tree.get("data", "views")
+        names = [name for name, value in (views.mapping if views is not None else {}).items() if value.value is not None]
+        if node.text not in names:
+            hint = "" if names else "Name it under data.views, such as `views: {clean: {}}`."
+            self.report.at_value(self.tree, path, str(UnknownName("view of the data", node.text, names, hint)))
 
     def teacher(self, path: Parts) -> None:
         """A teacher: a model of a registered kind, with the fields of the kind."""
@@ -130,6 +143,12 @@ class Checker:
             check_source_arguments(self.report, self.tree, (*prefix, "data"))
         self.split(prefix)
         self.transforms((*prefix, "data", "transforms"))
+        views = self.tree.get(*prefix, "data", "views")
+        for name in views.mapping if views is not None else ():
+            if not _LABEL.fullmatch(name):
+                message = f"expected a name of letters, digits, '_' and '-' that begins with a letter, found {found(name)}."
+                self.report.at_key(self.tree, (*prefix, "data", "views", name), message)
+            self.transforms((*prefix, "data", "views", name, "transforms"))
         self.named((*prefix, "train", "step"), STEPS)
         optimizer = self.tree.get(*prefix, "train", "optimizer")
         if optimizer is not None:

@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from ..errors import did_you_mean
 from .marks import Mark, Node, Parts, Report, found, locate, show_path
-from .schema import TAGS, Recipe, Spec
+from .schema import Recipe
+from .spec import TAGS, Spec
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -107,8 +108,8 @@ def show_section(path: Sequence[str | int]) -> str:
         return "the recipe"
     if isinstance(path[-1], int):
         return show_path(path[-2:])
-    if len(path) > 1 and path[-2] in ("stages", "teachers", "models", "objective"):
-        names = {"stages": "stage", "teachers": "teacher", "models": "model", "objective": "term"}
+    if len(path) > 1 and path[-2] in ("stages", "teachers", "models", "objective", "views"):
+        names = {"stages": "stage", "teachers": "teacher", "models": "model", "objective": "term", "views": "view"}
         return f"{names[str(path[-2])]} {path[-1]!r}"
     return str(path[-1])
 

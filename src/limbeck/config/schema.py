@@ -4,34 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from ..types import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
-
-TAGS = ("<mapping>", "<scalar>")
-"""Names of the two forms of a value that may be a mapping or a scalar; they appear in pydantic's locations only."""
-
-
-def _form(value: Any) -> str:
-    return TAGS[0] if isinstance(value, (dict, BaseModel)) else TAGS[1]
-
-
-class Spec(BaseModel):
-    """Base of all recipe models: strict types, no unknown keys, immutable."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, use_attribute_docstrings=True, populate_by_name=True, allow_inf_nan=False
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_is_absent(cls, data: Any) -> Any:
-        """A known key set to null has its default, as everywhere else in a recipe; an unknown one is still reported."""
-        if not isinstance(data, dict):
-            return data
-        known = {field.alias or name for name, field in cls.model_fields.items()}
-        free = cls.model_config.get("extra") == "allow"
-        return {key: value for key, value in data.items() if value is not None or not (free or key in known)}
+from .data_schema import DataSpec
+from .spec import TAGS, Spec, form
 
 
 class About(Spec):
@@ -72,10 +49,9 @@ class Normalize(Spec):
 
 
 Normalization = Annotated[
-    Annotated[Normalize, Tag(TAGS[0])] | Annotated[Literal["auto", "data", "none"], Tag(TAGS[1])], Discriminator(_form)
+    Annotated[Normalize, Tag(TAGS[0])] | Annotated[Literal["auto", "data", "none"], Tag(TAGS[1])], Discriminator(form)
 ]
-Weight = Annotated[Annotated[Schedule, Tag(TAGS[0])] | Annotated[NonNegative, Tag(TAGS[1])], Discriminator(_form)]
-Transform = Annotated[Annotated[dict[str, Any], Tag(TAGS[0])] | Annotated[str, Tag(TAGS[1])], Discriminator(_form)]
+Weight = Annotated[Annotated[Schedule, Tag(TAGS[0])] | Annotated[NonNegative, Tag(TAGS[1])], Discriminator(form)]
 
 
 class ModelSpec(Spec):
@@ -92,6 +68,8 @@ class ModelSpec(Spec):
     """Further arguments of the builder."""
     normalize: Normalization = "auto"
     """Input normalisation: the model's own where it has one, else the data's (`auto`); the data's; none; or given values."""
+    view: str | None = None
+    """The view of the data that it sees, by its name in `data.views`; the examples themselves where absent."""
 
 
 class TeacherSpec(ModelSpec):
@@ -198,42 +176,6 @@ class TrainSpec(Spec):
     """Compile the learner with torch.compile."""
     workers: NonNegativeInt = 0
     """Processes that load data; 0 loads in the training process."""
-
-
-class SplitSpec(Spec):
-    """How a source without splits of its own is cut. Fractions of all examples, stratified by class."""
-
-    valid: Fraction = 0.15
-    """Share held out to pick checkpoints."""
-    test: Fraction = 0.2
-    """Share that is only read at the end."""
-    seed: NonNegativeInt = 0
-    """Seed of the cut; kept apart from the seed of the training."""
-
-
-class DataSpec(Spec):
-    """Where examples come from."""
-
-    source: str
-    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `jsonl:`, `parquet:`, `hf:` or `module:callable`."""
-    args: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of the source, such as `{target: species}` for a CSV file."""
-    split: SplitSpec = SplitSpec()
-    """How a source without splits of its own is cut."""
-    label_fraction: Fraction = 1.0
-    """Share of the training examples that keep their label, stratified; the rest stay as unlabelled."""
-    unlabelled: bool = True
-    """Keep the unlabelled examples in training; `false` drops them."""
-    limit: PositiveInt | None = None
-    """Use at most so many training examples."""
-    size: PositiveInt | None = None
-    """Images are resized to this height and width."""
-    transforms: list[Transform] = Field(default_factory=list)
-    """Training-time augmentation by name, in order, such as `[flip, {crop: {padding: 4}}]`."""
-    tokenizer: str | None = None
-    """Text: tokenizer by hub id or local folder; the student's own where absent."""
-    max_length: PositiveInt = 128
-    """Text: longest sequence, in tokens."""
 
 
 class AdapterSpec(Spec):

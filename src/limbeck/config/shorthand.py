@@ -61,7 +61,11 @@ def _data(node: Node) -> Node:
     def transforms(entries: Node) -> Node:
         return _listed(entries) if entries.text is not None else entries
 
-    return _entries(_keyed("source")(node), transforms=transforms)
+    def view(entry: Node) -> Node:
+        node = Node({"transforms": entry}, entry.mark, {"transforms": entry.mark}) if isinstance(entry.value, list | str) else entry
+        return _entries(node, transforms=transforms, columns=_listed)
+
+    return _entries(_keyed("source")(node), transforms=transforms, views=_each(view))
 
 
 def _train(node: Node) -> Node:

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from ..errors import UnknownName
 from ..types import Batch, DataInfo
+from .views import View, ViewRequest
 
 if TYPE_CHECKING:
     from .stores import Store
@@ -49,6 +51,8 @@ class DataRequest:
     """Text: hub id or local folder of the tokenizer."""
     max_length: int = 128
     """Text: longest sequence in tokens."""
+    views: Mapping[str, ViewRequest] = field(default_factory=dict)
+    """Further views of every example, by name."""
 
 
 class Examples(Dataset[Batch]):
@@ -60,13 +64,22 @@ class Examples(Dataset[Batch]):
         store: the inputs of the whole source.
         labels: one (row of) label(s) an example of this split, `IGNORE` or NaN where there is none.
         rows: which rows of the store are in this split, int64; all in order where absent.
-        transforms: augmentation, applied only in the views that `augmented` gives.
+        transforms: augmentation, applied only in what `augmented` gives.
+        views: further views of the same rows, by name; their augmentation likewise.
     """
 
-    def __init__(self, store: Store, labels: Tensor, rows: Tensor | None = None, transforms: Sequence[Transform] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        labels: Tensor,
+        rows: Tensor | None = None,
+        transforms: Sequence[Transform] = (),
+        views: Mapping[str, View] | None = None,
+    ) -> None:
         self.store, self.labels = store, labels
         self.rows = torch.arange(len(store)) if rows is None else rows
         self.transforms = tuple(transforms)
+        self.views = dict(views or {})
         self._key: tuple[int, int] | None = None
 
     def __len__(self) -> int:
@@ -79,28 +92,37 @@ class Examples(Dataset[Batch]):
     def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         """The examples at `indices` (0 to `len - 1`), in that order, as one batch."""
         index = torch.as_tensor(indices, dtype=torch.int64)
-        inputs = self.store.gather(self.rows.index_select(0, index))
-        if self._key is not None and self.transforms:
-            from .transforms.base import Draws
+        rows = self.rows.index_select(0, index)
+        inputs = View(self.store, self.transforms).inputs(rows, index, self._key)
+        views = {name: view.inputs(rows, index, self._key) for name, view in self.views.items()}
+        return Batch(inputs, self.labels.index_select(0, index), index, {}, self._key[1] if self._key is not None else 0, views)
 
-            counters = index.numpy().astype(np.int64, copy=False)
-            for position, transform in enumerate(self.transforms):
-                inputs = transform.apply(inputs, Draws(*self._key, counters, position))
-        return Batch(inputs, self.labels.index_select(0, index), index, epoch=self._key[1] if self._key is not None else 0)
+    def seen(self, view: str | None) -> View:
+        """What a model sees of the examples: their inputs, or a further view of them.
 
-    def fingerprint(self) -> str:
-        """SHA-256 of the inputs, in the order of the examples and before any augmentation; of files, their names and sizes."""
-        digest = hashlib.sha256(f"{len(self)} {self.store.shape}".encode())
-        for part in self.store.content(self.rows):
+        Raises:
+            UnknownName: where the data have no such view.
+        """
+        if view is None:
+            return View(self.store, self.transforms)
+        if view not in self.views:
+            raise UnknownName("view of the data", view, self.views)
+        return self.views[view]
+
+    def fingerprint(self, view: str | None = None) -> str:
+        """SHA-256 of the inputs (or of a view), in the order of the examples and before any augmentation; of files, names and sizes."""
+        store = self.seen(view).store
+        digest = hashlib.sha256(f"{len(self)} {store.shape}".encode())
+        for part in store.content(self.rows):
             digest.update(part)
         return digest.hexdigest()
 
     def augmented(self, seed: int, epoch: int) -> Examples:
-        """A view whose augmentation is a pure function of `seed`, `epoch` and each example's index.
+        """The same examples, whose augmentation is a pure function of `seed`, `epoch` and each example's index.
 
         The order, the composition of the batches and the number of workers and processes change nothing.
         """
-        view = Examples(self.store, self.labels, self.rows, self.transforms)
+        view = Examples(self.store, self.labels, self.rows, self.transforms, self.views)
         view._key = (seed, epoch)
         return view
 

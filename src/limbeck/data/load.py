@@ -22,8 +22,9 @@ from .sources import SOURCES
 from .sources.base import Kind, Pool, Source, Wanted
 from .split import cut, labelled_rows, limit_rows
 from .statistics import moments
-from .stores import Store, TensorStore
+from .stores import Store
 from .transforms._parse import parse_transforms
+from .views import View, check_transforms_fit, lane_of, scaled, view_store
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,10 @@ def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, all
         DataError: anything about the data that the user can mend.
         UnknownName: no such source, transform or name.
     """
-    transforms = parse_transforms(request.transforms, allow_code=allow_code)
+    transforms = tuple(parse_transforms(request.transforms, allow_code=allow_code))
     prepared = _prepare(request, kind, labels, allow_code=allow_code, preview=False)
     pool, parts = prepared.pool, prepared.parts
-    for entry, transform in zip(request.transforms, transforms, strict=True):
-        if pool.kind not in transform.kinds:
-            name = entry if isinstance(entry, str) else next(iter(entry))
-            raise DataError(f"transform {name!r} is for {' and '.join(transform.kinds)} data, {request.source} is {pool.kind} data.")
+    check_transforms_fit(request.source, transforms, request.transforms, pool.kind)
     train_rows = torch.from_numpy(parts["train"])
     store, notes = _encode_inputs(pool, request, parts["train"])
     values = prepared.labels.values
@@ -70,11 +68,15 @@ def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, all
     hidden = values.clone()
     hidden[torch.from_numpy(np.setdiff1d(parts["train"], prepared.kept))] = IGNORE if labels == "class" else torch.nan
 
+    views, seen = _views(prepared, request, store, allow_code=allow_code)
+
     def split(name: str) -> Examples:
         rows = torch.from_numpy(parts[name])
-        return Examples(store, (hidden if name == "train" else values)[rows], rows, transforms if name == "train" else ())
+        if name == "train":
+            return Examples(store, hidden[rows], rows, transforms, views)
+        return Examples(store, values[rows], rows, (), {view: replace(own, transforms=()) for view, own in views.items()})
 
-    info = replace(_info(prepared, labels, store.shape), mean=mean, std=std)
+    info = replace(_info(prepared, labels, store.shape), mean=mean, std=std, views=_measured(prepared, labels, views, seen))
     return Splits(split("train"), split("valid") if "valid" in parts else None, split("test"), info, tuple(prepared.notes + notes))
 
 
@@ -87,9 +89,35 @@ def data_info(request: DataRequest, *, kind: Kind | None, labels: LabelKind, all
     prepared = _prepare(request, kind, labels, allow_code=allow_code, preview=True)
     inputs = prepared.pool.inputs
     if prepared.pool.kind == "text":
-        return _info(prepared, labels, (request.max_length,))
+        own = _info(prepared, labels, (request.max_length,))
+        return replace(own, views=dict.fromkeys(request.views, own))
     store = inputs if isinstance(inputs, Store) else _encode_inputs(prepared.pool, request, prepared.parts["train"])[0]
-    return _info(prepared, labels, _resized(store, prepared.pool.kind, request.size).shape)
+    store = _resized(store, prepared.pool.kind, request.size)
+    views, kinds = _views(prepared, request, store, allow_code=allow_code)
+    own = _info(prepared, labels, store.shape)
+    return replace(own, views={name: replace(own, kind=kinds[name], input_shape=view.store.shape) for name, view in views.items()})
+
+
+def _views(prepared: _Prepared, request: DataRequest, store: Store, *, allow_code: bool) -> tuple[dict[str, View], dict[str, Kind]]:
+    """The further views, and the kind of data that each shows."""
+    views: dict[str, View] = {}
+    kinds: dict[str, Kind] = {}
+    for name, asked in request.views.items():
+        kinds[name], own = view_store(name, asked, prepared.pool, store, request.size)
+        transforms = tuple(parse_transforms(asked.transforms, allow_code=allow_code))
+        check_transforms_fit(f"data.views.{name}", transforms, asked.transforms, kinds[name])
+        views[name] = View(own, transforms, lane_of(name, asked))
+    return views, kinds
+
+
+def _measured(prepared: _Prepared, labels: LabelKind, views: Mapping[str, View], kinds: Mapping[str, Kind]) -> dict[str, DataInfo]:
+    """What models need to know of every view."""
+    rows = torch.from_numpy(prepared.parts["train"])
+    found: dict[str, DataInfo] = {}
+    for name, view in views.items():
+        mean, std = moments(view.store, rows, kinds[name])
+        found[name] = replace(_info(prepared, labels, view.store.shape), kind=kinds[name], mean=mean, std=std)
+    return found
 
 
 def is_local_code(source: str) -> bool:
@@ -132,7 +160,7 @@ def _importable(module: str) -> bool:
 def _prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allow_code: bool, preview: bool) -> _Prepared:
     source, location = build_source(request, allow_code=allow_code)
     try:
-        pool = source.read(location, Wanted(kind, labels, request.size, preview))
+        pool = source.read(location, Wanted(kind, labels, _largest(request), preview, _arrays(request)))
     except (OSError, MemoryError) as error:
         raise DataError(f"{request.source}: cannot be read: {error}") from error
     if kind is not None and pool.kind != kind:
@@ -197,8 +225,18 @@ def _encode_inputs(pool: Pool, request: DataRequest, train: NDArray[np.int64]) -
     return tokenise(cast("list[Any]", inputs), request.tokenizer, request.max_length), []
 
 
+def _largest(request: DataRequest) -> int | None:
+    """The size at which images are read: the largest that is asked for, so that a larger view is not made from a smaller one."""
+    sizes = [view.size for view in request.views.values() if view.size is not None]
+    return None if request.size is None else max([request.size, *sizes])
+
+
+def _arrays(request: DataRequest) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(view.array for view in request.views.values() if view.array is not None))
+
+
 def _resized(store: Store, kind: Kind, size: int | None) -> Store:
-    return store.resized(size) if kind == "image" and size is not None and isinstance(store, TensorStore) else store
+    return scaled(store, size) if kind == "image" and size is not None else store
 
 
 def _standardise(values: Tensor, prepared: _Prepared, kind: LabelKind, source: str) -> tuple[Tensor, str]:

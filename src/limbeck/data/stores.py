@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import DataError, MissingDependency
+from ..errors import DataError, MissingDependency, UnknownName
 
 
 class Store(ABC):
@@ -41,10 +41,12 @@ class TensorStore(Store):
 
     Args:
         values: `(rows, ...)`, uint8 or floating point.
+        columns: of a table: which column of the source each value comes from; `0`, `1`, ... where absent.
     """
 
-    def __init__(self, values: Tensor) -> None:
+    def __init__(self, values: Tensor, columns: Sequence[str] = ()) -> None:
         self.values = values if values.dtype == torch.uint8 else values.float()
+        self.columns = tuple(columns) or tuple(str(i) for i in range(values.shape[1] if values.ndim == 2 else 0))
 
     def __len__(self) -> int:
         return self.values.shape[0]
@@ -74,6 +76,21 @@ class TensorStore(Store):
             return out.round_().clamp_(0, 255).to(torch.uint8) if part.dtype == torch.uint8 else out
 
         return TensorStore(torch.cat([scale(part) for part in self.values.split(1024)]))
+
+    def picked(self, columns: Sequence[str], where: str) -> TensorStore:
+        """A table with only some of its columns, in their order; a column of the source may have become several values.
+
+        Raises:
+            UnknownName: no such column; `where` says who asks.
+        """
+        return TensorStore(self.values[:, self.places(columns, where)], [name for name in columns for own in self.columns if own == name])
+
+    def places(self, columns: Sequence[str], where: str) -> list[int]:
+        """Positions of the values that come from `columns`."""
+        for name in columns:
+            if name not in self.columns:
+                raise UnknownName(f"column in {where}.columns", name, list(dict.fromkeys(self.columns)))
+        return [i for name in columns for i, own in enumerate(self.columns) if own == name]
 
 
 class ImageFiles(Store):
@@ -105,6 +122,12 @@ class ImageFiles(Store):
         for row in rows.tolist():
             path = Path(self.paths[row])
             yield f"{path.parent.name}/{path.name} {path.stat().st_size}\n".encode()
+
+    def resized(self, size: int) -> ImageFiles:
+        """The same files, scaled to `size` by `size`."""
+        if self._shape[1:] == (size, size):
+            return self
+        return ImageFiles([Path(path) for path in self.paths], (self._shape[0], size, size), resize=True)
 
     def read(self, rows: Tensor) -> Tensor:
         """The decoded images at `rows` as bytes, `(rows, channels, height, width)`."""

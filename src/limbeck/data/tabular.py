@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -25,11 +25,17 @@ class Matrix(TensorStore):
     Args:
         values: `(rows, columns)`, float32.
         indicator: which columns hold 0 and 1 only, by construction; they are not standardised.
+        columns: which column of the source each one comes from.
     """
 
-    def __init__(self, values: Tensor, indicator: Tensor) -> None:
-        super().__init__(values)
+    def __init__(self, values: Tensor, indicator: Tensor, columns: Sequence[str] = ()) -> None:
+        super().__init__(values, columns)
         self.indicator = indicator
+
+    def picked(self, columns: Sequence[str], where: str) -> Matrix:
+        """A table with only some of its columns."""
+        places = self.places(columns, where)
+        return Matrix(self.values[:, places], self.indicator[places], [self.columns[place] for place in places])
 
 
 def encode_columns(
@@ -55,6 +61,7 @@ def encode_columns(
         raise DataError(f"{where}: no input column is left. Check args.target, args.columns and args.drop.")
     blocks: list[NDArray[np.float32]] = []
     indicator: list[bool] = []
+    origins: list[str] = []
     notes: list[str] = []
     for name, column in columns.items():
         if isinstance(column, np.ndarray) and name not in categorical:
@@ -65,7 +72,8 @@ def encode_columns(
             texts = _as_texts(column)
             blocks.append(_categories(name, texts, train, notes, ordinal=ordinal, where=where))
             indicator += [not ordinal] * blocks[-1].shape[1]
-    return Matrix(torch.from_numpy(np.concatenate(blocks, axis=1)), torch.tensor(indicator)), notes
+        origins += [name] * (len(indicator) - len(origins))
+    return Matrix(torch.from_numpy(np.concatenate(blocks, axis=1)), torch.tensor(indicator), origins), notes
 
 
 def _numbers(name: str, column: NDArray[np.float64], train: NDArray[np.int64], notes: list[str], where: str) -> list[NDArray[np.float32]]:

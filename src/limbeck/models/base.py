@@ -62,6 +62,8 @@ class ModelRequest:
     """Further arguments of the builder."""
     normalize: Literal["auto", "data", "none"] | Normalization = "auto"
     """`auto`: the model's own where its weights come with one, else the data's."""
+    view: str | None = None
+    """The view of the data for which it is built and that it sees; None for the examples themselves."""
 
 
 @dataclass(frozen=True)

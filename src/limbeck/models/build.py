@@ -31,15 +31,16 @@ def build_model(request: ModelRequest, info: DataInfo, *, allow_code: bool = Fal
 
     Args:
         request: reference, weights, arguments, normalisation.
-        info: gives the number of outputs and the shape of an input, unless `request.args` does.
+        info: gives the number of outputs and the shape of an input (of the view that it sees), unless `request.args` does.
         allow_code: whether `module:callable` may run.
         load: False reads no weights and fetches nothing; works under `with torch.device("meta")`.
 
     Raises:
-        UnknownName: no model of that name.
+        UnknownName: no model of that name, or no such view of the data.
         ModelError: wrong arguments, or weights that cannot be had or do not fit.
         CodeNotAllowed: local code without permission.
     """
+    info = info.shown(request.view)
     prefix, _, name = request.model.partition(":")
     own: Normalization | None = None
     if ":" not in request.model:

@@ -78,10 +78,16 @@ def _rotated(call: Call, model: Any, batch: Batch) -> Signals:
     if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] != images.shape[-2]:
         shape = list(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise ShapeMismatch(f"a loss on rotated images needs square images (batch, channels, size, size), found {shape}.")
-    turned = torch.cat([torch.rot90(images, turns, (-2, -1)) for turns in range(4)])
-    whole = call(model, Batch(turned, None, batch.index.repeat(4), batch.extra))
+    square = {name: value for name, value in batch.views.items() if isinstance(value, Tensor) and value.ndim == 4}
+    views = {name: _turned(value) for name, value in square.items() if value.shape[-1] == value.shape[-2]}
+    whole = call(model, Batch(_turned(images), None, batch.index.repeat(4), batch.extra, batch.epoch, views))
     views = [_part(whole, i) for i in range(4)]
     return replace(views[0], views=tuple(views[1:]))
+
+
+def _turned(images: Tensor) -> Tensor:
+    """The images and their rotations by 90, 180 and 270 degrees, end to end."""
+    return torch.cat([torch.rot90(images, turns, (-2, -1)) for turns in range(4)])
 
 
 def _part(signals: Signals, number: int) -> Signals:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, final
@@ -32,6 +33,8 @@ class StoredTeacher(Teacher):
 
     @property
     def replay(self) -> tuple[int, int] | None:
+        if not json.loads(self.reader.manifest.key.inputs or "{}").get("transforms"):
+            return None  # what the teacher saw was not augmented, so its answers hold for any augmentation of the student's view
         return self.reader.manifest.key.seed, self.reader.manifest.views
 
     def signals(self, batch: Batch) -> Signals:

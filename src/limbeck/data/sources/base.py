@@ -32,6 +32,8 @@ class Wanted:
     """Height and width to which images are scaled."""
     preview: bool = False
     """Only shapes, labels and names are needed: a source may leave pixels unread."""
+    arrays: tuple[str, ...] = ()
+    """Further arrays that views of the data show."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Pool:
     """Categories become one column of ranks instead of one column each."""
     notes: list[str] = field(default_factory=list)
     """What the user should know of how the source was read."""
+    further: Mapping[str, tuple[Kind, Store]] = field(default_factory=dict)
+    """Kind and inputs of the further arrays that were wanted, a row each for every row of `inputs`."""
+    arrays: tuple[str, ...] = ()
+    """Names of all further arrays that there are."""
 
 
 @dataclass(frozen=True, kw_only=True)

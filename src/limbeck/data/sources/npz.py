@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
 
 from ...errors import DataError, did_you_mean
+from ..stores import TensorStore
 from ._arrays import inputs_from_array
-from .base import Pool, Source, Wanted, all_train, existing, joined
+from .base import Kind, Pool, Source, Wanted, all_train, existing, joined
 
 
 @final
@@ -32,7 +35,7 @@ class Npz(Source):
         path = existing(location, "npz")
         try:
             with np.load(path, allow_pickle=False) as archive:
-                arrays: dict[str, Any] = {key: archive[key] for key in archive.files if key.startswith((self.x, self.y))}
+                arrays: dict[str, Any] = {key: archive[key] for key in archive.files if key.startswith((self.x, self.y, *wanted.arrays))}
                 keys = list(archive.files)
         except (ValueError, OSError, AttributeError, zipfile.BadZipFile) as error:
             raise DataError(f"npz: {path} cannot be read as an archive of plain arrays ({error}).") from error
@@ -52,7 +55,24 @@ class Npz(Source):
                 raise DataError(f"npz: {path}: {x_key} has shape {x.shape} and {y_key} has shape {y.shape}; they need as many rows.")
         kind, store = inputs_from_array(_stacked(inputs, str(path)), wanted, layout=self.layout, where=f"npz: {path}")
         counts = {part: len(y) for part, y in zip(held, labels, strict=True)}
-        return Pool(kind, store, _stacked(labels, str(path)), all_train(len(store)) if "all" in held else joined(counts), tuple(self.names))
+        own = all_train(len(store)) if "all" in held else joined(counts)
+        ends = [pair[0].removeprefix(self.x) for pair in held.values()]
+        further = {name: self._further(name, ends, arrays, wanted, len(store), path) for name in wanted.arrays if name + ends[0] in arrays}
+        known = tuple(key.removesuffix(ends[0]) for key in keys if key.endswith(ends[0]) and not key.startswith((self.x, self.y)))
+        return Pool(kind, store, _stacked(labels, str(path)), own, tuple(self.names), further=further, arrays=known)
+
+    def _further(
+        self, name: str, ends: list[str], arrays: Mapping[str, Any], wanted: Wanted, rows: int, path: Path
+    ) -> tuple[Kind, TensorStore]:
+        """Another array of the same examples, with the same parts."""
+        missing = [name + end for end in ends if name + end not in arrays]
+        if missing:
+            raise DataError(f"npz: {path} has an array {name + ends[0]!r} and no {missing[0]!r}; every part needs one.")
+        values = _stacked([arrays[name + end] for end in ends], str(path))
+        if values.ndim == 0 or len(values) != rows:
+            raise DataError(f"npz: {path}: {name} has shape {values.shape} and the inputs have {rows} rows; they need as many.")
+        free = Wanted(None, wanted.labels)
+        return inputs_from_array(values, free, layout=self.layout, where=f"npz: {path}: {name}")
 
 
 def _stacked(arrays: list[Any], where: str) -> Any:

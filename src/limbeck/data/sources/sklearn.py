@@ -45,4 +45,4 @@ class Sklearn(Source):
                 return Pool("tabular", TensorStore(values.flatten(1)), labels, all_train(len(values)), names)
             return Pool("image", TensorStore(values[:, None]), labels, all_train(len(values)), names)
         values = torch.from_numpy(bunch.data.astype(np.float32))
-        return Pool("tabular", TensorStore(values), labels, all_train(len(values)), names)
+        return Pool("tabular", TensorStore(values, [str(name) for name in bunch.feature_names]), labels, all_train(len(values)), names)

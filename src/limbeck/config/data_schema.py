@@ -1,0 +1,65 @@
+"""The grammar of `data`: where examples come from, how they are cut, and the views of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from ..types import Fraction, NonNegativeInt, PositiveInt
+from .spec import TAGS, Spec, form
+
+Transform = Annotated[Annotated[dict[str, Any], Tag(TAGS[0])] | Annotated[str, Tag(TAGS[1])], Discriminator(form)]
+
+
+class SplitSpec(Spec):
+    """How a source without splits of its own is cut. Fractions of all examples, stratified by class."""
+
+    valid: Fraction = 0.15
+    """Share held out to pick checkpoints."""
+    test: Fraction = 0.2
+    """Share that is only read at the end."""
+    seed: NonNegativeInt = 0
+    """Seed of the cut; kept apart from the seed of the training."""
+
+
+class ViewSpec(Spec):
+    """A further view of every example, made from the same row of the source; a mapping, or just the list of transforms."""
+
+    transforms: list[Transform] = Field(default_factory=list)
+    """Its training-time augmentation, in order; none where absent, whatever `data.transforms` says."""
+    size: PositiveInt | None = None
+    """Images are resized to this height and width; `data.size` where absent."""
+    columns: list[str] = Field(default_factory=list)
+    """Tables: only these columns of the source, in this order; all where absent."""
+    array: str | None = None
+    """Another array of an `npz:` source, with a row for every example: another modality."""
+    draws: Literal["own", "shared"] = "own"
+    """Random numbers of its own, or those of `data.transforms`, so that the same list of transforms does the same."""
+
+
+class DataSpec(Spec):
+    """Where examples come from."""
+
+    source: str
+    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `jsonl:`, `parquet:`, `hf:` or `module:callable`."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the source, such as `{target: species}` for a CSV file."""
+    split: SplitSpec = SplitSpec()
+    """How a source without splits of its own is cut."""
+    label_fraction: Fraction = 1.0
+    """Share of the training examples that keep their label, stratified; the rest stay as unlabelled."""
+    unlabelled: bool = True
+    """Keep the unlabelled examples in training; `false` drops them."""
+    limit: PositiveInt | None = None
+    """Use at most so many training examples."""
+    size: PositiveInt | None = None
+    """Images are resized to this height and width."""
+    transforms: list[Transform] = Field(default_factory=list)
+    """Training-time augmentation by name, in order, such as `[flip, {crop: {padding: 4}}]`."""
+    views: dict[str, ViewSpec] = Field(default_factory=dict)
+    """Further views of every example by name; a model looks at one with its key `view`. `clean: {}` is the example without augmentation."""
+    tokenizer: str | None = None
+    """Text: tokenizer by hub id or local folder; the student's own where absent."""
+    max_length: PositiveInt = 128
+    """Text: longest sequence, in tokens."""
