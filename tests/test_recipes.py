@@ -129,3 +129,11 @@ def test_bases_are_whole_but_for_the_objective():
     base = load_recipe(RECIPES / "base" / "digits.yaml", set={"objective": {"labels": "cross_entropy"}}).recipe
     assert list(base.stages) == ["teacher", "distil"]
     assert base.baseline
+
+
+@pytest.mark.parametrize("name", ["ab", "cat_kd", "crd", "fitnets", "ofd", "reviewkd", "simkd", "sp"])
+def test_other_models_are_a_change_of_a_line_each(name: str):
+    pytest.importorskip("timm")
+    models = {"student": "timm:resnet10t", "teacher": "timm:resnet14t"}
+    checked = preflight(load_recipe(RECIPES / "classification" / f"{name}.yaml", set=models), allow_code=False)
+    assert checked.problems == []

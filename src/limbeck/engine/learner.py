@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from ..errors import UnknownName
 from ..objective import Counts, Objective
 from ..objective.objective import Gather
+from ..taps.aliases import aliases, expanded
+from ..taps.suggest import layer_paths
 from ..taps.tapped import Tapped
 from ..teachers.base import Call
 from ..types import Batch, Signals
@@ -56,14 +58,16 @@ class Learner(nn.Module):
         """Freezes the model's parameters that match none of `patterns`; adapters and losses always learn.
 
         Raises:
-            UnknownName: for a pattern that matches no parameter.
+            UnknownName: for a pattern that matches no parameter. A pattern may begin with a common name, such as `stage1.*`.
         """
         names = [name for name, _ in self.model.named_parameters()]
-        for pattern in patterns:
-            if not any(_matches(name, pattern) for name in names):
+        common = aliases(self.model, layer_paths(self.model))
+        own = [expanded(pattern, common) for pattern in patterns]
+        for pattern, path in zip(patterns, own, strict=True):
+            if not any(_matches(name, path) for name in names):
                 raise UnknownName("parameter", pattern, names, "`trainable` takes patterns such as 'layer4.*'.")
         for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(not patterns or any(_matches(name, pattern) for pattern in patterns))
+            parameter.requires_grad_(not own or any(_matches(name, path) for path in own))
 
     def close(self) -> None:
         """Releases the hooks on the model."""

@@ -1,8 +1,9 @@
-"""Layer names that hold for every model, so that a recipe need not change with its models: `stage1` to `stage4`, and `head`."""
+"""Layer names that hold for every model, so that a recipe need not change with its models: `stage1`, ..., `last_stage`, `head`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import takewhile
 from typing import Any
 
 from torch import nn
@@ -11,19 +12,39 @@ from ..errors import TapError
 from .head import find_head
 
 STAGES = 4
+_ACTIVATIONS = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.CELU, nn.SELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish, nn.Softplus),
+    *(nn.Sigmoid, nn.Tanh),
+)
 
 
 def aliases(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, str]:
     """Common name to path, for those names that the model does not use itself.
 
     `stageN` is where the resolution has fallen to 1/4, 1/8, 1/16 and 1/32 of the image; in a model of one resolution, the last block of
-    each quarter of the depth. timm models say where that is; others are known by torchvision's names (`layer1` to `layer4`). `head` is
-    the classifier; its input, `head:input`, is the embedding of the example.
+    each quarter of the depth. timm models say where that is; others are known by the names `layer1`, `layer2`, ... or `stage1`, .... The
+    deepest of them is `last_stage` as well. `stageN.activation` is the last activation function in a stage, where it is a layer: what the
+    stage says before it is `stageN.activation:input`. `head` is the classifier; its input, `head:input`, is the embedding of the example.
     """
-    found = {f"stage{i + 1}": path for i, path in enumerate(_stages(module, layers)) if path in layers}
+    stages = [path for path in _stages(module, layers) if path in layers]
+    found = {f"stage{i + 1}": path for i, path in enumerate(stages)}
+    if stages:
+        found["last_stage"] = stages[-1]
+    for name, path in dict(found).items():
+        inside = [inner for inner, layer in layers.items() if inner.startswith(f"{path}.") and isinstance(layer, _ACTIVATIONS)]
+        if inside:
+            found[f"{name}.activation"] = inside[-1]
     if "head" not in layers:
         found |= _head(module, layers)
     return {name: path for name, path in found.items() if name not in layers}
+
+
+def expanded(path: str, common: Mapping[str, str]) -> str:
+    """The path of the model itself for one that begins with a common name, such as `layer1.0` for `stage1.0`."""
+    for name, own in sorted(common.items(), key=lambda item: -len(item[0])):
+        if path == name or path.startswith(f"{name}."):
+            return own + path[len(name) :]
+    return path
 
 
 def _stages(module: nn.Module, layers: Mapping[str, nn.Module]) -> list[str]:
@@ -36,8 +57,12 @@ def _stages(module: nn.Module, layers: Mapping[str, nn.Module]) -> list[str]:
         by_reduction = {entry["reduction"]: entry["module"] for entry in entries}
         wanted = [by_reduction.get(4 * 2**i) for i in range(STAGES)]
         return [path for path in wanted if path is not None] if None not in wanted else [e["module"] for e in entries[-STAGES:]]
-    named = [f"layer{i + 1}" for i in range(STAGES)]
-    return named if all(name in layers for name in named) else []
+    for word in ("layer", "stage"):
+        named = [f"{word}{i + 1}" for i in range(len(layers))]
+        found = list(takewhile(lambda name: name in layers, named))
+        if len(found) > 1:
+            return found
+    return []
 
 
 def _head(module: nn.Module, layers: Mapping[str, nn.Module]) -> dict[str, str]:

@@ -16,9 +16,11 @@ def layer_paths(module: nn.Module) -> dict[str, nn.Module]:
 
 
 def with_aliases(module: nn.Module) -> dict[str, nn.Module]:
-    """The same, and the common names (`stage1`, `head`) that the model does not use itself."""
+    """The same, and the common names (`stage1`, `head`) that the model does not use itself, with what lies below them."""
     layers = layer_paths(module)
-    return layers | {name: layers[path] for name, path in aliases(module, layers).items()}
+    common = aliases(module, layers)
+    below = {name + path[len(own) :]: layer for name, own in common.items() for path, layer in layers.items() if path.startswith(f"{own}.")}
+    return layers | below | {name: layers[path] for name, path in common.items()}
 
 
 def nearest(path: str, known: Iterable[str], *, count: int = 3) -> list[str]:

@@ -59,6 +59,7 @@ class _Block(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(after)
+        self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.norm(self.conv(x)))
+        return self.activation(self.norm(self.conv(x)))
