@@ -11,8 +11,9 @@ import torch
 
 from limbeck.cli.main import main
 from limbeck.config.load import load_recipe
+from limbeck.engine.watch import Silent
 from limbeck.errors import LimbeckError, RecipeError
-from limbeck.labelling import Labelling, label
+from limbeck.labelling import Labelling, label, workshop
 from limbeck.preflight import preflight
 from limbeck.run import distill
 from limbeck.store.manage import parse_codec
@@ -146,3 +147,65 @@ def test_the_command(base, tmp_path, capsys, monkeypatch):
     assert "the data are not augmented" in capsys.readouterr().err
     assert main(["label", "r.yaml", "--out", "other", "--signal", "stage9=dense"]) == 2
     assert "--signal names stage9; the recipe reads logits of the teacher" in capsys.readouterr().err
+
+
+def test_labelling_moves_nothing_of_the_teacher(base, tmp_path, monkeypatch):
+    """No parameter and no buffer of the teacher is another after labelling, bit by bit, and it is in evaluation mode."""
+    from limbeck import session as sessions
+
+    seen: list[Any] = []
+    build = sessions.Session.build_models
+
+    def spy(self: Any) -> None:
+        build(self)
+        model = self.models["teacher"].module
+        seen.append((model, {name: value.clone() for name, value in model.state_dict().items()}))
+
+    monkeypatch.setattr(sessions.Session, "build_models", spy)
+    label(recipe(base), Labelling(tmp_path / "store", {}, shard=100, batch=32))
+    model, before = seen[0]
+    assert any("running_mean" in name for name in before)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items())
+    assert not model.training
+
+
+def test_a_store_at_an_address(base, tmp_path, monkeypatch):
+    pytest.importorskip("fsspec")
+    monkeypatch.chdir(tmp_path)
+    url = f"memory://{tmp_path.name}/store"
+    wish = Labelling(url, plain(logits="dense:dtype=fp32"), shard=100, batch=32)
+    label(recipe(base), wish)
+    label(recipe(base), Labelling(tmp_path / "store", wish.codecs, shard=100, batch=32))
+    remote, local = (
+        distill(recipe(base, teacher={"stored": a}), out=tmp_path / str(n)) for n, a in enumerate((url, str(tmp_path / "store")))
+    )
+    for a, b in zip(remote.student.state_dict().values(), local.student.state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    messages = []
+
+    class Ear(Silent):
+        def message(self, text: str) -> None:
+            messages.append(text)
+
+    assert label(recipe(base), wish, listener=Ear()) == label(recipe(base), wish)
+    assert f"{url}: this store is finished; nothing was written." in messages
+
+
+def test_a_finished_store_of_something_else_is_not_taken_for_this_one(base, tmp_path):
+    label(recipe(base), Labelling(tmp_path / "store", {}))
+    other = recipe(base, data={**_data(), "limit": 150}, seed=5)
+    with pytest.raises(StoreError, match=r"a finished store of something else lies here \(data, seed differ\)"):
+        label(other, Labelling(tmp_path / "store", {}))
+
+
+def test_the_teacher_is_trained_beside_its_store(tmp_path):
+    trained = {
+        **SMALL,
+        "baseline": False,
+        "stages": {"teach": {"learner": "teacher", "objective": {"labels": "cross_entropy"}}, "distil": {}},
+    }
+    label(trained, Labelling(tmp_path / "store", {}))
+    assert sorted(path.suffix for path in (tmp_path / "store").iterdir()) == [".json", ".safetensors"]
+    assert (tmp_path / "store.teacher" / "metrics.jsonl").is_file()
+    assert workshop("s3://bucket/a/store") == Path("runs/store.teacher")

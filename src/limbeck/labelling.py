@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ from .engine.backend import Backend
 from .engine.watch import Journal, Listener, Silent
 from .errors import CodeNotAllowed, Interrupted, LimbeckError
 from .faculty import inputs_key, teacher_hash
-from .files import check_writable
 from .preflight import preflight
 from .session import Session
 from .store.manifest import MANIFEST, Key, Manifest, Signal, StoreError, read_manifest
+from .store.places import Place, is_remote, place
 from .store.reader import LOGITS
-from .store.writer import StoreWriter
+from .store.writer import StoreWriter, tidy
 from .teachers.base import Teacher
 from .types import Signals
 from .version import __version__
@@ -36,7 +37,8 @@ SHARD = 4096
 class Labelling:
     """What is to be written, besides the recipe."""
 
-    out: Path
+    out: str | Path
+    """A folder, or an address of fsspec such as `s3://bucket/store`."""
     codecs: Mapping[str, Signal]
     """How a signal is written; those that are not named are dense, in fp16."""
     views: int | None = None
@@ -59,7 +61,7 @@ def label(
 ) -> Manifest:
     """Writes the signals that the student's stage of `recipe` reads of its teacher; what is there already is not made again.
 
-    Stages before the student's, such as the training of the teacher, are run first; their checkpoints lie in `out/teacher`.
+    Stages before the student's, such as the training of the teacher, are run first, in a folder of their own beside `out`: see `workshop`.
 
     Args:
         recipe: a recipe file, or the recipe itself as a mapping.
@@ -75,7 +77,7 @@ def label(
 
     Raises:
         RecipeError: all problems of the recipe at once.
-        StoreError: where something else lies in `out`.
+        StoreError: where something else lies in `out`, also where that is finished.
         Interrupted: after Ctrl-C; the same command goes on.
     """
     listener = listener or Silent()
@@ -84,15 +86,16 @@ def label(
         raise CodeNotAllowed(loaded.code[0])
     found = preflight(loaded, allow_code=allow_code, device=device)
     found.raise_problems()
-    if (wish.out / MANIFEST).is_file():
-        listener.message(f"{wish.out}: this store is finished; nothing was written.")
-        return read_manifest(wish.out)
+    where = place(wish.out)
+    finished = where.has(MANIFEST)
     backend = Backend(precision=loaded.recipe.train.precision, device=device)
-    if backend.is_main:
-        check_writable(wish.out, found.bytes_needed)
-    backend.wait()
+    backend.wait()  # whoever is first must not finish it before the last has looked
     session = _session(loaded, wish, backend, listener, interrupted, allow_code)
     phase = next(phase for phase in session.phases if phase.learner == "student")
+    if finished:
+        return _again(session, phase, where)
+    if backend.is_main:
+        where.check_writable(found.bytes_needed)
     teacher, examples = _taught(session, wish, listener)
     try:
         return _write(session, phase, teacher, examples, wish, listener, interrupted)
@@ -100,15 +103,42 @@ def label(
         teacher.close()
 
 
+def workshop(out: str | Path) -> Path:
+    """Where stages before the student's leave their checkpoints: `OUT.teacher` beside the store; in `runs` for one that is not here."""
+    path = Path(str(out).split("://", 1)[-1])
+    folder = Path("runs") if is_remote(out) else path.parent
+    return folder / f"{path.name}.teacher"
+
+
 def _session(
     loaded: LoadedRecipe, wish: Labelling, backend: Backend, listener: Listener, interrupted: Callable[[], bool], allow_code: bool
 ) -> Session:
-    folder = wish.out / "teacher"
-    journal = Journal(folder / "metrics.jsonl" if backend.is_main else None, listener)
-    if backend.is_main:
+    folder = workshop(wish.out)
+    journal = Journal(None, listener)
+    session = Session(loaded, folder, backend, listener, journal, interrupted, allow_code)
+    if session.phases and session.phases[0].learner not in ("student", ALONE) and backend.is_main:
         folder.mkdir(parents=True, exist_ok=True)
+        journal.path = folder / "metrics.jsonl"
     backend.wait()
-    return Session(loaded, folder, backend, listener, journal, interrupted, allow_code)
+    return session
+
+
+def _again(session: Session, phase: Phase, where: Place) -> Manifest:
+    """The manifest of a store that is finished already.
+
+    Raises:
+        StoreError: where it was made from other data or with other augmentation; the teacher is compared when a student reads it.
+    """
+    manifest = read_manifest(where)
+    examples = session.data(phase.data).train
+    mine = {"data": examples.fingerprint(), "inputs": inputs_key(phase), "seed": session.seed("train-student")}
+    differs = [name for name, value in mine.items() if getattr(manifest.key, name) != value]
+    if differs:
+        raise StoreError(f"{where}: a finished store of something else lies here ({', '.join(differs)} differ). Choose another --out.")
+    if session.backend.is_main:
+        tidy(where)
+    session.listener.message(f"{where}: this store is finished; nothing was written.")
+    return manifest
 
 
 def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Teacher, Examples]:
@@ -150,19 +180,46 @@ def _write(
     updates = -(-total // wish.batch)
     listener.stage("label", wish.teacher, 0, 1, updates, 0)
     done = 0
-    for view, start, stop in missing:
-        batches: list[dict[str, Tensor]] = []
-        for arrays in _answers(writer, teacher, examples, (view, start, stop), plan.key.seed, wish, backend):
-            batches.append(arrays)
-            done += 1
-            listener.update(min(done, updates))
-            if interrupted():
-                raise Interrupted(f"stopped; every whole shard in {wish.out} is kept. The same command goes on.")
-        writer.write(view, start, stop, iter(batches))
+    with _Behind(writer) as behind:
+        for view, start, stop in missing:
+            batches: list[dict[str, Tensor]] = []
+            for arrays in _answers(writer, teacher, examples, (view, start, stop), plan.key.seed, wish, backend):
+                batches.append(arrays)
+                done += 1
+                listener.update(min(done, updates))
+                if interrupted():
+                    raise Interrupted(f"stopped; every whole shard in {wish.out} is kept. The same command goes on.")
+            behind.write(view, start, stop, batches)
     backend.wait()
     manifest = writer.finish() if backend.is_main else plan
     backend.wait()
     return manifest
+
+
+class _Behind:
+    """Writes a shard while the teacher speaks about the next; what it was given is written, or an error raised, at the end of the block."""
+
+    def __init__(self, writer: StoreWriter) -> None:
+        self._writer, self._pool = writer, ThreadPoolExecutor(1)
+        self._last: Future[None] | None = None
+
+    def __enter__(self) -> _Behind:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True)
+        self.settle()
+
+    def write(self, view: int, start: int, stop: int, batches: list[dict[str, Tensor]]) -> None:
+        """Takes a shard, once the one before is written: no more than two are in memory."""
+        self.settle()
+        self._last = self._pool.submit(self._writer.write, view, start, stop, iter(batches))
+
+    def settle(self) -> None:
+        """Waits for the last shard."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
 
 
 def _answers(
@@ -171,8 +228,14 @@ def _answers(
     """What the teacher says of consecutive examples, encoded batch by batch."""
     view, start, stop = piece
     rows = [list(range(begin, min(begin + wish.batch, stop))) for begin in range(start, stop, wish.batch)]
+    before: tuple[Signals, Tensor] | None = None
     for batch in BatchStream(examples.augmented(seed, view), rows, wish.workers):
-        yield writer.encode(teacher.signals(batch.to(backend.device)), batch.index)
+        said = teacher.signals(batch.to(backend.device))
+        if before is not None:  # so late that a device works on the next batch while this one is fetched from it
+            yield writer.encode(*before)
+        before = (said, batch.index)
+    if before is not None:
+        yield writer.encode(*before)
 
 
 def _plan(session: Session, phase: Phase, teacher: Teacher, examples: Examples, wish: Labelling, views: int) -> Manifest:

@@ -162,7 +162,7 @@ class Session:
         self.models[name].module.load_state_dict(fresh.module.state_dict())
 
     def _round(self, phase: Phase, number: int, turn: int, resume: Path | None) -> Outcome:
-        stage = self._stage(phase, number, turn)
+        stage = self.stage(phase, number, turn)
         try:
             return train(stage, resume)
         finally:
@@ -170,7 +170,8 @@ class Session:
             for teacher in stage.context.teachers.values():
                 teacher.close()
 
-    def _stage(self, phase: Phase, number: int, turn: int) -> Stage:
+    def stage(self, phase: Phase, number: int, turn: int) -> Stage:
+        """A round of a phase, ready to train."""
         self.backend.precision = phase.train.precision
         splits = self.data(phase.data)
         plan = self._plan(phase, splits, turn)

@@ -8,13 +8,18 @@ import re
 import pytest
 import torch
 
-from limbeck.store.manifest import Key, Manifest, Signal, StoreError, read_manifest
+from limbeck.store.manifest import Key, Manifest, Signal, StoreError, read_manifest, sealed
 from limbeck.store.reader import StoreReader
 from limbeck.store.writer import StoreWriter
 from limbeck.types import Signals
 
 KEY = Key(teacher="a" * 64, data="b" * 64, inputs="{}", seed=3)
 LOGITS, LAYER = torch.randn(2, 23, 5), torch.randn(2, 23, 3, 2, 2)
+
+
+def reseal(folder, record):
+    """Writes a manifest that nobody but its author can tell from a true one."""
+    (folder / "manifest.json").write_text(sealed(json.dumps({**record, "sha256": "0" * 64})))
 
 
 def plan(**changes):
@@ -117,11 +122,21 @@ def test_a_missing_and_a_truncated_shard_are_named(tmp_path):
         StoreReader(tmp_path)
 
 
+def test_a_shard_too_many_is_named(tmp_path):
+    fill(tmp_path)
+    shard = sorted(tmp_path.glob("*.safetensors"))[2]
+    more = shard.with_name("view0002-000000000000.safetensors")
+    more.write_bytes(shard.read_bytes())
+    with pytest.raises(StoreError, match=rf"{re.escape(str(more))}: the manifest knows no such shard; it belongs to another store"):
+        StoreReader(tmp_path)
+
+
 def test_a_hole_in_the_manifest_is_found(tmp_path):
     fill(tmp_path)
     record = json.loads((tmp_path / "manifest.json").read_text())
-    del record["shards"][4]
-    (tmp_path / "manifest.json").write_text(json.dumps(record))
+    file = record["shards"].pop(4)["file"]
+    reseal(tmp_path, record)
+    (tmp_path / file).unlink()
     with pytest.raises(StoreError, match=r"view 1 has no signals of example 8 \(of 23\)"):
         StoreReader(tmp_path)
 
@@ -132,7 +147,11 @@ def test_a_hole_in_the_manifest_is_found(tmp_path):
         ("{", "cannot be read"),
         ("[]", "expected the manifest of a store"),
         ('{"format": "limbeck-store", "version": 9}', "expected version 1 of the format, found 9"),
-        ('{"format": "limbeck-store", "version": 1, "signals": {}}', "the manifest is damaged: KeyError"),
+        ('{"format": "limbeck-store", "version": 1, "signals": {}}', r"the manifest is damaged: it has no checksum \('sha256'\)"),
+        (
+            sealed(json.dumps({"format": "limbeck-store", "version": 1, "signals": {}, "sha256": "0" * 64})),
+            "is damaged: KeyError: 'shards'",
+        ),
     ],
 )
 def test_a_wrong_manifest_is_refused(tmp_path, content, message):
@@ -158,7 +177,6 @@ def test_a_store_of_something_else_is_refused_with_what_differs(tmp_path):
 
 def test_unknown_codecs_are_named(tmp_path):
     fill(tmp_path)
-    text = (tmp_path / "manifest.json").read_text().replace('"dense"', '"dence"')
-    (tmp_path / "manifest.json").write_text(text)
+    reseal(tmp_path, json.loads((tmp_path / "manifest.json").read_text().replace('"dense"', '"dence"')))
     with pytest.raises(StoreError, match=r"the codec 'dence' of the store cannot be used: .*Did you mean 'dense'"):
         StoreReader(tmp_path)

@@ -2,14 +2,13 @@
 
 Any number of students can then learn from the store, without the teacher in memory: `limbeck run RECIPE --set teacher.stored=DIR`. What is
 written are the signals that the recipe's objective reads of its teacher. Stopped or killed, the same command goes on after the last whole
-shard. `accelerate launch -m limbeck label ...` divides the work among processes.
+shard. `accelerate launch -m limbeck label ...` divides the work among processes. `limbeck plan RECIPE` says beforehand what it will cost.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from pathlib import Path
 
 from ._common import add_recipe
 
@@ -17,7 +16,9 @@ from ._common import add_recipe
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     add_recipe(parser)
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder of the store")
+    parser.add_argument(
+        "--out", metavar="PATH", required=True, help="folder of the store, or an address of fsspec such as s3://bucket/store"
+    )
     parser.add_argument(
         "--signal",
         action="append",

@@ -1,13 +1,12 @@
 """Look at, check, join and convert stores of teacher signals.
 
 `limbeck store info PATH` says what a store holds, `verify` compares every shard with its checksum, `merge` joins parts that were made in
-several places, `convert` writes a store anew with other codecs.
+several places, `convert` writes a store anew with other codecs. Each PATH may be a folder or an address of fsspec, such as s3://bucket/store.
 """
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,16 +17,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     actions = parser.add_subparsers(dest="action", metavar="info|verify|merge|convert", required=True)
     info = actions.add_parser("info", help="what a store holds", description="Say what a store holds.")
-    info.add_argument("path", metavar="PATH", type=Path, help="folder of the store")
+    info.add_argument("path", metavar="PATH", help="folder or address of the store")
     info.add_argument("--json", action="store_true", help="print the manifest as JSON")
     verify = actions.add_parser("verify", help="compare with the checksums", description="Compare every shard with its checksum.")
-    verify.add_argument("path", metavar="PATH", type=Path, help="folder of the store")
+    verify.add_argument("path", metavar="PATH", help="folder or address of the store")
     merge = actions.add_parser("merge", help="join parts", description="Join the parts of one store that were made in several places.")
-    merge.add_argument("paths", metavar="PATH", type=Path, nargs="+", help="folders of the parts, finished or not")
-    merge.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the whole")
+    merge.add_argument("paths", metavar="PATH", nargs="+", help="folders or addresses of the parts, finished or not")
+    merge.add_argument("--out", required=True, metavar="DIR", help="folder or address of the whole")
     convert = actions.add_parser("convert", help="write with other codecs", description="Write a store anew with other codecs.")
-    convert.add_argument("path", metavar="PATH", type=Path, help="folder of the store")
-    convert.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the new store")
+    convert.add_argument("path", metavar="PATH", help="folder or address of the store")
+    convert.add_argument("--out", required=True, metavar="DIR", help="folder or address of the new store")
     convert.add_argument(
         "--signal",
         action="append",

@@ -42,13 +42,9 @@ def train(stage: Stage, resume: Path | None = None) -> Outcome:
         Interrupted: after a checkpoint, where the user asked to stop.
     """
     plan, progress = stage.plan, stage.progress
-    per_epoch = _epoch_plan(stage, 0).updates
-    total = plan.steps if plan.steps is not None else plan.epochs * per_epoch
-    for player in stage.context.players.values():
-        if player.rate is not None:
-            player.rate.total = total
+    per_epoch = epoch_plan(stage, 0).updates
+    total = prepare(stage)
     began = stage.journal.seconds
-    stage.step.setup()
     watch = LossWatch(plan.name, stage.step.labels, stage.context.backend.sum)
     if resume is None:
         seed_everything(plan.seed + stage.context.backend.rank)
@@ -61,8 +57,8 @@ def train(stage: Stage, resume: Path | None = None) -> Outcome:
 
     # A checkpoint may stand after the last update of an epoch and before what follows it; then only that is left to do.
     while (progress.update < total or progress.within == per_epoch) and not _exhausted(stage):
-        for batches in _updates(stage):
-            _one_update(stage, batches, watch, total)
+        for batches in updates(stage):
+            one_update(stage, batches, watch, total)
             progress.within += 1
             _after_update(stage, watch)
             if progress.update >= total:
@@ -81,7 +77,19 @@ def train(stage: Stage, resume: Path | None = None) -> Outcome:
     return Outcome(progress.update, progress.epoch, stage.journal.seconds - began, progress.best_step, best)
 
 
-def _epoch_plan(stage: Stage, epoch: int) -> EpochPlan:
+def prepare(stage: Stage) -> int:
+    """Tells every player how many updates there will be, lets the step make its state, and returns that number."""
+    plan = stage.plan
+    total = plan.steps if plan.steps is not None else plan.epochs * epoch_plan(stage, 0).updates
+    for player in stage.context.players.values():
+        if player.rate is not None:
+            player.rate.total = total
+    stage.step.setup()
+    return total
+
+
+def epoch_plan(stage: Stage, epoch: int) -> EpochPlan:
+    """Which examples make the updates of an epoch, on this process."""
     plan, backend = stage.plan, stage.context.backend
     return EpochPlan(
         len(stage.train),
@@ -94,17 +102,18 @@ def _epoch_plan(stage: Stage, epoch: int) -> EpochPlan:
     )
 
 
-def _updates(stage: Stage) -> Iterator[list[Batch]]:
+def updates(stage: Stage) -> Iterator[list[Batch]]:
     """The batches of each update that is left in the epoch."""
     progress, plan = stage.progress, stage.plan
     seed, epoch = (plan.seed, progress.epoch) if plan.replay is None else (plan.replay[0], progress.epoch % plan.replay[1])
     examples = stage.train.augmented(seed, epoch)
-    loader = iter(train_loader(examples, _epoch_plan(stage, progress.epoch), start_update=progress.within, workers=plan.workers))
+    loader = iter(train_loader(examples, epoch_plan(stage, progress.epoch), start_update=progress.within, workers=plan.workers))
     while batches := list(islice(loader, plan.accumulate)):
         yield batches
 
 
-def _one_update(stage: Stage, batches: list[Batch], watch: LossWatch, total: int) -> None:
+def one_update(stage: Stage, batches: list[Batch], watch: LossWatch, total: int) -> None:
+    """Makes an update of `total`."""
     context, progress = stage.context, stage.progress
     context.progress = progress.update / max(total - 1, 1)
     context.learner.objective.set_progress(context.progress)

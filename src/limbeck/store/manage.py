@@ -12,60 +12,67 @@ import torch
 
 from ..errors import LimbeckError
 from .manifest import MANIFEST, Manifest, Shard, Signal, StoreError, parse_manifest, read_manifest
+from .places import Place, place
 from .reader import StoreReader
 from .shards import verify_shard
-from .writer import PARTS, PLAN, StoreWriter
+from .writer import PARTS, PLAN, StoreWriter, record_name
 
 Progress = Callable[[int], None]
 
 
-def merge(sources: Sequence[Path], out: Path) -> Manifest:
+def merge(sources: Sequence[str | Path], out: str | Path) -> Manifest:
     """Joins the parts of one store that were made in several places, such as by several machines, each with some of the shards.
 
     Args:
-        sources: finished stores or unfinished ones; all of the same plan.
-        out: where the whole will lie; it must not exist.
+        sources: finished stores or unfinished ones, each a path or an address of fsspec; all of the same plan.
+        out: where the whole will lie; nothing may be there.
 
     Raises:
         StoreError: where they do not belong together, a shard is damaged, or some are missing from all of them.
     """
-    _vacant(out)
-    found = [_contents(folder) for folder in sources]
+    whole = _vacant(out)
+    found = [_contents(place(source)) for source in sources]
     plan, size = found[0][0], found[0][1]
-    for folder, (other, _, _) in zip(sources, found, strict=True):
+    for source, (other, _, _) in zip(sources, found, strict=True):
         differs = [name for name in ("examples", "views", "signals", "key") if getattr(other, name) != getattr(plan, name)]
         if differs:
-            raise StoreError(f"{folder}: its {' and '.join(differs)} differ from those of {sources[0]}, so they are no parts of one store.")
-    out.mkdir(parents=True)
-    writer = StoreWriter(out, plan, shard_size=size)
-    for folder, (_, _, shards) in zip(sources, found, strict=True):
+            raise StoreError(f"{source}: its {' and '.join(differs)} differ from those of {sources[0]}, so they are no parts of one store.")
+    writer = StoreWriter(whole, plan, shard_size=size)
+    for source, (_, _, shards) in zip(sources, found, strict=True):
+        part = place(source)
         for shard in shards:
-            verify_shard(folder, shard)
-            shutil.copyfile(folder / shard.file, out / shard.file)
-            (out / PARTS / f"view{shard.view:04d}-{shard.start:012d}.json").write_text(json.dumps(asdict(shard)), encoding="utf-8")
+            verify_shard(part, shard)
+            with whole.writing(shard.file) as path:
+                shutil.copyfile(part.fetch(shard.file), path)
+            whole.write(record_name(shard.view, shard.start), json.dumps(asdict(shard)))
     return writer.finish()
 
 
-def _contents(folder: Path) -> tuple[Manifest, int, list[Shard]]:
+def _contents(part: Place) -> tuple[Manifest, int, list[Shard]]:
     """Plan, shard size and shards of a store, finished or not."""
-    if (folder / MANIFEST).is_file():
-        manifest = read_manifest(folder)
+    if part.has(MANIFEST):
+        manifest = read_manifest(part)
         return replace(manifest, shards=()), max(shard.stop - shard.start for shard in manifest.shards), list(manifest.shards)
-    path = folder / PARTS / PLAN
-    if not path.is_file():
-        raise StoreError(f"{folder}: neither a store of teacher signals nor the beginning of one.")
-    record = json.loads(path.read_text(encoding="utf-8"))
-    records = sorted((folder / PARTS).glob("view*.json"))
-    shards = [Shard(**json.loads(record.read_text(encoding="utf-8"))) for record in records]
-    return parse_manifest(record, path), record["shard_size"], shards
+    name = f"{PARTS}/{PLAN}"
+    try:
+        record = json.loads(part.read(name))
+        records = [file for file in part.names(PARTS) if file.startswith("view")]
+        shards = [Shard(**json.loads(part.read(f"{PARTS}/{file}"))) for file in records]
+        return parse_manifest(record, part.at(name)), record["shard_size"], shards
+    except FileNotFoundError:
+        raise StoreError(f"{part}: neither a store of teacher signals nor the beginning of one.") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise StoreError(f"{part.at(PARTS)}: the records of this unfinished store are damaged: {error}") from None
 
 
-def convert(source: Path, out: Path, codecs: Mapping[str, Signal], *, batch: int = 1024, done: Progress | None = None) -> Manifest:
+def convert(
+    source: str | Path, out: str | Path, codecs: Mapping[str, Signal], *, batch: int = 1024, done: Progress | None = None
+) -> Manifest:
     """Writes a store anew with other codecs.
 
     Args:
-        source: a finished store.
-        out: where the new one will lie; it must not exist.
+        source: a finished store; a path or an address of fsspec.
+        out: where the new one will lie; nothing may be there.
         codecs: the signals to keep, each with its codec; a shape of () stands for the signal's own.
         batch: examples that are held at once.
         done: told how many examples were written.
@@ -73,7 +80,7 @@ def convert(source: Path, out: Path, codecs: Mapping[str, Signal], *, batch: int
     Raises:
         StoreError, LimbeckError: where a signal is not in the store, or cannot be written so.
     """
-    _vacant(out)
+    where = _vacant(out)
     reader = StoreReader(source)
     reader.has(list(codecs))
     old = reader.manifest
@@ -85,8 +92,7 @@ def convert(source: Path, out: Path, codecs: Mapping[str, Signal], *, batch: int
         signals[name] = replace(asked, shape=tuple(value.shape[1:]))
         signals[name].build().layout(signals[name].shape)
     size = max(shard.stop - shard.start for shard in old.shards)
-    out.mkdir(parents=True)
-    writer = StoreWriter(out, replace(old, signals=signals, shards=()), shard_size=size)
+    writer = StoreWriter(where, replace(old, signals=signals, shards=()), shard_size=size)
     for view, start, stop in writer.missing():
         rows = [torch.arange(begin, min(begin + batch, stop)) for begin in range(start, stop, batch)]
         pieces = (writer.encode(reader.read(row, view, list(signals)), row) for row in rows)
@@ -94,9 +100,11 @@ def convert(source: Path, out: Path, codecs: Mapping[str, Signal], *, batch: int
     return writer.finish()
 
 
-def _vacant(out: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def _vacant(out: str | Path) -> Place:
+    where = place(out)
+    if where.occupied():
         raise StoreError(f"{out}: something lies there already; choose another folder with --out.")
+    return where
 
 
 def parse_codec(text: str) -> tuple[str, Signal]:
@@ -135,7 +143,7 @@ def size_of(manifest: Manifest) -> str:
     return f"{count / 2**20:,.1f} MiB" if count >= 2**20 else f"{count / 2**10:,.1f} KiB"
 
 
-def told(path: Path, manifest: Manifest) -> str:
+def told(path: str | Path, manifest: Manifest) -> str:
     """What a store holds, for people."""
     views = f"{manifest.views} views each" if manifest.views > 1 else "one view each"
     lines = [f"{path}: {manifest.examples:,} examples, {views}, {len(manifest.shards)} shards, {size_of(manifest)}", ""]

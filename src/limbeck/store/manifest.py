@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -9,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LimbeckError
-from ..files import write_text
 from ..registry import Registry
 from .codecs.base import Codec
+from .places import Place, StoreError, place
 
 FORMAT, VERSION = "limbeck-store", 1
 MANIFEST = "manifest.json"
 CODECS = Registry("codec", "limbeck.store.codecs", "Codec")
 
 
-class StoreError(LimbeckError):
-    """A store is missing, damaged, or does not belong to the recipe."""
+SEAL = "sha256"
+_BLANK = "0" * 64
 
 
 @dataclass(frozen=True)
@@ -84,36 +85,49 @@ class Manifest:
     about: Mapping[str, str] = field(default_factory=dict)
     """For people: the teacher's reference, the data's source, versions."""
 
-    def write(self, folder: Path) -> None:
-        """Writes the file at once."""
-        record = {"format": FORMAT, "version": VERSION, **asdict(self)}
-        write_text(folder / MANIFEST, json.dumps(record, indent=1) + "\n")
+    def text(self) -> str:
+        """The file's contents. The last key seals it: the SHA-256 of the file with 64 zeros in place of these digits."""
+        record = {"format": FORMAT, "version": VERSION, **asdict(self), SEAL: _BLANK}
+        return sealed(json.dumps(record, indent=1) + "\n")
 
 
-def read_manifest(folder: Path) -> Manifest:
+def sealed(text: str) -> str:
+    """The text of a manifest whose seal is blank, with its seal."""
+    head, tail = text.rsplit(_BLANK, 1)
+    return head + hashlib.sha256(text.encode()).hexdigest() + tail
+
+
+def read_manifest(folder: str | Path | Place) -> Manifest:
     """Reads the manifest of a store.
 
     Raises:
         StoreError: where it is missing, damaged or of another version.
     """
-    path = folder / MANIFEST
+    where = place(folder)
+    name = where.at(MANIFEST)
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        content = where.read(MANIFEST)
+        record = json.loads(content.decode("utf-8"))
     except FileNotFoundError:
-        unfinished = " It was begun and never finished: run the same `limbeck label` again." if (folder / "parts").is_dir() else ""
-        raise StoreError(f"{folder}: no {MANIFEST} there, so it is no finished store of teacher signals.{unfinished}") from None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{path}: cannot be read: {error}") from None
+        unfinished = " It was begun and never finished: run the same `limbeck label` again." if where.names("parts") else ""
+        raise StoreError(f"{where}: no {MANIFEST} there, so it is no finished store of teacher signals.{unfinished}") from None
+    except ValueError as error:
+        raise StoreError(f"{name}: cannot be read: {error}") from None
     if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise StoreError(f"{path}: expected the manifest of a store (format {FORMAT!r}), found something else.")
+        raise StoreError(f"{name}: expected the manifest of a store (format {FORMAT!r}), found something else.")
+    seal = record.get(SEAL)
+    if isinstance(seal, str) and seal != hashlib.sha256(_BLANK.encode().join(content.rsplit(seal.encode(), 1))).hexdigest():
+        raise StoreError(f"{name}: its contents have changed since it was written (checksum differs).")
     if record.get("version") != VERSION:
         raise StoreError(
-            f"{path}: expected version {VERSION} of the format, found {record.get('version')!r}. Use the Limbeck that wrote it."
+            f"{name}: expected version {VERSION} of the format, found {record.get('version')!r}. Use the Limbeck that wrote it."
         )
-    return parse_manifest(record, path)
+    if not isinstance(seal, str):
+        raise StoreError(f"{name}: the manifest is damaged: it has no checksum ({SEAL!r}).")
+    return parse_manifest(record, name)
 
 
-def parse_manifest(record: Mapping[str, Any], path: Path) -> Manifest:
+def parse_manifest(record: Mapping[str, Any], path: str) -> Manifest:
     """A manifest from its JSON.
 
     Raises:

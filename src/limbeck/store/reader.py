@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,33 +14,51 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..types import Signals
-from .manifest import Key, Manifest, StoreError, read_manifest
-from .shards import OpenShard, open_shard, verify_shard
+from .manifest import Key, Manifest, Shard, StoreError, read_manifest
+from .places import Place, place
+from .shards import OpenShard, check_size, gather, open_shard, verify_shard
 
 LOGITS = "logits"
+OPEN_VIEWS = 2
+"""Views whose shards are mapped at a time; an epoch reads one."""
 
 
 class StoreReader:
     """An open store.
 
+    Memory does not grow with the store: its contents stay on disk and are read row by row.
+
     Args:
-        folder: where it lies.
+        folder: where it lies; a path, or an address of fsspec, whose shards are copied into a temporary folder.
         verify: compare every shard's checksum first, so that damage is found here and not in the middle of a training.
 
     Raises:
         StoreError: where it is unfinished, damaged, or examples are missing.
     """
 
-    def __init__(self, folder: Path, *, verify: bool = True) -> None:
-        self.folder = folder
-        self.manifest: Manifest = read_manifest(folder)
+    def __init__(self, folder: str | Path | Place, *, verify: bool = True) -> None:
+        self.place = place(folder)
+        self.manifest: Manifest = read_manifest(self.place)
         self._codecs = {name: signal.build() for name, signal in self.manifest.signals.items()}
-        for shard in self.manifest.shards if verify else ():
-            verify_shard(folder, shard)
-        self._views = [self._view(number) for number in range(self.manifest.views)]
+        self._layouts = {name: list(self._codecs[name].layout(signal.shape)) for name, signal in self.manifest.signals.items()}
+        self._plan = [self._shards(view) for view in range(self.manifest.views)]
+        self._starts = [np.array([shard.start for shard in own], dtype=np.int64) for own in self._plan]
+        self._open: dict[int, list[OpenShard]] = {}
+        self._verify(whole=verify)
 
-    def _view(self, view: int) -> tuple[NDArray[np.int64], list[OpenShard]]:
-        """Where each shard of a view begins, and the shards; together they must hold every example once."""
+    def _verify(self, *, whole: bool) -> None:
+        """Every shard is there and as it was written, and there is none besides."""
+        known = {shard.file for shard in self.manifest.shards}
+        extra = [name for name in self.place.names() if name.endswith(".safetensors") and name not in known]
+        if extra:
+            raise StoreError(f"{self.place.at(extra[0])}: the manifest knows no such shard; it belongs to another store. Remove it.")
+        check = verify_shard if whole else check_size
+        with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # neither reading nor the checksum holds the interpreter
+            for _ in pool.map(lambda shard: check(self.place, shard), self.manifest.shards):
+                pass
+
+    def _shards(self, view: int) -> list[Shard]:
+        """The shards of a view in order; together they must hold every example once."""
         own = sorted((shard for shard in self.manifest.shards if shard.view == view), key=lambda shard: shard.start)
         expected = 0
         for shard in own:
@@ -46,8 +66,16 @@ class StoreReader:
                 break
             expected = shard.stop
         if expected != self.manifest.examples:
-            raise StoreError(f"{self.folder}: view {view} has no signals of example {expected} (of {self.manifest.examples}).")
-        return np.array([shard.start for shard in own], dtype=np.int64), [open_shard(self.folder / shard.file) for shard in own]
+            raise StoreError(f"{self.place}: view {view} has no signals of example {expected} (of {self.manifest.examples}).")
+        return own
+
+    def _mapped(self, view: int) -> list[OpenShard]:
+        """The shards of a view, mapped; those of the view that was opened longest ago are let go."""
+        if view not in self._open:
+            while len(self._open) >= OPEN_VIEWS:
+                del self._open[next(iter(self._open))]
+            self._open[view] = [open_shard(self.place.fetch(shard.file), self.place.at(shard.file)) for shard in self._plan[view]]
+        return self._open[view]
 
     def check(self, key: Key, examples: int) -> None:
         """Refuses a store that was made from something else.
@@ -67,7 +95,7 @@ class StoreReader:
             differs.append(f"the number of training examples (store {self.manifest.examples}, recipe {examples})")
         if differs:
             raise StoreError(
-                f"{self.folder}: this store does not belong to the recipe: {'; '.join(differs)} differ. Make one with `limbeck label`."
+                f"{self.place}: this store does not belong to the recipe: {'; '.join(differs)} differ. Make one with `limbeck label`."
             )
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -85,7 +113,7 @@ class StoreReader:
         absent = [name for name in names if name not in self.manifest.signals]
         if absent:
             known = ", ".join(map(repr, self.manifest.signals))
-            raise StoreError(f"{self.folder}: the objective reads {', '.join(map(repr, absent))} of the teacher, the store holds {known}.")
+            raise StoreError(f"{self.place}: the objective reads {', '.join(map(repr, absent))} of the teacher, the store holds {known}.")
 
     def read(self, index: Tensor, view: int, names: Sequence[str]) -> Signals:
         """The signals of the examples at `index`, in that order.
@@ -95,25 +123,14 @@ class StoreReader:
             view: number of the stored view.
             names: which signals; `logits` or layer paths.
         """
-        starts, shards = self._views[view]
+        starts, shards = self._starts[view], self._mapped(view)
         rows = index.numpy().astype(np.int64, copy=False)
         where = np.searchsorted(starts, rows, side="right") - 1
-        found = {name: self._read(name, rows, where, starts, shards) for name in names}
+        local = rows - starts[where]
+        found = {name: self._read(name, where, local, shards) for name in names}
         logits = found.pop(LOGITS, None)
         return Signals(logits=logits, features=found) if logits is not None else Signals(features=found)
 
-    def _read(
-        self, name: str, rows: NDArray[np.int64], where: NDArray[np.int64], starts: NDArray[np.int64], shards: list[OpenShard]
-    ) -> Tensor:
-        signal, codec = self.manifest.signals[name], self._codecs[name]
-        arrays: dict[str, Tensor] = {}
-        for array in codec.layout(signal.shape):
-            full = f"{name}/{array}"
-            if len(shards) == 1:
-                arrays[array] = shards[0].rows(full, rows)
-                continue
-            parts = [(np.flatnonzero(where == number)) for number in np.unique(where)]
-            pieces = torch.cat([shards[where[part[0]]].rows(full, rows[part] - starts[where[part[0]]]) for part in parts])
-            order = np.concatenate(parts)
-            arrays[array] = pieces[torch.from_numpy(np.argsort(order, kind="stable"))]
-        return codec.decode(arrays, signal.shape)
+    def _read(self, name: str, where: NDArray[np.int64], rows: NDArray[np.int64], shards: list[OpenShard]) -> Tensor:
+        arrays = {array: gather(shards, f"{name}/{array}", where, rows) for array in self._layouts[name]}
+        return self._codecs[name].decode(arrays, self.manifest.signals[name].shape)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import mmap
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,81 +15,130 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..files import writing
-from .manifest import Shard, StoreError
+from .manifest import Shard
+from .places import Place, StoreError
 
 BLOCK = 1 << 20
-_NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "I8": np.int8, "U16": np.uint16, "I32": np.int32, "I64": np.int64}
-"""numpy has no bfloat16; its bits travel as whole numbers."""
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U16": torch.uint16,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""Types by the names that safetensors gives them."""
 
 
 def checksum(path: Path) -> int:
     """CRC-32 of a file, read block by block."""
     value = 0
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            value = zlib.crc32(block, value)
+    block = memoryview(bytearray(BLOCK))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(block):
+            value = zlib.crc32(block[:count], value)
     return value
 
 
-def write_shard(folder: Path, view: int, start: int, arrays: Mapping[str, Tensor]) -> Shard:
+def write_shard(where: Place, view: int, start: int, arrays: Mapping[str, Tensor]) -> Shard:
     """Writes one shard at once: it is there and whole, or not there."""
     count = len(next(iter(arrays.values())))
-    path = folder / f"view{view:04d}-{start:012d}.safetensors"
-    with writing(path) as temporary:
+    name = shard_name(view, start)
+    with where.writing(name) as temporary:
         save_file({name: value.contiguous() for name, value in arrays.items()}, temporary)
         crc, size = checksum(temporary), temporary.stat().st_size
-    return Shard(path.name, view, start, start + count, size, crc)
+    return Shard(name, view, start, start + count, size, crc)
 
 
-def verify_shard(folder: Path, shard: Shard) -> None:
+def shard_name(view: int, start: int) -> str:
+    """File of the shard that begins at an example."""
+    return f"view{view:04d}-{start:012d}.safetensors"
+
+
+def check_size(where: Place, shard: Shard) -> None:
+    """Compares the length of a shard with what the manifest says.
+
+    Raises:
+        StoreError: missing or of another length.
+    """
+    size = where.size(shard.file)
+    if size is None:
+        raise StoreError(f"{where.at(shard.file)}: the shard is missing (examples {shard.start} to {shard.stop - 1}, view {shard.view}).")
+    if size != shard.bytes:
+        raise StoreError(f"{where.at(shard.file)}: expected {shard.bytes:,} bytes, found {size:,}; the shard was cut short or overwritten.")
+
+
+def verify_shard(where: Place, shard: Shard) -> None:
     """Compares a shard with what the manifest says.
 
     Raises:
         StoreError: missing, truncated, or a byte has changed.
     """
-    path = folder / shard.file
-    if not path.is_file():
-        raise StoreError(f"{path}: the shard is missing (examples {shard.start} to {shard.stop - 1}, view {shard.view}).")
-    size = path.stat().st_size
-    if size != shard.bytes:
-        raise StoreError(f"{path}: expected {shard.bytes:,} bytes, found {size:,}; the shard was cut short or overwritten.")
-    if checksum(path) != shard.crc32:
-        raise StoreError(f"{path}: its contents have changed since it was written (checksum differs).")
+    check_size(where, shard)
+    if checksum(where.fetch(shard.file)) != shard.crc32:
+        raise StoreError(f"{where.at(shard.file)}: its contents have changed since it was written (checksum differs).")
 
 
 @dataclass(frozen=True)
-class OpenShard:
-    """The arrays of a shard, mapped into memory; a row is read from disk when it is asked for."""
+class Column:
+    """An array of a shard, mapped into memory; a row is read from disk when it is asked for."""
 
-    arrays: Mapping[str, NDArray[Any]]
-    brain: frozenset[str]
-    """Names of the arrays whose bits are bfloat16."""
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    """Of one row."""
+    rows: Tensor
+    """Bytes, `(examples, bytes of a row)`."""
+    flat: memoryview
+    """The same bytes, one after another."""
 
-    def rows(self, name: str, where: NDArray[np.int64]) -> Tensor:
-        """Rows of one array, `(len(where), ...)`."""
-        found = torch.from_numpy(self.arrays[name][where])
-        return found.view(torch.bfloat16) if name in self.brain else found
+
+OpenShard = Mapping[str, Column]
 
 
-def open_shard(path: Path) -> OpenShard:
-    """Maps a shard.
+def open_shard(path: Path, name: str) -> OpenShard:
+    """Maps a shard; no file stays open. `name` is what messages call it.
 
     Raises:
         StoreError: where it is no safetensors file.
     """
     try:
+        size = path.stat().st_size
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length))
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            header: dict[str, Any] = json.loads(file.read(min(length, size)))
         header.pop("__metadata__", None)
-        arrays = {name: _array(mapped, 8 + length, about) for name, about in header.items()}
-    except (OSError, ValueError, KeyError) as error:
-        raise StoreError(f"{path}: cannot be read as a shard: {error}") from None
-    return OpenShard(arrays, frozenset(name for name, about in header.items() if about["dtype"] == "BF16"))
+        storage = torch.UntypedStorage.from_file(str(path), shared=False, nbytes=size)
+        mapped = torch.empty(0, dtype=torch.uint8).set_(storage)  # pyright: ignore[reportCallIssue, reportArgumentType]
+        return {array: _column(mapped, 8 + length, about) for array, about in header.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
+        raise StoreError(f"{name}: cannot be read as a shard: {error}") from None
 
 
-def _array(mapped: mmap.mmap, base: int, about: Mapping[str, Any]) -> NDArray[Any]:
-    kind, (begin, end) = np.dtype(_NUMPY[about["dtype"]]), about["data_offsets"]
-    return np.frombuffer(mapped, kind, (end - begin) // kind.itemsize, base + begin).reshape(about["shape"])
+def _column(mapped: Tensor, base: int, about: Mapping[str, Any]) -> Column:
+    begin, end = about["data_offsets"]
+    count, *shape = about["shape"]
+    rows = mapped[base + begin : base + end].view(count, (end - begin) // max(count, 1))
+    return Column(DTYPES[about["dtype"]], tuple(shape), rows, rows.numpy().data.cast("B"))
+
+
+def gather(shards: Sequence[OpenShard], array: str, where: NDArray[np.int64], rows: NDArray[np.int64]) -> Tensor:
+    """Rows of one array, `(len(rows), ...)`.
+
+    Args:
+        shards: the shards of a view.
+        where: number of the shard of each row.
+        rows: number of the row in its shard.
+    """
+    column = shards[int(where[0]) if len(where) else 0][array]
+    if len(shards) == 1 or not len(rows):
+        found = column.rows.index_select(0, torch.from_numpy(rows)).view(column.dtype)
+        return found.reshape(len(rows), *column.shape)
+    size = column.rows.shape[1]
+    offsets = (rows * size).tolist()
+    joined = bytearray().join([shards[shard][array].flat[at : at + size] for shard, at in zip(where.tolist(), offsets, strict=True)])
+    return torch.frombuffer(joined, dtype=column.dtype).view(len(rows), *column.shape)

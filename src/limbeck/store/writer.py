@@ -10,13 +10,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..files import write_text
 from ..types import Signals
-from .manifest import Manifest, Shard, StoreError
+from .manifest import MANIFEST, Manifest, Shard, StoreError
+from .places import Place, place
 from .reader import LOGITS
-from .shards import verify_shard, write_shard
+from .shards import check_size, verify_shard, write_shard
 
 PARTS, PLAN = "parts", "plan.json"
+
+
+def record_name(view: int, start: int) -> str:
+    """File of the record of a shard that is whole."""
+    return f"{PARTS}/view{view:04d}-{start:012d}.json"
 
 
 class StoreWriter:
@@ -26,7 +31,7 @@ class StoreWriter:
     after the shard; the manifest is written last of all and the records are removed.
 
     Args:
-        folder: where the store will lie.
+        folder: where the store will lie; a path, or an address of fsspec.
         plan: the manifest without shards.
         shard_size: examples of one shard.
         rank: number of this process.
@@ -36,28 +41,29 @@ class StoreWriter:
         StoreError: where the folder holds the beginning of another store.
     """
 
-    def __init__(self, folder: Path, plan: Manifest, *, shard_size: int, rank: int = 0, world: int = 1) -> None:
-        self.folder, self.plan, self.shard_size, self.rank, self.world = folder, plan, shard_size, rank, world
+    def __init__(self, folder: str | Path | Place, plan: Manifest, *, shard_size: int, rank: int = 0, world: int = 1) -> None:
+        self.place = place(folder)
+        self.plan, self.shard_size, self.rank, self.world = plan, shard_size, rank, world
         self._codecs = {name: signal.build() for name, signal in plan.signals.items()}
         self._agree()
 
     def _agree(self) -> None:
         """An interrupted store may only be continued with the plan that it was begun with."""
-        path = self.folder / PARTS / PLAN
+        name = f"{PARTS}/{PLAN}"
         mine = json.loads(json.dumps({**asdict(self.plan), "shard_size": self.shard_size}))
-        if path.exists():
-            try:
-                theirs = json.loads(path.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise StoreError(f"{path}: cannot be read: {error}. Remove {self.folder} to begin anew.") from None
-            differs = [name for name in mine if name != "about" and mine[name] != theirs.get(name)]
-            if differs:
-                raise StoreError(
-                    f"{self.folder}: an unfinished store of something else lies here ({', '.join(differs)} differ). "
-                    "Remove it or choose --out."
-                )
-        else:  # every process may: they all write the same
-            write_text(path, json.dumps(mine, indent=1) + "\n")
+        try:
+            theirs = json.loads(self.place.read(name))
+        except FileNotFoundError:  # every process may write it: they all write the same
+            self.place.write(name, json.dumps(mine, indent=1) + "\n")
+            return
+        except ValueError as error:
+            raise StoreError(f"{self.place.at(name)}: cannot be read: {error}. Remove {self.place} to begin anew.") from None
+        known = theirs if isinstance(theirs, dict) else {}
+        differs = [key for key in mine if key != "about" and mine[key] != known.get(key)]
+        if differs:
+            raise StoreError(
+                f"{self.place}: an unfinished store of something else lies here ({', '.join(differs)} differ). Remove it or choose --out."
+            )
 
     def _all(self) -> Iterator[tuple[int, int, int]]:
         for view in range(self.plan.views):
@@ -67,16 +73,13 @@ class StoreWriter:
     def missing(self) -> list[tuple[int, int, int]]:
         """View, first example and end of every shard that this process has still to write."""
         own = [piece for number, piece in enumerate(self._all()) if number % self.world == self.rank]
-        return [piece for piece in own if self._record(*piece) is None]
+        return [piece for piece in own if self._record(*piece, check=verify_shard) is None]
 
-    def _record_path(self, view: int, start: int) -> Path:
-        return self.folder / PARTS / f"view{view:04d}-{start:012d}.json"
-
-    def _record(self, view: int, start: int, stop: int) -> Shard | None:
+    def _record(self, view: int, start: int, stop: int, *, check: Callable[[Place, Shard], None]) -> Shard | None:
         try:
-            shard = Shard(**json.loads(self._record_path(view, start).read_text(encoding="utf-8")))
-            verify_shard(self.folder, shard)
-        except (OSError, ValueError, TypeError, StoreError):
+            shard = Shard(**json.loads(self.place.read(record_name(view, start))))
+            check(self.place, shard)
+        except (FileNotFoundError, ValueError, TypeError, StoreError):
             return None
         return shard if (shard.view, shard.start, shard.stop) == (view, start, stop) else None
 
@@ -98,10 +101,10 @@ class StoreWriter:
             if done is not None:
                 done(len(next(iter(arrays.values()))))
         whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        shard = write_shard(self.folder, view, start, whole)
+        shard = write_shard(self.place, view, start, whole)
         if shard.stop != stop:
-            raise StoreError(f"{self.folder}: the shard at {start} was to end at {stop}, its batches end at {shard.stop}.")
-        write_text(self._record_path(view, start), json.dumps(asdict(shard)))
+            raise StoreError(f"{self.place}: the shard at {start} was to end at {stop}, its batches end at {shard.stop}.")
+        self.place.write(record_name(view, start), json.dumps(asdict(shard)))
 
     def finish(self) -> Manifest:
         """Writes the manifest, once every process has written its shards; only the main process calls it.
@@ -109,14 +112,16 @@ class StoreWriter:
         Raises:
             StoreError: where a shard is missing.
         """
-        shards = [self._record(*piece) for piece in self._all()]
+        shards = [self._record(*piece, check=check_size) for piece in self._all()]
         if None in shards:
-            raise StoreError(
-                f"{self.folder}: {shards.count(None)} of {len(shards)} shards are missing; run the same `limbeck label` again."
-            )
+            raise StoreError(f"{self.place}: {shards.count(None)} of {len(shards)} shards are missing; run the same `limbeck label` again.")
         manifest = replace(self.plan, shards=tuple(shard for shard in shards if shard is not None))
-        manifest.write(self.folder)
-        for path in (self.folder / PARTS).iterdir():
-            path.unlink()
-        (self.folder / PARTS).rmdir()
+        self.place.write(MANIFEST, manifest.text())
+        tidy(self.place)
         return manifest
+
+
+def tidy(where: Place) -> None:
+    """Removes what only an unfinished store needs; safe to repeat where a process was killed over it."""
+    where.remove(PARTS)
+    where.clear()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import ClassVar, final
 
 from ..store.reader import LOGITS, StoreReader
@@ -20,14 +19,14 @@ class StoredTeacher(Teacher):
     source: ClassVar = "none"
 
     path: str
-    """Folder of the store."""
+    """Folder of the store, or an address of fsspec such as `s3://bucket/store`."""
     verify: bool = True
     """Compare every shard with its checksum before training."""
 
     def open(self, setting: Setting) -> None:
         request = setting.request
         self._names = [*([LOGITS] if request.logits else []), *request.taps]
-        self.reader = StoreReader(Path(self.path), verify=self.verify)
+        self.reader = StoreReader(self.path, verify=self.verify)
         self.reader.has(self._names)
         self._device = request.device
 
