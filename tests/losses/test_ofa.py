@@ -37,6 +37,22 @@ def test_oracle(draw, function):
         assert got[i].item() == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("function", BOTH)
+def test_tokens_are_examples(draw, function):
+    student, teacher = draw(2, 3, 6)
+    labels = torch.tensor([[0, 3, 5], [2, 1, 4]])
+    got = function(student, teacher, labels, temperature=2.0, epsilon=1.5)
+    flat = function(student.flatten(0, 1), teacher.flatten(0, 1), labels.flatten(), temperature=2.0, epsilon=1.5)
+    torch.testing.assert_close(got, flat.view(2, 3))
+
+
+@pytest.mark.parametrize("function", BOTH)
+def test_half_precision_is_widened_first(draw, function):
+    student, teacher = (x.bfloat16() for x in draw(4, 6))
+    got = function(student, teacher, LABELS, temperature=3.0, epsilon=1.5)
+    assert torch.equal(got, function(student.float(), teacher.float(), LABELS, temperature=3.0, epsilon=1.5))
+
+
 def test_power_one_is_the_cross_entropy_with_the_teacher(draw):
     student, teacher = draw(4, 6)
     expected = -(teacher.softmax(-1) * student.log_softmax(-1)).sum(-1)
@@ -73,6 +89,18 @@ def test_total_is_made_of_its_parts():
     torch.testing.assert_close(loss(student, teacher, LABELS), 3 * parts[2] + 5 * (parts[0] + parts[1]))
 
 
+def test_one_exit_and_the_logits_have_powers_of_their_own():
+    student, teacher = example((4, 8, 8))
+    loss = OFA(epsilon=(1.5, 1.1))
+    loss.setup(student, teacher)
+    answers = [loss.exits[0](student.features["layer0"]), student.logits]
+    exit_part, own = (
+        adaptive_cross_entropy(z, teacher.logits, LABELS, temperature=1.0, epsilon=power)
+        for z, power in zip(answers, (1.5, 1.1), strict=True)
+    )
+    torch.testing.assert_close(loss(student, teacher, LABELS), own + exit_part)
+
+
 def shapes(branch, feature):
     """Channels and width behind every convolution, then what the linear layer reads and gives."""
     found, x = [], feature
@@ -91,6 +119,14 @@ def test_exits_end_alike():
     assert found[0] == [(4, 8), (8, 8), (8, 4), (12, 4), (12, 7)]
     assert found[1] == [(6, 4), (12, 4), (12, 7)]
     assert found[2] == [(12, 4), (12, 7)]
+
+
+def test_the_width_of_a_map_counts_where_it_is_not_square():
+    student, teacher = example((4, 2, 16), (6, 1, 4))
+    loss = OFA()
+    loss.setup(student, teacher)
+    found = [shapes(branch, x) for branch, x in zip(loss.exits, student.features.values(), strict=True)]
+    assert found == [[(4, 1), (8, 1), (8, 1), (6, 1), (6, 7)], [(6, 1), (6, 7)]]
 
 
 def test_layers_of_an_exit():

@@ -94,6 +94,8 @@ def test_unlabelled_examples_do_not_count(draw):
     loss, rest = ready(), [0, 2, 3]
     got = loss(seen(first, [0, 1, 2, 3]), Signals(), labels)
     torch.testing.assert_close(got, torch.nn.functional.cross_entropy(first[rest], labels[rest]))
+    one = torch.tensor([IGNORE, IGNORE, 5, IGNORE])
+    torch.testing.assert_close(loss(seen(first, [0, 1, 2, 3]), Signals(), one), torch.nn.functional.cross_entropy(first[2], one[2]))
     assert loss(seen(first, [0, 1, 2, 3]), Signals(), labels.fill_(IGNORE)) == 0
 
 
@@ -105,6 +107,13 @@ def test_half_precision_is_kept_in_float32(draw):
     assert loss.past.dtype == torch.float32
     torch.testing.assert_close(loss.past[:4], first.bfloat16().float().softmax(-1))
     assert loss(seen(second.bfloat16(), [0, 1, 2, 3]), Signals(), LABELS).dtype == torch.float32
+
+
+def test_the_store_keeps_its_precision_under_wider_logits(draw):
+    first, _ = draw(4, 6)
+    loss = ready().float()
+    loss(seen(first.requires_grad_(), [0, 1, 2, 3]), Signals(), LABELS)
+    torch.testing.assert_close(loss.past[:4], first.detach().softmax(-1).float())
 
 
 def test_mistakes():

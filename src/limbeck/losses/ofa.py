@@ -46,7 +46,7 @@ def adaptive_cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor, *, 
     student, teacher = agree(student, teacher)
     log_s, log_t = (log_softmax(widen(logits) / temperature) for logits in (student, teacher))
     known = labels != IGNORE
-    index = labels.masked_fill(~known, 0).unsqueeze(-1)
+    index = labels.clamp_min(0).unsqueeze(-1)
     raised = torch.expm1(epsilon * log_t.gather(-1, index).exp().log1p())
     targets = (epsilon * log_t).exp().scatter(-1, index, raised)
     return -(targets * log_s).sum(-1) * known
@@ -96,7 +96,7 @@ class OFA(Loss):
         if len(self.epsilon) not in (1, len(maps) + 1):
             raise LimbeckError(f"OFA.epsilon: expected 1 or {len(maps) + 1} numbers for {len(maps)} exits, found {list(self.epsilon)!r}.")
         smallest, width = min(item.shape[-1] for item in maps), max(item.shape[1] for item in maps)
-        classes = logits_of(student).shape[-1]
+        classes = logits_of(student).shape[1]
         self.exits = nn.ModuleList(
             exit_for(item, halvings=round(math.log2(item.shape[-1] / smallest)), width=width, classes=classes) for item in maps
         )

@@ -51,12 +51,13 @@ def neighbour_kl(student: Tensor, teacher: Tensor, *, floor: float, chunk: int) 
 
         def log_probabilities(directions: Tensor) -> Tensor:
             kernel = _similarities(directions, rows).clamp_min(floor)
-            total = (kernel * others).sum(1, keepdim=True)
-            return kernel.log() - total.masked_fill(total == 0, 1).log()
+            # At least one other example is as near as the floor; where there is none, the total must not be 0.
+            total = (kernel * others).sum(1, keepdim=True).clamp_min(floor)
+            return kernel.log() - total.log()
 
         return (F.kl_div(log_probabilities(student), log_probabilities(teacher), reduction="none", log_target=True) * others).sum()
 
-    directions = (unit(widen(x).flatten(1)) for x in (student, teacher))
+    directions = (unit(x.flatten(1)) for x in (student, teacher))
     return torch.stack(in_slices(part, *directions, size=batch, chunk=chunk)).sum() / batch
 
 

@@ -34,13 +34,13 @@ def refined_targets(past: Tensor, labels: Tensor, *, alpha: float | Tensor) -> T
 
     All is of the past where an example is unlabelled.
     """
-    share = torch.where((labels != IGNORE).unsqueeze(-1), alpha, 1.0).to(past.dtype)
-    return (share * past).scatter_add(-1, labels.clamp_min(0).unsqueeze(-1), 1 - share)
+    share = torch.where((labels != IGNORE).unsqueeze(1), alpha, 1.0).to(past.dtype)
+    return (share * past).scatter_add(1, labels.clamp_min(0).unsqueeze(1), 1 - share)
 
 
 def refined_cross_entropy(student: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy with soft targets, `(batch, classes)` to `(batch,)`."""
-    return -(targets * log_softmax(student)).sum(-1)
+    return -(targets * log_softmax(student)).sum(1)
 
 
 @final
@@ -70,16 +70,16 @@ class PSKD(Loss):
         if self._examples == 0:
             raise LimbeckError("PSKD keeps a prediction of every example; call allocate(examples) before setup.")
         logits = logits_of(student)
-        self.past = nn.Buffer(torch.zeros(self._examples, logits.shape[-1], device=logits.device))
+        self.past = nn.Buffer(torch.zeros(self._examples, logits.shape[1], device=logits.device))
         self.seen = nn.Buffer(torch.zeros(self._examples, dtype=torch.bool, device=logits.device))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         logits, labels, rows = logits_of(student), required(labels), extra_of(student, "index")
-        known = (labels != IGNORE).to(self.past.dtype)
-        alpha = torch.where(self.seen[rows].unsqueeze(-1), self.alpha, 0.0)
+        known = labels != IGNORE
+        alpha = torch.where(self.seen[rows].unsqueeze(1), self.alpha, 0.0)
         targets = refined_targets(self.past[rows], labels, alpha=alpha)
         value = (refined_cross_entropy(logits, targets) * known).sum() / known.sum().clamp_min(1)
         if self.training and logits.requires_grad:
-            self.past.index_copy_(0, rows, widen(logits.detach()).softmax(-1).to(self.past.dtype))
+            self.past.index_copy_(0, rows, widen(logits.detach()).softmax(1).to(self.past.dtype))
             self.seen.index_fill_(0, rows, True)
         return value

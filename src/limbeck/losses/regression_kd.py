@@ -33,10 +33,9 @@ from .base import Loss, as_many, logit_pair, required
 
 def teacher_bounded(student: Tensor, teacher: Tensor, labels: Tensor, *, margin: float) -> Tensor:
     """The student's squared error where it is not below the teacher's by `margin`, else 0; three `(batch, outputs)` to `(batch,)`."""
-    student, teacher = widen(student), widen(teacher)
-    known = ~labels.isnan()
-    labels = labels.to(student.dtype).masked_fill(~known, 0)
-    ours, theirs = (((outputs - labels) * known).square().sum(1) for outputs in (student, teacher))
+    student = widen(student)
+    labels = labels.to(student.dtype)
+    ours, theirs = ((outputs - labels).masked_fill(labels.isnan(), 0).square().sum(1) for outputs in (student, teacher))
     return torch.where(ours + margin > theirs, ours, 0)
 
 
@@ -65,5 +64,5 @@ class RegressionKD(Loss):
             targets = required(labels)
             targets = targets.unsqueeze(1) if targets.ndim < ours.ndim and ours.shape[1] == 1 else targets
             return teacher_bounded(ours, theirs, as_many(ours, targets), margin=self.margin)
-        gap = widen(ours) - widen(theirs)
+        gap = widen(ours) - theirs
         return (gap.square() if self.form == "l2" else gap.abs()).sum(1)
