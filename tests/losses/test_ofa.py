@@ -179,7 +179,7 @@ def test_defaults_and_bounds():
         OFA(temperature=0)
     for name in ("logit_weight", "exit_weight"):
         with pytest.raises(ValueError, match=rf"^OFA\.{name} must be >= 0, got -1$"):
-            OFA(**{name: -1})
+            OFA(**{name: -1})  # pyright: ignore[reportArgumentType]
 
 
 def test_needs():
