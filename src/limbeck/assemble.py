@@ -138,7 +138,7 @@ def _alone(student_phases: list[Phase], task: Task, *, allow_code: bool) -> list
     for phase in student_phases:
         if phase.learner != "student":
             continue
-        kept = {label: term for label, term in phase.objective.items() if not _loss_needs(term, allow_code=allow_code).teacher}
+        kept = {label: term for label, term in phase.objective.items() if not _teaches(term, allow_code=allow_code)}
         if len(kept) == 1:
             kept = {label: term.model_copy(update={"weight": 1.0}) for label, term in kept.items()}
         if not kept and phase is student_phases[-1] and not alone:
@@ -150,8 +150,10 @@ def _alone(student_phases: list[Phase], task: Task, *, allow_code: bool) -> list
     return alone
 
 
-def _loss_needs(spec: TermSpec, *, allow_code: bool) -> Any:
-    return LOSSES.get(spec.loss, allow_code=allow_code)(**spec.options).needs
+def _teaches(spec: TermSpec, *, allow_code: bool) -> bool:
+    """Whether a term listens to a teacher, or takes the place of one."""
+    loss = LOSSES.get(spec.loss, allow_code=allow_code)(**spec.options)
+    return loss.needs.teacher or loss.teaches
 
 
 def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:

@@ -22,6 +22,8 @@ class Loss(Part):
 
     exempt: ClassVar[Mapping[str, str]] = {}
     """Checks of `limbeck.testing` that do not apply to this loss, with the reason."""
+    teaches: ClassVar[bool] = False
+    """Whether it takes the place of a teacher though it listens to none; the student alone, for comparison, then does without."""
 
     @property
     @abstractmethod

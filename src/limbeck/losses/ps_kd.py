@@ -51,6 +51,7 @@ class PSKD(Loss):
     exempt: ClassVar[Mapping[str, str]] = dict.fromkeys(
         ("gradcheck", "compile"), "each call with a gradient keeps the predictions, which the next call reads"
     )
+    teaches: ClassVar[bool] = True
 
     alpha: Fraction = 0.8
     """Share of the past prediction in the target; meant to be scheduled from 0 upwards."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from annotated_types import Gt, Lt
@@ -43,6 +43,8 @@ def virtual_logits(labels: Tensor, *, classes: int, correct: float) -> Tensor:
 @dataclass(eq=False, repr=False, kw_only=True)
 class TFKD(Loss):
     """A hand-made teacher: it always gives the label the same high probability and the other classes equal shares of the rest."""
+
+    teaches: ClassVar[bool] = True
 
     correct: Annotated[float, Gt(0), Lt(1)] = 0.99
     """Probability a of the label."""

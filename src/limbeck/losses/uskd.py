@@ -81,6 +81,7 @@ class USKD(Loss):
     """No teacher: the label is pulled by how sure the student already is, the rest by a ranking of its own making."""
 
     exempt: ClassVar[Mapping[str, str]] = {"gradcheck": "the targets are made from the student and held fixed"}
+    teaches: ClassVar[bool] = True
 
     alpha: NonNegative = 1.0
     """Weight of the label's term."""
