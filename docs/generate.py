@@ -28,6 +28,7 @@ from limbeck.cli._show import example, needs_in_words, recipes
 from limbeck.config import data_schema, schema
 from limbeck.config.spec import Spec
 from limbeck.data.sources import SOURCES
+from limbeck.data.mixing import MIXINGS
 from limbeck.data.transforms import TRANSFORMS
 from limbeck.describe import FAMILIES, Doc, Field, describe, describe_file
 from limbeck.models.build import BUILTINS
@@ -46,6 +47,11 @@ PARTS: dict[str, tuple[Registry, str]] = {
     "teachers": (TEACHERS, "Kinds of teacher. Set by `teacher.kind`."),
     "sources": (SOURCES, "Where examples come from. `data.source` is written `NAME:WHERE`; the fields below go under `data.args`."),
     "transforms": (TRANSFORMS, "Training-time augmentation, listed in `data.transforms`: a name, or a name with its fields."),
+    "mixing": (
+        MIXINGS,
+        "How the inputs of an update are mixed. Set by `data.mix`: a kind, or a kind with its fields. What it means for labels and "
+        "teachers is told in [Recipes](../recipe.md#mixed-inputs).",
+    ),
     "models": (
         BUILTINS,
         "Small models that come with Limbeck. Others are named `timm:NAME`, `torchvision:NAME`, `hf:ID_OR_FOLDER` or "
@@ -58,7 +64,7 @@ PARTS: dict[str, tuple[Registry, str]] = {
 
 SECTIONS: dict[str, tuple[type[Spec], ...]] = {
     "The recipe": (schema.Recipe, schema.About),
-    "Data": (schema.DataSpec, data_schema.SplitSpec, data_schema.ViewSpec),
+    "Data": (schema.DataSpec, data_schema.SplitSpec, data_schema.MixSpec, data_schema.ViewSpec),
     "Models": (schema.ModelSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
     "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule),
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
@@ -66,7 +72,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
 }
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
-    "ModelSpec": "student",
+    "MixSpec": "data.mix", "ModelSpec": "student",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
     "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes",
     "TrainSpec": "train", "OptimizerSpec": "train.optimizer", "LRSchedule": "train.schedule", "EMASpec": "train.ema",
@@ -224,7 +230,7 @@ def parts_page(page: str, registry: Registry, text: str) -> str:
     lines = [f"# {page.capitalize()}", "", text, ""]
     for name in registry.files():
         doc = describe(registry, name)
-        fields = inherited_fields(registry, name) if page == "sources" else doc.fields
+        fields = inherited_fields(registry, name) if page in ("sources", "mixing") else doc.fields
         lines += [f"## {name}", "", f"**{_text(doc.title)}.** {_text(doc.summary)}", ""]
         lines += [line for formula in doc.formula.splitlines() for line in (f"`$${formula}$$`", "")]
         lines += [_described(doc.description, _defaults(registry.get(name)) if page == "models" else {}), ""]

@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 from .config.load import LoadedRecipe
 from .config.schema import DataSpec, ModelSpec, Normalize, Recipe, Schedule, StageSpec, TargetSpec, TeacherSpec, TermSpec, TrainSpec
+from .data.arguments import build
 from .data.base import DataRequest
+from .data.mixing import MIXINGS
+from .data.mixing.base import Mixing
 from .data.views import ViewRequest
 from .engine.optim import LRPlan
 from .engine.stage import Plan
@@ -224,7 +227,18 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
     )
 
 
-def plan(phase: Phase, task: Task, *, seed: int, round: int, steps: int | None) -> Plan:  # noqa: A002
+def build_mixing(spec: DataSpec, *, allow_code: bool) -> Mixing | None:
+    """How the inputs of an update are mixed; None where they are not.
+
+    Raises:
+        LimbeckError: where the kind refuses its fields.
+    """
+    if spec.mix is None:
+        return None
+    return build(MIXINGS.get(spec.mix.kind, allow_code=allow_code), dict(spec.mix.model_extra or {}), f"data.mix {spec.mix.kind!r}")
+
+
+def plan(phase: Phase, task: Task, *, seed: int, round: int, steps: int | None, allow_code: bool = False) -> Plan:  # noqa: A002
     """How one round of a phase is trained.
 
     Args:
@@ -254,6 +268,8 @@ def plan(phase: Phase, task: Task, *, seed: int, round: int, steps: int | None) 
         select_best=train.select == "best",
         patience=train.early_stop.patience if train.early_stop else None,
         min_delta=train.early_stop.min_delta if train.early_stop else 0.0,
+        crops=phase.data.crops,
+        mixing=build_mixing(phase.data, allow_code=allow_code),
     )
 
 
@@ -271,6 +287,11 @@ def teacher_models(recipe: Recipe, *, allow_code: bool) -> dict[str, TeacherSpec
 def teacher_kind(spec: TeacherSpec, *, allow_code: bool) -> type[Teacher]:
     """The class of a teacher."""
     return TEACHERS.get(spec.kind, allow_code=allow_code)
+
+
+def store_of(spec: TeacherSpec) -> str:
+    """Folder or address of the store of a stored teacher."""
+    return str((spec.model_extra or {}).get("path"))
 
 
 def build_teacher(name: str, spec: TeacherSpec, *, allow_code: bool) -> Teacher:

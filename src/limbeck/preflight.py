@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import assemble
+from . import assemble, mixing
 from .assemble import ALONE, Phase
 from .config.load import LoadedRecipe
 from .config.schema import DataSpec, ModelSpec, TeacherSpec
@@ -33,7 +33,7 @@ from .taps.tapped import Tapped
 from .tasks.base import Task
 from .teachers.base import Setting, TeacherRequest
 from .teachers.stored import StoredTeacher
-from .types import Batch, DataInfo, Signals
+from .types import Batch, DataInfo, Mixed, Signals
 
 META = torch.device("meta")
 NOTHING = Asked()
@@ -244,6 +244,7 @@ class _Check:
         if phase.learner == ALONE or not terms:
             return
         names = list(dict.fromkeys(term.source for term in terms if term.loss.needs.teacher))
+        self._composed(prefix, phase, terms, names, info)
         signals: dict[str, Signals] = {}
         for name in names:
             with self.at("teacher" if name == "teacher" else f"teachers.{name}"):
@@ -265,10 +266,17 @@ class _Check:
                 signals |= {name: said} if said is not None else {}
         if mine is None or len(signals) != len(names):
             return
-        self._adapters(prefix, terms, mine, signals, task.example(info).labels)
+        self._adapters(phase, terms, mine, signals, task.example(info).labels)
 
-    def _adapters(self, prefix: str, terms: list[Term], mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None) -> None:
+    def _composed(self, prefix: str, phase: Phase, terms: list[Term], names: list[str], info: DataInfo) -> None:
+        with self.at(f"{prefix}data.mix"):
+            stored = mixing.stored_views(phase, assemble.teacher_specs(self.recipe), names)
+            for key, message in mixing.problems(phase, terms, stored, info, allow_code=self.allow_code):
+                self.problem(f"{prefix}{key}", message)
+
+    def _adapters(self, phase: Phase, terms: list[Term], mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None) -> None:
         """Sets up and evaluates each term alone, so that every term that does not fit is reported at its own place."""
+        prefix = f"{phase.key}." if phase.key else ""
         for term in terms:
             if not self._targets(f"{prefix}objective.{term.label}.targets", term, mine, signals.get(term.source)):
                 continue
@@ -289,7 +297,7 @@ class _Check:
                     self.found.inferred[f"{prefix}objective.{label}.adapter.kind"] = descriptions[0]["kind"]
                     self.found.facts += [f"{prefix}objective.{label}: adapter {description}" for description in descriptions]
                 self._same_classes(term, mine, signals)
-                _evaluate(objective, mine, signals, labels)
+                _evaluate(objective, mine, signals, labels, mixing.example(phase, labels))
 
     def _targets(self, key: str, term: Term, mine: Signals, theirs: Signals | None) -> bool:
         """Whether the targets of a term find what they change among what its loss reads."""
@@ -439,12 +447,12 @@ def _line(phase: Phase) -> str:
     return f"stage {phase.name}: trains {phase.learner} for {length}{rounds} on {terms}"
 
 
-def _evaluate(objective: Objective, mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None) -> None:
+def _evaluate(objective: Objective, mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None) -> None:
     """Runs an objective on the meta device, for the shapes that only the losses themselves can check."""
     count = 2.0
     try:
         with torch.no_grad():
-            objective(mine, signals, labels, Counts(count, count))
+            objective(mine, signals, labels, Counts(count, count), None, mixed)
     except LimbeckError:
         raise
     except Exception:  # a loss may look at contents, of which there are none here; then the first update shows it

@@ -94,7 +94,7 @@ class Session:
     def data(self, spec: DataSpec | None = None) -> Splits:
         """The data of a phase, read once."""
         spec = spec or self.recipe.data
-        key = spec.model_dump_json()
+        key = spec.model_dump_json(exclude={"mix", "crops"})  # they change batches, not what is read
         if key not in self._data:
             request = assemble.data_request(spec, self.recipe)
             self._data[key] = load_data(request, kind=self.task.data_kind, labels=self.task.labels, allow_code=self.allow_code)
@@ -218,18 +218,18 @@ class Session:
         """The plan of a round; the student alone gets as many updates and evaluations as the student that is taught."""
         # The taught student and the student alone share a seed, so that they differ in nothing but the teacher.
         seed = self.seed("train-" + ("student" if phase.learner in ("student", ALONE) else phase.name), turn)
-        own = assemble.plan(phase, self.task, seed=seed, round=turn, steps=None)
+        own = assemble.plan(phase, self.task, seed=seed, round=turn, steps=None, allow_code=self.allow_code)
         if phase.learner != ALONE:
             return own
         taught = self.data(phase.data.model_copy(update={"unlabelled": True}))
-        size = partial(EpochPlan, batch_size=own.batch_size, accumulate=own.accumulate, world=self.backend.world)
+        size = partial(EpochPlan, batch_size=own.batch_size, accumulate=own.accumulate, world=self.backend.world, crops=own.crops)
         long, short = size(len(taught.train)).updates, size(len(splits.train)).updates
         rounds = sum(other.repeat for other in self.phases if other.learner == "student" and other.key == phase.key)
         steps = (own.steps or own.epochs * long) * rounds
         return replace(own, steps=steps, evaluate_every=max(1, round(own.evaluate_every * long / short)))
 
     def _teachers(self, phase: Phase, objective: Objective, learner: nn.Module, plan: Plan, train: Examples) -> dict[str, Teacher]:
-        per_epoch = EpochPlan(len(train), batch_size=plan.batch_size).updates
+        per_epoch = EpochPlan(len(train), batch_size=plan.batch_size, crops=plan.crops).updates
         updates = plan.steps or plan.epochs * per_epoch
         return Faculty(
             specs=assemble.teacher_specs(self.recipe),

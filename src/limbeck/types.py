@@ -53,6 +53,8 @@ class Signals:
     """The model's classifier, for a loss whose `needs.head` asks for it."""
     views: tuple[Signals, ...] = ()
     """What the model says of the same images rotated by 90, 180 and 270 degrees, for a loss whose `needs.rotations` asks for it."""
+    parts: tuple[Signals, ...] = ()
+    """What a stored teacher says of the two examples that were mixed, each by itself; empty where nothing was mixed."""
 
     @property
     def feature(self) -> Tensor:
@@ -73,6 +75,20 @@ class Signals:
         return cls(features={str(i): value for i, value in enumerate(features)})
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """How the examples of a batch were mixed: each input is `share` of its own and the rest of its partner."""
+
+    partner: Tensor
+    """Position of the partner in the data set, `(batch,)`, int64."""
+    epoch: Tensor
+    """Number of the partner's augmentation, `(batch,)`, int64."""
+    labels: Tensor
+    """Labels of the partners, as those of the batch."""
+    share: Tensor
+    """Share of the input that is the example's own, from 0 to 1, `(batch,)`, float32; 1 where it was not mixed."""
+
+
 @dataclass
 class Batch:
     """A batch on its way to the models.
@@ -88,10 +104,12 @@ class Batch:
     """Position of each example in its data set, `(batch,)`, int64; per-sample state is kept by it."""
     extra: dict[str, Any] = field(default_factory=dict)
     """Further views, stored signals, group membership, by name."""
-    epoch: int = 0
-    """Number of the augmentation that `inputs` show; a store of teacher signals keeps one answer for each."""
+    epoch: int | Tensor = 0
+    """Number of the augmentation that `inputs` show, or one for each example; a store of teacher signals keeps one answer for each."""
     views: dict[str, Any] = field(default_factory=dict)
     """Inputs of the further views of the same examples (`data.views` of a recipe), by name; `shown` makes batches of them."""
+    mixed: Mixed | None = None
+    """How `inputs` were mixed; `labels`, `index` and `epoch` are those of the examples' own part."""
 
     _shown: dict[str, Batch] = field(default_factory=dict, repr=False, compare=False)
     _prepared: tuple[Any, Tensor, int] | None = field(default=None, repr=False, compare=False)
@@ -112,7 +130,7 @@ class Batch:
 
             raise UnknownName("view of the data", view, self.views)
         if view not in self._shown:
-            self._shown[view] = Batch(self.views[view], self.labels, self.index, self.extra, self.epoch)
+            self._shown[view] = Batch(self.views[view], self.labels, self.index, self.extra, self.epoch, mixed=self.mixed)
         return self._shown[view]
 
     def prepared(self, how: Callable[[Tensor], Tensor], key: object) -> Tensor:
@@ -138,7 +156,10 @@ class Batch:
 
         if device.type == "cpu":
             return self
-        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch, move(self.views))
+        mixed = self.mixed
+        if mixed is not None:
+            mixed = replace(mixed, labels=move(mixed.labels), share=move(mixed.share))
+        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch, move(self.views), mixed)
 
 
 def labelled(labels: Tensor) -> Tensor:

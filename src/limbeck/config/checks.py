@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
+from ..data.mixing import MIXINGS
 from ..errors import LimbeckError, UnknownName, did_you_mean
 from ..registry import ACTIONS, ADAPTERS, STEPS, TARGETS, TASKS, TEACHERS, Registry
 from ..taps.path import parse_tap
@@ -149,6 +150,7 @@ class Checker:
                 message = f"expected a name of letters, digits, '_' and '-' that begins with a letter, found {found(name)}."
                 self.report.at_key(self.tree, (*prefix, "data", "views", name), message)
             self.transforms((*prefix, "data", "views", name, "transforms"))
+        self.part((*prefix, "data", "mix"), MIXINGS, "kind")
         self.named((*prefix, "train", "step"), STEPS)
         optimizer = self.tree.get(*prefix, "train", "optimizer")
         if optimizer is not None:

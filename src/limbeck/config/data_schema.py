@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from ..types import Fraction, NonNegativeInt, PositiveInt
 from .spec import TAGS, Spec, form
@@ -38,6 +38,15 @@ class ViewSpec(Spec):
     """Random numbers of its own, or those of `data.transforms`, so that the same list of transforms does the same."""
 
 
+class MixSpec(Spec):
+    """Mixing of inputs; further keys are fields of its kind."""
+
+    model_config = ConfigDict(extra="allow")
+
+    kind: str
+    """A registered mixing (`mixup`, `cutmix`, `selfmix`, `switch`), or `module:Class`."""
+
+
 class DataSpec(Spec):
     """Where examples come from."""
 
@@ -59,6 +68,10 @@ class DataSpec(Spec):
     """Training-time augmentation by name, in order, such as `[flip, {crop: {padding: 4}}]`."""
     views: dict[str, ViewSpec] = Field(default_factory=dict)
     """Further views of every example by name; a model looks at one with its key `view`. `clean: {}` is the example without augmentation."""
+    crops: PositiveInt = 1
+    """Augmentations of each example in an update (the crops per image of FKD); `train.batch_size` counts all of them."""
+    mix: MixSpec | None = None
+    """Mixing of the inputs of an update, and of labels and stored answers with them; a mapping, or just the kind: `mix: cutmix`."""
     tokenizer: str | None = None
     """Text: tokenizer by hub id or local folder; the student's own where absent."""
     max_length: PositiveInt = 128

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import PydanticUserError, TypeAdapter
 
+from ..data.mixing import MIXINGS
 from ..describe import describe
 from ..errors import LimbeckError
 from ..registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TARGETS, TASKS, TEACHERS, Registry
@@ -143,6 +144,7 @@ def _names(schema: Json, definitions: Json) -> None:
     known(definitions["StageSpec"], "between", ACTIONS)
     known(definitions["AdapterSpec"], "kind", ADAPTERS, "auto", "none")
     known(definitions["TargetSpec"], "name", TARGETS)
+    known(definitions["MixSpec"], "kind", MIXINGS)
     for model in ("ModelSpec", "TeacherSpec", "PlayerSpec"):
         definitions[model]["properties"]["model"]["examples"] = [*BUILT_IN_MODELS.names(), "timm:resnet18", "torchvision:resnet18"]
     names = sorted(cls.__name__.lower() for cls in optimizers().values())
@@ -174,6 +176,7 @@ def _shorthands(schema: Json, definitions: Json) -> None:
     _admit(train, "ema", number)
     _admit(train, "early_stop", whole)
     _admit(data, "transforms", text)
+    _admit(data, "mix", text)
     _admit(definitions["PlayerSpec"], "optimizer", text)
 
 

@@ -92,10 +92,27 @@ class Examples(Dataset[Batch]):
     def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         """The examples at `indices` (0 to `len - 1`), in that order, as one batch."""
         index = torch.as_tensor(indices, dtype=torch.int64)
+        if self._key is not None:
+            return self.shown(index, *self._key)
+        inputs, views = self._inputs(index, None)
+        return Batch(inputs, self.labels.index_select(0, index), index, views=views)
+
+    def shown(self, index: Tensor, seed: int, epoch: int | NDArray[np.int64]) -> Batch:
+        """The augmented examples at `index`, as one batch.
+
+        Args:
+            index: `(batch,)`, int64.
+            seed: of the augmentation.
+            epoch: number of the augmentation, or one for each example, `(batch,)`.
+        """
+        inputs, views = self._inputs(index, (seed, epoch))
+        number = epoch if isinstance(epoch, int) else torch.from_numpy(epoch)
+        return Batch(inputs, self.labels.index_select(0, index), index, epoch=number, views=views)
+
+    def _inputs(self, index: Tensor, key: tuple[int, int | NDArray[np.int64]] | None) -> tuple[Any, dict[str, Any]]:
         rows = self.rows.index_select(0, index)
-        inputs = View(self.store, self.transforms).inputs(rows, index, self._key)
-        views = {name: view.inputs(rows, index, self._key) for name, view in self.views.items()}
-        return Batch(inputs, self.labels.index_select(0, index), index, {}, self._key[1] if self._key is not None else 0, views)
+        views = {name: view.inputs(rows, index, key) for name, view in self.views.items()}
+        return View(self.store, self.transforms).inputs(rows, index, key), views
 
     def seen(self, view: str | None) -> View:
         """What a model sees of the examples: their inputs, or a further view of them.

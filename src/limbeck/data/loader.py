@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from ..errors import DataError
 from ..types import Batch
 from .base import Examples
+from .compose import Composed, Composition, Part, pair
 from .hashing import permutation
 
 
@@ -30,6 +31,7 @@ class EpochPlan:
         accumulate: micro-batches of one process in an update.
         rank: number of this process.
         world: number of processes.
+        crops: how often each example comes in an update, as different augmentations next to each other; `batch_size` counts them all.
         seed: seed of the order.
         epoch: number of the epoch, from 0.
         shuffle: false keeps the order of the data.
@@ -46,6 +48,7 @@ class EpochPlan:
         accumulate: int = 1,
         rank: int = 0,
         world: int = 1,
+        crops: int = 1,
         seed: int = 0,
         epoch: int = 0,
         shuffle: bool = True,
@@ -53,11 +56,11 @@ class EpochPlan:
         if size < 1:
             raise DataError("the training split is empty; use more data, a smaller data.split or a larger data.limit.")
         self.size, self.batch_size, self.accumulate, self.rank, self.world = size, batch_size, accumulate, rank, world
-        self.seed, self.epoch, self.shuffle = seed, epoch, shuffle
-        self.per_update = min(size, batch_size)
-        if self.per_update < world * accumulate:
+        self.seed, self.epoch, self.shuffle, self.crops = seed, epoch, shuffle, crops
+        self.per_update = min(size, max(batch_size // crops, 1))
+        if (shown := self.per_update * crops) < world * accumulate:
             raise DataError(
-                f"an update of {self.per_update} examples (train.batch_size {batch_size}, {size} training examples) cannot be divided "
+                f"an update of {shown} examples (train.batch_size {batch_size}, {size} training examples) cannot be divided "
                 f"into {accumulate} accumulation steps on {world} process(es). "
                 "Lower train.accumulate, raise train.batch_size or use fewer processes."
             )
@@ -73,13 +76,21 @@ class EpochPlan:
 
     def parts(self, start_update: int = 0) -> list[NDArray[np.int64]]:
         """The same as arrays, as the loader wants them."""
-        order = permutation(self.size, self.seed, self.epoch) if self.shuffle else np.arange(self.size)
         parts: list[NDArray[np.int64]] = []
-        for update in range(start_update, self.updates):
-            whole = order[update * self.per_update : (update + 1) * self.per_update]
-            share = np.array_split(whole, self.world)[self.rank]
-            parts += np.array_split(share, self.accumulate)
+        for _, whole in self.whole(start_update):
+            parts += self.divided(whole)
         return parts
+
+    def whole(self, start_update: int = 0) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Number and examples of every update from `start_update` on, over all processes."""
+        order = permutation(self.size, self.seed, self.epoch) if self.shuffle else np.arange(self.size)
+        for update in range(start_update, self.updates):
+            own = order[update * self.per_update : (update + 1) * self.per_update]
+            yield update, np.repeat(own, self.crops) if self.crops > 1 else own
+
+    def divided(self, whole: NDArray[Any]) -> list[NDArray[Any]]:
+        """This process's micro-batches of what there is for every example of an update."""
+        return np.array_split(np.array_split(whole, self.world)[self.rank], self.accumulate)
 
 
 class BatchStream:
@@ -88,7 +99,7 @@ class BatchStream:
     The global random state is never touched, so that it does not depend on the number of workers.
     """
 
-    def __init__(self, examples: Examples, lists: Sequence[Sequence[int] | NDArray[np.int64]], workers: int = 0) -> None:
+    def __init__(self, examples: Examples | Composed, lists: Sequence[Sequence[int] | NDArray[np.int64]], workers: int = 0) -> None:
         self.examples, self.lists, self.workers = examples, lists, workers
 
     def __len__(self) -> int:
@@ -107,9 +118,29 @@ class BatchStream:
         return iter(loader)
 
 
-def train_loader(examples: Examples, plan: EpochPlan, *, start_update: int = 0, workers: int = 0) -> BatchStream:
-    """This process's micro-batches of an epoch from update `start_update` on, `plan.accumulate` of them an update."""
-    return BatchStream(examples, plan.parts(start_update), workers)
+def train_loader(
+    examples: Examples, plan: EpochPlan, *, start_update: int = 0, workers: int = 0, composition: Composition | None = None
+) -> BatchStream:
+    """This process's micro-batches of an epoch from update `start_update` on, `plan.accumulate` of them an update.
+
+    Args:
+        examples: of the training split.
+        plan: the order.
+        start_update: the first update.
+        workers: processes that fetch.
+        composition: which augmentations are shown, and what is mixed; None leaves `examples` as they are.
+    """
+    if composition is None:
+        return BatchStream(examples, plan.parts(start_update), workers)
+    if composition.plain:
+        examples = examples.augmented(composition.augmentation, composition.view(plan.epoch))
+        return BatchStream(examples, plan.parts(start_update), workers)
+    parts: list[Part] = []
+    for update, index in plan.whole(start_update):
+        whole = pair(update, index, composition, plan.epoch)
+        columns = [plan.divided(column) for column in whole.columns()]
+        parts += [Part(update, *column) for column in zip(*columns, strict=True)]
+    return BatchStream(Composed(examples, parts, composition, plan.epoch), [[number] for number in range(len(parts))], workers)
 
 
 def eval_loader(examples: Examples, *, batch_size: int, rank: int = 0, world: int = 1, workers: int = 0) -> BatchStream:

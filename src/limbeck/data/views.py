@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import DataError, UnknownName
@@ -50,13 +51,13 @@ class View:
     transforms: tuple[Transform, ...] = ()
     lane: int = 0
 
-    def inputs(self, rows: Tensor, index: Tensor, key: tuple[int, int] | None) -> Any:
+    def inputs(self, rows: Tensor, index: Tensor, key: tuple[int, int | NDArray[np.int64]] | None) -> Any:
         """The view of some examples.
 
         Args:
             rows: their rows in the store, int64.
             index: their positions in the data set, from which random numbers are made.
-            key: seed and epoch of the augmentation; None shows the examples as they are.
+            key: seed and number of the augmentation (or one for each example); None shows the examples as they are.
         """
         inputs = self.store.gather(rows)
         if key is None or not self.transforms:

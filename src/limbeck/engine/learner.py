@@ -46,7 +46,7 @@ class Learner(nn.Module):
     ) -> tuple[Tensor, Tensor, Signals]:
         """The total to run backward on, each term's value, and the model's signals."""
         signals = self._call(self._run, batch)
-        total, values = self.objective(signals, teachers, batch.labels, counts, gather)
+        total, values = self.objective(signals, teachers, batch.labels, counts, gather, batch.mixed)
         return total, values, signals
 
     @property

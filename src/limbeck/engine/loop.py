@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from ..data.compose import Composition
 from ..data.loader import EpochPlan, train_loader
 from ..errors import Interrupted
 from ..objective import Counts
@@ -97,6 +98,7 @@ def epoch_plan(stage: Stage, epoch: int) -> EpochPlan:
         accumulate=plan.accumulate,
         rank=backend.rank,
         world=backend.world,
+        crops=plan.crops,
         seed=plan.seed,
         epoch=epoch,
     )
@@ -105,9 +107,9 @@ def epoch_plan(stage: Stage, epoch: int) -> EpochPlan:
 def updates(stage: Stage) -> Iterator[list[Batch]]:
     """The batches of each update that is left in the epoch."""
     progress, plan = stage.progress, stage.plan
-    seed, epoch = (plan.seed, progress.epoch) if plan.replay is None else (plan.replay[0], progress.epoch % plan.replay[1])
-    examples = stage.train.augmented(seed, epoch)
-    loader = iter(train_loader(examples, epoch_plan(stage, progress.epoch), start_update=progress.within, workers=plan.workers))
+    composition = Composition(plan.crops, plan.mixing, plan.seed, plan.replay)
+    order = epoch_plan(stage, progress.epoch)
+    loader = iter(train_loader(stage.train, order, start_update=progress.within, workers=plan.workers, composition=composition))
     while batches := list(islice(loader, plan.accumulate)):
         yield batches
 
@@ -137,11 +139,22 @@ def _counts(stage: Stage, batches: list[Batch]) -> Counts:
         if backend.world > 1:
             examples = backend.sum(torch.tensor(examples, device=backend.device))
         return Counts(examples, examples, backend.world)
-    known = float(sum(int(labelled(batch.labels).sum()) for batch in batches if batch.labels is not None))
+    known = float(sum(_known(batch) for batch in batches))
     if backend.world == 1:
         return Counts(examples, known)
     both = backend.sum(torch.tensor([examples, known], device=backend.device))
     return Counts(both[0], both[1], backend.world)
+
+
+def _known(batch: Batch) -> float:
+    """Labelled examples of a batch; of an input that is mixed of two, the shares of those with a label."""
+    if batch.labels is None:
+        return 0.0
+    mask = labelled(batch.labels)
+    if batch.mixed is None:
+        return float(mask.sum())
+    share = batch.mixed.share.double()
+    return float((share * mask + (1 - share) * labelled(batch.mixed.labels)).sum())
 
 
 def _after_update(stage: Stage, watch: LossWatch) -> None:

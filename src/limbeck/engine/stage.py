@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..data.base import Examples
+from ..data.mixing.base import Mixing
 from . import checkpoint
 from .ema import EMA
 from .optim import LRPlan
@@ -43,6 +44,10 @@ class Plan:
     min_delta: float = 0.0
     replay: tuple[int, int] | None = None
     """Seed and number of the augmentations that a store of teacher signals holds; they come again in turn."""
+    crops: int = 1
+    """Augmentations of each example in an update."""
+    mixing: Mixing | None = None
+    """How the examples of an update are mixed."""
 
 
 @dataclass

@@ -18,8 +18,9 @@ from ..adapters.pick import pick
 from ..errors import LimbeckError, ShapeMismatch, SignalMissing
 from ..losses.base import Loss
 from ..targets.base import Target
-from ..types import Head, Signals, labelled
+from ..types import Head, Mixed, Signals, labelled
 from .equip import Asked
+from .passes import apart, by_part, mass_of
 from .schedules import Ramp
 
 Gather = Callable[[Tensor], Tensor]
@@ -35,6 +36,9 @@ class Counts:
     """Equal to `examples` (the same object) where every example has a label; then nothing is masked."""
     world: int = 1
     """Number of processes; gradients are averaged over them, so the loss is scaled by it."""
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    """Sum of the weights of the examples, by label of the terms whose targets weigh them (`Objective.masses`); where a term is not named,
+    its mean is taken within each forward pass."""
 
     @property
     def complete(self) -> bool:
@@ -65,6 +69,8 @@ class Term:
     def __post_init__(self) -> None:
         if self.student and not self.teacher:
             self.teacher = self.student
+        if any(target.weighs for target in self.targets[1:]):
+            raise LimbeckError(f"objective.{self.label}: a target that weighs examples must be the first of `targets`.")
 
     @property
     def reads_logits(self) -> bool:
@@ -179,8 +185,11 @@ class Objective(nn.Module):
         labels: Tensor | None,
         counts: Counts,
         gather: Gather | None = None,
+        mixed: Mixed | None = None,
     ) -> tuple[Tensor, Tensor]:
         """The total to run backward on, and the value of each term, `(terms,)`, detached and before its weight.
+
+        Where the inputs were mixed, `labels` are those of their own parts and `mixed` knows those of the partners.
 
         Summed over forward passes and processes, the values are those of the whole update.
         """
@@ -191,7 +200,12 @@ class Objective(nn.Module):
         shares: list[float | Tensor] = []
         for slot in self._plan:
             needs = slot.needs
-            s, t = slot.route(student, teachers)
+            if apart(slot, mixed):
+                value, share = by_part(slot, student, teachers, labels, mixed, counts)
+                sums.append(value)
+                shares.append(share)
+                continue
+            s, t = slot.route(student, teachers, labels)
             # Values of single examples are masked here; a quantity of the batch must see for itself which examples have no label.
             own, known = (labels if needs.global_batch else safe, mask) if needs.labels else (labels, None)
             repeats = 1
@@ -207,6 +221,15 @@ class Objective(nn.Module):
         values = torch.stack(sums) if len({value.dtype for value in sums}) == 1 else torch.stack([value.float() for value in sums])
         share, factor = self._factors(shares, counts.world, values)
         return torch.dot(values, factor), values.detach() * share
+
+    @property
+    def weighs(self) -> bool:
+        """Whether some term has targets that weigh examples, so that `Counts.kept` is to be known before the first forward pass."""
+        return any(target.weighs for term in self.terms.values() for target in term.targets)
+
+    def masses(self, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None = None) -> dict[str, Tensor]:
+        """The sum of the weights of a forward pass's examples, by label of every term whose targets weigh them."""
+        return {slot.term.label: mass_of(slot, teachers, labels, mixed) for slot in self._plan or () if slot.weighs}
 
     def _factors(self, shares: list[float | Tensor], world: int, values: Tensor) -> tuple[Tensor, Tensor]:
         """What turns sums into means, for logging and for the total; kept while nothing changes, so that nothing is copied."""
@@ -233,6 +256,8 @@ class _Slot:
         self.term, self.loss, self.needs = term, term.loss, term.loss.needs
         self.source = term.source if self.needs.teacher else None
         self.targets = term.targets
+        self.weighs = any(target.weighs for target in term.targets)
+        self.reads_labels = self.needs.labels or any(target.reads_labels for target in term.targets)
         # A layer may be compared with several others; its copies then need names of their own.
         names = (_distinct(term.student), _distinct(term.teacher))
         self.pairs = tuple(zip(term.student, term.teacher, adapters or (None,) * len(term.student), *names, strict=True))
@@ -246,14 +271,27 @@ class _Slot:
             for parameter in self.loss.parameters():
                 parameter.register_hook(lambda gradient: gradient / world)
 
-    def route(self, student: Signals, teachers: Mapping[str, Signals]) -> tuple[Signals, Signals]:
-        """The signals as the loss sees them: only the layers of this term, adapted."""
+    def taught(self, teachers: Mapping[str, Signals], part: int = 0) -> Signals:
+        """What the teacher says; of one part of a mixed input, where it is known and a target reads the part's labels."""
         teacher = _NOTHING if self.source is None else teachers[self.source]
+        if teacher.parts and any(target.reads_labels for target in self.targets):
+            return teacher.parts[part]
+        return teacher
+
+    def weights(self, teachers: Mapping[str, Signals], labels: Tensor | None, part: int = 0) -> Tensor:
+        """How much each example counts, `(batch,)`, of a term that weighs them."""
+        return self.targets[0].weights(self.taught(teachers, part), labels)
+
+    def route(
+        self, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None = None, part: int = 0
+    ) -> tuple[Signals, Signals]:
+        """The signals as the loss sees them: only the layers of this term, adapted; of the part whose labels are given."""
+        teacher = self.taught(teachers, part)
         if not self.needs.rotations and (student.views or teacher.views):  # another term's; they would be adapted and gathered in vain
             student, teacher = replace(student, views=()), replace(teacher, views=())
         routed = self._adapted(student, teacher)
         for target in self.targets:
-            routed = target(*routed)
+            routed = target(*routed, labels) if target.reads_labels else target(*routed)
         return routed
 
     def _adapted(self, student: Signals, teacher: Signals) -> tuple[Signals, Signals]:

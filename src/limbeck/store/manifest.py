@@ -85,6 +85,11 @@ class Manifest:
     about: Mapping[str, str] = field(default_factory=dict)
     """For people: the teacher's reference, the data's source, versions."""
 
+    @property
+    def augmented(self) -> bool:
+        """Whether the teacher saw augmented inputs; if not, its one answer holds for every augmentation of the student's."""
+        return bool(json.loads(self.key.inputs or "{}").get("transforms"))
+
     def text(self) -> str:
         """The file's contents. The last key seals it: the SHA-256 of the file with 64 zeros in place of these digits."""
         record = {"format": FORMAT, "version": VERSION, **asdict(self), SEAL: _BLANK}

@@ -19,8 +19,8 @@ from .places import Place, place
 from .shards import OpenShard, check_size, gather, open_shard, verify_shard
 
 LOGITS = "logits"
-OPEN_VIEWS = 2
-"""Views whose shards are mapped at a time; an epoch reads one."""
+OPEN_VIEWS = 16
+"""Views whose shards are mapped at a time; an epoch reads one, but for `data.crops` and SelfMix."""
 
 
 class StoreReader:
@@ -77,6 +77,20 @@ class StoreReader:
             self._open[view] = [open_shard(self.place.fetch(shard.file), self.place.at(shard.file)) for shard in self._plan[view]]
         return self._open[view]
 
+    def complete(self, name: str, *, completion: str | None, keep: int | None) -> None:
+        """Reads a signal of which the largest probabilities are kept in another way than the store says.
+
+        Args:
+            name: of the signal.
+            completion: what the other classes get; None as the store says.
+            keep: read only so many of those that are kept; None all.
+
+        Raises:
+            LimbeckError: where the signal is not kept so, or fewer are kept.
+        """
+        self.has([name])
+        self._codecs[name] = self._codecs[name].completed(completion, keep)
+
     def check(self, key: Key, examples: int) -> None:
         """Refuses a store that was made from something else.
 
@@ -115,14 +129,16 @@ class StoreReader:
             known = ", ".join(map(repr, self.manifest.signals))
             raise StoreError(f"{self.place}: the objective reads {', '.join(map(repr, absent))} of the teacher, the store holds {known}.")
 
-    def read(self, index: Tensor, view: int, names: Sequence[str]) -> Signals:
+    def read(self, index: Tensor, view: int | Tensor, names: Sequence[str]) -> Signals:
         """The signals of the examples at `index`, in that order.
 
         Args:
             index: positions in the data set, `(batch,)`.
-            view: number of the stored view.
+            view: number of the stored view, or one for each example, `(batch,)`.
             names: which signals; `logits` or layer paths.
         """
+        if isinstance(view, Tensor):
+            return self._read_views(index, view, names)
         starts, shards = self._starts[view], self._mapped(view)
         rows = index.numpy().astype(np.int64, copy=False)
         where = np.searchsorted(starts, rows, side="right") - 1
@@ -130,6 +146,15 @@ class StoreReader:
         found = {name: self._read(name, where, local, shards) for name in names}
         logits = found.pop(LOGITS, None)
         return Signals(logits=logits, features=found) if logits is not None else Signals(features=found)
+
+    def _read_views(self, index: Tensor, views: Tensor, names: Sequence[str]) -> Signals:
+        """Each example in a view of its own: read view by view and put back into order."""
+        groups = [torch.nonzero(views == number).flatten() for number in views.unique().tolist()]
+        read = [self.read(index[where], int(views[where[0]]), names) for where in groups]
+        order = torch.cat(groups).argsort()
+        features = {name: torch.cat([part.features[name] for part in read])[order] for name in read[0].features}
+        logits = torch.cat([part.logits for part in read])[order] if LOGITS in names else None
+        return Signals(logits=logits, features=features) if logits is not None else Signals(features=features)
 
     def _read(self, name: str, where: NDArray[np.int64], rows: NDArray[np.int64], shards: list[OpenShard]) -> Tensor:
         arrays = {array: gather(shards, f"{name}/{array}", where, rows) for array in self._layouts[name]}

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import ClassVar
 
+from torch import Tensor
+
+from ..errors import LimbeckError
 from ..parts import Part
 from ..types import Signals
 
@@ -11,6 +15,21 @@ from ..types import Signals
 class Target(Part):
     """Base of all transforms of targets: they stand between the models and any loss that reads what they change."""
 
+    reads_labels: ClassVar[bool] = False
+    """Whether it reads the ground truth."""
+    weighs: ClassVar[bool] = False
+    """Whether `weights` is to be asked."""
+
     @abstractmethod
-    def forward(self, student: Signals, teacher: Signals) -> tuple[Signals, Signals]:
-        """Both models' signals as the loss is to see them; the originals stay as they are."""
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> tuple[Signals, Signals]:
+        """Both models' signals as the loss is to see them; the originals stay as they are.
+
+        Args:
+            student: what the student says.
+            teacher: what the teacher says.
+            labels: ground truth, with `IGNORE` where there is none; None where it is not known.
+        """
+
+    def weights(self, teacher: Signals, labels: Tensor | None) -> Tensor:
+        """How much each example counts in its term, `(batch,)`; the term is divided by their sum. Asked only where `weighs` is true."""
+        raise LimbeckError(f"{type(self).__name__} says that it weighs examples and has no method `weights`.")

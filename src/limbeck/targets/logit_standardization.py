@@ -43,7 +43,7 @@ class LogitStandardization(Target):
     variant: Literal["paper", "official"] = "paper"
     """The paper's deviation, or that of the authors' code."""
 
-    def forward(self, student: Signals, teacher: Signals) -> tuple[Signals, Signals]:
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> tuple[Signals, Signals]:
         return self._one(student, "student"), self._one(teacher, "teacher")
 
     def _one(self, signals: Signals, who: str) -> Signals:

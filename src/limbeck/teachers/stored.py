@@ -1,13 +1,20 @@
-"""A teacher whose answers were written down once: it needs no model, no memory and no time."""
+"""A teacher whose answers were written down once: it needs no model, no memory and no time.
+
+Where inputs are mixed, so are the probabilities (at temperature 1) that are stored for the two examples, by the share that each has of the
+input; the logits are then logarithms of probabilities. Stored layers cannot be mixed.
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from typing import ClassVar, final
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, final
 
+from torch import Tensor
+
+from ..errors import LimbeckError
+from ..ops.mixture import log_mixture
 from ..store.reader import LOGITS, StoreReader
-from ..types import Batch, Signals
+from ..types import Batch, PositiveInt, Signals
 from .base import Setting, Teacher
 
 
@@ -22,22 +29,39 @@ class StoredTeacher(Teacher):
     """Folder of the store, or an address of fsspec such as `s3://bucket/store`."""
     verify: bool = True
     """Compare every shard with its checksum before training."""
+    completion: Literal["tail", "renormalised", "smoothing", "hard"] | None = None
+    """How the largest probabilities of a `topk` (or `tinyvit`) store are completed; as the store says, where absent."""
+    keep: PositiveInt | None = None
+    """Read only so many of the probabilities that a `topk` store keeps; all, where absent."""
 
     def open(self, setting: Setting) -> None:
         request = setting.request
         self._names = [*([LOGITS] if request.logits else []), *request.taps]
         self.reader = StoreReader(self.path, verify=self.verify)
         self.reader.has(self._names)
+        if self.completion is not None or self.keep is not None:
+            self.reader.complete(LOGITS, completion=self.completion, keep=self.keep)
         self._device = request.device
 
     @property
     def replay(self) -> tuple[int, int] | None:
-        if not json.loads(self.reader.manifest.key.inputs or "{}").get("transforms"):
-            return None  # what the teacher saw was not augmented, so its answers hold for any augmentation of the student's view
+        if not self.reader.manifest.augmented:
+            return None
         return self.reader.manifest.key.seed, self.reader.manifest.views
 
     def signals(self, batch: Batch) -> Signals:
-        found = self.reader.read(batch.index, batch.epoch if self.reader.manifest.views > 1 else 0, self._names)
+        own = self._read(batch.index, batch.epoch)
+        if batch.mixed is None:
+            return own
+        if own.features:
+            raise LimbeckError(
+                "stored layers cannot be mixed, and data.mix mixes the inputs; let terms on layers ask a teacher that speaks."
+            )
+        other = self._read(batch.mixed.partner, batch.mixed.epoch)
+        return replace(own, logits=log_mixture(own.logits, other.logits, batch.mixed.share), parts=(own, other))
+
+    def _read(self, index: Tensor, view: int | Tensor) -> Signals:
+        found = self.reader.read(index, view if self.reader.manifest.views > 1 else 0, self._names)
         if self._device.type == "cpu":
             return found
         found.logits = found.logits.to(self._device) if found.logits is not None else found.logits

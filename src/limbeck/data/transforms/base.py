@@ -20,7 +20,8 @@ class Draws:
     """The random numbers of one transform for one batch: functions of seed, epoch, example and position in the list."""
 
     seed: int
-    epoch: int
+    epoch: int | NDArray[np.int64]
+    """Number of the augmentation, or one for each example, `(batch,)`."""
     index: NDArray[np.int64]
     """Index of each example, `(batch,)`."""
     position: int

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ...objective import Counts
@@ -68,6 +69,18 @@ class Context:
         """What every teacher says about `batch`."""
         names = self.teachers if self.heard is None else self.heard
         return {name: self.teachers[name].signals(batch) for name in names}
+
+    def masses(self, batches: Sequence[Batch], heard: Sequence[Mapping[str, Signals]]) -> dict[str, Tensor]:
+        """Sums over the whole update of the weights that targets give to examples, by label of the term.
+
+        Args:
+            batches: those of this process.
+            heard: what the teachers say of each.
+        """
+        objective = self.learner.objective
+        with torch.no_grad():
+            found = [objective.masses(said, batch.labels, batch.mixed) for batch, said in zip(batches, heard, strict=True)]
+            return {label: self.backend.sum(torch.stack([part[label] for part in found]).sum()) for label in found[0]}
 
     def apply(self, player: Player) -> None:
         """Clips, steps and clears one player's gradient."""

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...errors import LimbeckError
 from ...parts import check_fields
 
 Layout = Mapping[str, tuple[torch.dtype, tuple[int, ...]]]
@@ -43,6 +44,20 @@ class Codec(ABC):
     @abstractmethod
     def decode(self, arrays: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
         """The signal that the arrays stand for, `(batch, *shape)`, float32."""
+
+    def completed(self, completion: str | None, keep: int | None) -> Codec:
+        """The same codec, reading what it keeps of a distribution in another way.
+
+        Args:
+            completion: what the classes get that are not kept; None as before.
+            keep: read only so many of those that are kept; None all.
+
+        Raises:
+            LimbeckError: where there is nothing to complete.
+        """
+        raise LimbeckError(
+            f"{type(self).__name__} keeps no list of largest probabilities that `completion` or `keep` could read otherwise."
+        )
 
     def bytes_per_example(self, shape: tuple[int, ...]) -> int:
         """Bytes of the arrays of one example."""

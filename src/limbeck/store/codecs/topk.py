@@ -15,7 +15,7 @@ Reference: Shen, Xing, "A Fast Knowledge Distillation Framework for Visual Recog
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
 import torch
@@ -26,7 +26,7 @@ from ...types import Positive, PositiveInt
 from .base import Codec, Layout
 
 Completion = Literal["tail", "renormalised", "smoothing", "hard"]
-_FLOOR = 1e-12
+FLOOR = 1e-12
 """Probability that stands for zero, whose logarithm is finite."""
 
 
@@ -57,6 +57,12 @@ class TopK(Codec):
     temperature: Positive = 1.0
     """Softmax temperature of the probabilities that are stored; a loss that reads them divides by its own on top."""
 
+    def completed(self, completion: str | None, keep: int | None) -> Codec:
+        """With another completion, and of the first `keep` probabilities only."""
+        if keep is not None and keep > self.k:
+            raise LimbeckError(f"the store keeps {self.k} probabilities an example, `keep` asks for {keep}.")
+        return replace(self, completion=completion or self.completion, k=keep or self.k)  # pyright: ignore[reportArgumentType] - checked when it is made
+
     def layout(self, shape: tuple[int, ...]) -> Layout:
         """k indices and k probabilities."""
         if len(shape) != 1:
@@ -78,5 +84,5 @@ class TopK(Codec):
     def decode(self, arrays: Mapping[str, Tensor], shape: tuple[int, ...]) -> Tensor:
         """Log-probabilities times the temperature, so that they are logits at temperature 1."""
         index = arrays["index"].to(torch.int32 if arrays["index"].dtype != torch.uint16 else torch.int64)
-        full = complete(index, arrays["value"], classes=shape[0], completion=self.completion)
-        return full.clamp_min(_FLOOR).log() * self.temperature
+        full = complete(index[:, : self.k], arrays["value"][:, : self.k], classes=shape[0], completion=self.completion)
+        return full.clamp_min(FLOOR).log() * self.temperature
