@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from limbeck.config.load import load_recipe
+from limbeck.data.mixing import MIXINGS
 from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TARGETS, TASKS, TEACHERS
 
 pytest.importorskip("mkdocs")
@@ -91,6 +92,7 @@ def test_every_part_has_a_heading(site):
         ("tasks", TASKS),
         ("steps", STEPS),
         ("actions", ACTIONS),
+        ("mixing", MIXINGS),
     ):
         text = (site / "parts" / f"{page}.html").read_text()
         for name in registry.files():

@@ -1,5 +1,7 @@
 """Composed batches: what they hold, and that nothing about how they are fetched changes them."""
 
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import numpy as np

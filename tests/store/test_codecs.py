@@ -11,6 +11,7 @@ from limbeck.errors import LimbeckError
 from limbeck.store.codecs.dense import Dense
 from limbeck.store.codecs.pooled import Pooled
 from limbeck.store.codecs.sampled import Sampled
+from limbeck.store.codecs.tinyvit import TinyViT, pack, unpack
 from limbeck.store.codecs.topk import TopK, complete
 from limbeck.store.manifest import CODECS
 
@@ -150,4 +151,71 @@ def test_bounds():
     with pytest.raises(ValueError, match=r"TopK\.k must be > 0, got 0"):
         TopK(k=0)
     with pytest.raises(ValueError, match=r"Dense\.dtype must be one of 'fp32'"):
-        Dense(dtype="int4")
+        Dense(dtype="int4")  # type: ignore[arg-type]
+
+
+def test_tinyvit_bytes_by_hand():
+    records = pack(torch.tensor([-2]), torch.tensor([[258, 3]]), torch.tensor([[0.5, 0.25]]))
+    assert records.tolist() == [[0xFE, 0xFF, 0xFF, 0xFF, 0x02, 0x01, 0x03, 0x00, 0x00, 0x38, 0x00, 0x34]]
+    seeds, index, value = unpack(records)
+    assert (seeds.tolist(), index.tolist(), value.tolist()) == ([-2], [[258, 3]], [[0.5, 0.25]])
+
+
+def test_tinyvit_there_and_back():
+    logits = torch.tensor([[0.1, 0.5, 0.2, 0.2], [0.1, 0.2, 0.3, 0.4]]).log()
+    codec = TinyViT(k=2)
+    record = codec.encode(logits, torch.tensor([7, 9]))["record"]
+    assert unpack(record)[0].tolist() == [7, 9]
+    found = codec.decode({"record": record}, (4,)).softmax(1)
+    torch.testing.assert_close(found[1], torch.tensor([0.15, 0.15, 0.3, 0.4]), rtol=1e-3, atol=0)
+    hard = codec.completed("hard", None).decode({"record": record}, (4,)).softmax(1)
+    torch.testing.assert_close(hard[1], torch.tensor([0.0, 0, 0, 1]), rtol=0, atol=1e-6)
+    assert codec.completed(None, None) == codec
+    assert codec.bytes_per_example((40,)) == 12
+    assert TinyViT().k == 100
+
+
+def test_tinyvit_refuses_what_does_not_fit():
+    assert TinyViT(k=1).layout((32_767,))
+    with pytest.raises(
+        LimbeckError, match=r"the codec tinyvit stores at most 32,767 classes, the signal has 32,768\. Use topk, which has no limit"
+    ):
+        TinyViT(k=1).layout((32_768,))
+    with pytest.raises(LimbeckError, match=r"stores class probabilities \(classes,\), found a signal of shape \[3, 4\]; use dense"):
+        TinyViT(k=1).layout((3, 4))
+    with pytest.raises(LimbeckError, match="keeps fewer than all classes: k is 4, the signal has 4"):
+        TinyViT(k=4).layout((4,))
+    with pytest.raises(LimbeckError, match="tell at most 32,767 classes apart, found class 32,768"):
+        pack(torch.tensor([0]), torch.tensor([[32_768]]), torch.ones(1, 1))
+    pack(torch.tensor([2**31 - 1, -(2**31)]), torch.tensor([[32_767], [0]]), torch.ones(2, 1))
+    for seed in (2**31, -(2**31) - 1):
+        with pytest.raises(LimbeckError, match="seeds of 32 bits"):
+            pack(torch.tensor([seed]), torch.tensor([[0]]), torch.ones(1, 1))
+    for length in (4, 10):
+        with pytest.raises(LimbeckError, match=rf"have 4 \+ 4 k bytes, found {length}"):
+            unpack(torch.zeros(1, length, dtype=torch.uint8))
+    with pytest.raises(LimbeckError, match="convert this one with --signal logits=topk"):
+        TinyViT().completed(None, 3)
+
+
+def test_another_completion_reads_the_same_arrays():
+    """FKD's label types, of one store."""
+    logits = torch.tensor([[0.1, 0.5, 0.25, 0.15]]).log()
+    codec = TopK(k=3, dtype="fp32", temperature=2.0)
+    plain = TopK(k=3, dtype="fp32")
+    arrays = plain.encode(logits, torch.arange(1))
+    expected = {
+        ("tail", 2): [0.125, 0.5, 0.25, 0.125],
+        ("renormalised", None): [0.0, 5 / 9, 2.5 / 9, 1.5 / 9],
+        ("smoothing", None): [0.5 / 3, 0.5, 0.5 / 3, 0.5 / 3],
+        ("hard", 1): [0.0, 1.0, 0.0, 0.0],
+        (None, None): [0.1, 0.5, 0.25, 0.15],
+    }
+    for (completion, keep), row in expected.items():
+        found = plain.completed(completion, keep).decode(arrays, (4,)).softmax(1)
+        torch.testing.assert_close(found, torch.tensor([row]), rtol=1e-5, atol=1e-6)
+    assert codec.completed("hard", 2) == TopK(k=2, dtype="fp32", completion="hard", temperature=2.0)
+    with pytest.raises(LimbeckError, match="the store keeps 3 probabilities an example, `keep` asks for 4"):
+        codec.completed(None, 4)
+    with pytest.raises(LimbeckError, match="Dense keeps no list of largest probabilities"):
+        Dense().completed("tail", None)

@@ -180,3 +180,25 @@ def test_unknown_codecs_are_named(tmp_path):
     reseal(tmp_path, json.loads((tmp_path / "manifest.json").read_text().replace('"dense"', '"dence"')))
     with pytest.raises(StoreError, match=r"the codec 'dence' of the store cannot be used: .*Did you mean 'dense'"):
         StoreReader(tmp_path)
+
+
+def test_every_example_may_have_a_view_of_its_own(tmp_path):
+    fill(tmp_path)
+    reader = StoreReader(tmp_path)
+    index, views = torch.tensor([22, 0, 7, 7, 15, 16, 3]), torch.tensor([1, 0, 1, 0, 0, 1, 1])
+    signals = reader.read(index, views, ["logits", "stage2"])
+    assert torch.equal(signals.logits, LOGITS[views, index])
+    assert torch.equal(signals.features["stage2"], LAYER[views, index].bfloat16().float())
+    assert reader.read(index, views, ["stage2"]).logits is None
+    assert reader.read(index, views, ["logits"]).features == {}
+    assert torch.equal(reader.read(index, torch.ones_like(index), ["logits"]).logits, LOGITS[1, index])
+
+
+def test_a_signal_can_be_read_in_another_way(tmp_path):
+    fill(tmp_path, signals={"logits": Signal((5,), "topk", {"k": 3, "dtype": "fp32"}), "stage2": plan().signals["stage2"]})
+    reader = StoreReader(tmp_path)
+    reader.complete("logits", completion="hard", keep=2)
+    found = reader.read(torch.arange(4), 0, ["logits"]).logits.softmax(1)
+    torch.testing.assert_close(found, torch.nn.functional.one_hot(LOGITS[0, :4].argmax(1), 5).float(), rtol=0, atol=1e-6)
+    with pytest.raises(StoreError, match="the store holds 'logits', 'stage2'"):
+        reader.complete("stage9", completion="hard", keep=None)

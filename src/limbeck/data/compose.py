@@ -112,9 +112,9 @@ class Composed(Dataset[Batch]):
         """One micro-batch."""
         return self.__getitems__([number])
 
-    def __getitems__(self, numbers: Sequence[int]) -> Batch:
+    def __getitems__(self, numbers: Sequence[int] | NDArray[np.int64]) -> Batch:
         """The micro-batch whose number is the only one given."""
-        part, how = self.parts[numbers[0]], self.composition
+        part, how = self.parts[int(numbers[0])], self.composition
         view = self._views(part.turn)
         index, own = torch.from_numpy(part.index), torch.from_numpy(view)
         if how.mixing is None:

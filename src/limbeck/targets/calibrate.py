@@ -11,8 +11,8 @@ What is left out has the weight 0, and the term is the mean over what is kept, o
 soft label where the ground truth would replace it. Goes with any loss on logits; where the teacher's answers are stored and inputs are
 mixed, each part of an input is calibrated by its own answer.
 
-The method is described in the paper; its training code is not published, so the limits are those that are reported for it, as far as is
-known to us: 0.15 and 0.3 from memory, none above.
+The training code of the paper is not published. The limits 0.15 and 0.3 are given from memory of it; its limit for what is too easy is not
+known to us, so by default nothing is too easy.
 
 Reference: Shen, "FerKD: Surgical Label Adaptation for Efficient Distillation", ICCV 2023, arXiv:2312.17473, section 3.
 """
