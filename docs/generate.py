@@ -26,9 +26,7 @@ from mkdocs.structure.files import File, Files
 from limbeck.cli import main as command
 from limbeck.cli._show import example, needs_in_words, recipes
 from limbeck.config import data_schema, schema
-from limbeck.config import schema
 from limbeck.config.spec import Spec
-from limbeck.data.sources import SOURCES
 from limbeck.data.mixing import MIXINGS
 from limbeck.data.sources import SOURCES
 from limbeck.data.transforms import TRANSFORMS
