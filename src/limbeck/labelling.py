@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,9 @@ def label(
     backend = Backend(precision=loaded.recipe.train.precision, device=device)
     backend.wait()  # whoever is first must not finish it before the last has looked
     session = _session(loaded, wish, backend, listener, interrupted, allow_code)
-    phase = next(phase for phase in session.phases if phase.learner == "student")
+    phase = listening(session)
     if finished:
-        return _again(session, phase, where)
+        return _again(session, phase, where, wish)
     if backend.is_main:
         where.check_writable(found.bytes_needed)
     teacher, examples = _taught(session, wish, listener)
@@ -101,6 +101,19 @@ def label(
         return _write(session, phase, teacher, examples, wish, listener, interrupted)
     finally:
         teacher.close()
+
+
+def listening(session: Session) -> Phase:
+    """The student's stages as one that reads all that they read, so that one store serves them all; those with other data are left out.
+
+    Raises:
+        LimbeckError: where no stage trains the student.
+    """
+    own = [phase for phase in session.phases if phase.learner == "student"]
+    if not own:
+        raise LimbeckError("no stage trains the student, so nobody listens to a teacher.")
+    terms = {f"{phase.name}/{label}": term for phase in own if phase.data == own[0].data for label, term in phase.objective.items()}
+    return replace(own[0], objective=terms)
 
 
 def workshop(out: str | Path) -> Path:
@@ -123,7 +136,7 @@ def _session(
     return session
 
 
-def _again(session: Session, phase: Phase, where: Place) -> Manifest:
+def _again(session: Session, phase: Phase, where: Place, wish: Labelling) -> Manifest:
     """The manifest of a store that is finished already.
 
     Raises:
@@ -131,7 +144,8 @@ def _again(session: Session, phase: Phase, where: Place) -> Manifest:
     """
     manifest = read_manifest(where)
     examples = session.data(phase.data).train
-    mine = {"data": examples.fingerprint(), "inputs": inputs_key(phase), "seed": session.seed("train-student")}
+    view = assemble.teacher_specs(session.recipe)[wish.teacher].view if wish.teacher in assemble.teacher_specs(session.recipe) else None
+    mine = {"data": examples.fingerprint(view), "inputs": inputs_key(phase, view), "seed": session.seed("train-student")}
     differs = [name for name, value in mine.items() if getattr(manifest.key, name) != value]
     if differs:
         raise StoreError(f"{where}: a finished store of something else lies here ({', '.join(differs)} differ). Choose another --out.")
@@ -147,7 +161,7 @@ def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Teac
     number = next(i for i, phase in enumerate(session.phases) if phase.learner in ("student", ALONE))
     resume = (session.folder / "checkpoints" / "latest.json").exists()
     session.run(resume, phases=number)
-    student = next(phase for phase in session.phases if phase.learner == "student")
+    student = listening(session)
     teachers = session.teachers_of(student)
     if wish.teacher not in teachers:
         known = ", ".join(map(repr, teachers)) or "no teacher"
@@ -173,7 +187,7 @@ def _write(
     if views > 1 and not examples.seen(seen).transforms:
         where = "data.transforms" if seen is None else f"data.views.{seen}.transforms"
         raise LimbeckError(f"--views {views} was asked for, but the data are not augmented ({where}), so all views are the same.")
-    plan = _plan(session, phase, teacher, examples, wish, views)
+    plan = draft(session, phase, teacher, examples, wish, views)
     writer = StoreWriter(wish.out, plan, shard_size=wish.shard, rank=backend.rank, world=backend.world)
     missing = writer.missing()
     total = sum(stop - start for _, start, stop in missing)
@@ -238,15 +252,15 @@ def _answers(
         yield writer.encode(*before)
 
 
-def _plan(session: Session, phase: Phase, teacher: Teacher, examples: Examples, wish: Labelling, views: int) -> Manifest:
+def draft(session: Session, phase: Phase, teacher: Teacher, examples: Examples, wish: Labelling, views: int) -> Manifest:
     """The manifest without its shards; the shapes are those of one example's signals."""
     batch = examples.__getitems__([0]).to(session.backend.device)
     said = teacher.signals(batch)
-    present = _present(said)
-    if unknown := sorted(wish.codecs.keys() - present.keys()):
-        raise StoreError(f"--signal names {', '.join(unknown)}; the recipe reads {', '.join(present)} of the teacher.")
+    found = present(said)
+    if unknown := sorted(wish.codecs.keys() - found.keys()):
+        raise StoreError(f"--signal names {', '.join(unknown)}; the recipe reads {', '.join(found)} of the teacher.")
     signals: dict[str, Signal] = {}
-    for name, value in present.items():
+    for name, value in found.items():
         asked = wish.codecs.get(name, Signal((), "dense", {"dtype": "fp16"}))
         signals[name] = Signal(tuple(value.shape[1:]), asked.codec, asked.build().fields())
         signals[name].build().layout(signals[name].shape)
@@ -258,6 +272,7 @@ def _plan(session: Session, phase: Phase, teacher: Teacher, examples: Examples, 
     return Manifest(len(examples), views, signals, key, about=about)
 
 
-def _present(said: Signals) -> dict[str, Tensor]:
+def present(said: Signals) -> dict[str, Tensor]:
+    """The signals that there are, by the name that a store gives them."""
     logits: Any = said.logits
     return {**({LOGITS: logits} if logits is not None else {}), **said.features}

@@ -25,6 +25,7 @@ LIMBECK_DEBUG=1 shows the traceback behind a message.
 ORDER = (
     "run",
     "check",
+    "plan",
     "resolve",
     "inspect",
     "methods",
