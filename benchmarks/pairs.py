@@ -13,7 +13,6 @@ from typing import Any
 
 import peers
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from limbeck.losses.base import Loss
@@ -226,8 +225,8 @@ PAIRS: list[Pair] = [
          suffix="_standardized", factor=None),
     Pair("dkd", LOGITS, closed("as in mdistiller", peers.dkd)),
     Pair("dkd", MANY, closed("as in mdistiller", peers.dkd), suffix="_100000"),
-    Pair("cross_entropy", LOGITS, closed("torch", lambda s, t, y: F.cross_entropy(s.logits, y))),
-    Pair("cross_entropy", MANY, closed("torch", lambda s, t, y: F.cross_entropy(s.logits, y)), suffix="_100000"),
+    Pair("cross_entropy", LOGITS, closed("torch, one value an example", peers.cross_entropy)),
+    Pair("cross_entropy", MANY, closed("torch, one value an example", peers.cross_entropy), suffix="_100000"),
     Pair("bce", lambda: (Signals(torch.randn(128, 1000)), Signals(), (torch.rand(128, 1000) < 0.1).float()),
          closed("torch, missing labels masked", peers.masked_bce)),
     Pair("soft_cross_entropy", LOGITS, closed("torch", peers.soft_cross_entropy), options={"temperature": 4.0}),
@@ -246,7 +245,7 @@ PAIRS: list[Pair] = [
     Pair("bernoulli_kd", LOGITS, closed("from the formula", peers.bernoulli_kd)),
     Pair("ranking_kd", LOGITS, closed("from the formula, a loop over places", peers.ranking_kd)),
     Pair("regression_kd", lambda: (Signals(torch.randn(256, 100)), Signals(torch.randn(256, 100)), torch.randn(256, 100)),
-         closed("from the formula", peers.regression_kd)),
+         closed("from the formula, missing labels masked", peers.regression_kd)),
     # features
     Pair("mse", features(MAP), closed("torch, as in torchdistill", peers.squared_error)),
     Pair("hint", features(SMALL), closed("torch, as in torchdistill", peers.squared_error)),

@@ -28,14 +28,14 @@ def seen(logits, rows):
 
 def test_by_hand():
     """Half the label, half a past of (1/4, 3/4); the student says 1/2 and 1/2."""
-    targets = refined_targets(torch.tensor([[0.25, 0.75]]), torch.tensor([0]), alpha=0.5)
+    targets = refined_targets(torch.tensor([[0.25, 0.75]]), torch.tensor([0]), alpha=torch.tensor([[0.5]]))
     assert targets.tolist() == [[0.625, 0.375]]
     assert refined_cross_entropy(torch.zeros(1, 2), targets).item() == pytest.approx(math.log(2))
 
 
-def test_unlabelled_targets_are_the_past():
+def test_every_example_has_its_share():
     past = torch.tensor([[0.25, 0.75], [0.5, 0.5]])
-    assert refined_targets(past, torch.tensor([IGNORE, 1]), alpha=0.5).tolist() == [[0.25, 0.75], [0.25, 0.75]]
+    assert refined_targets(past, torch.tensor([0, 1]), alpha=torch.tensor([[0.0], [0.5]])).tolist() == [[1.0, 0.0], [0.25, 0.75]]
 
 
 def test_two_epochs(draw):

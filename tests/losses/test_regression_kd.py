@@ -73,6 +73,12 @@ def test_half_precision_is_widened(form):
     assert got.item() == {"l1": 301.5, "l2": 300.5**2 + 1, "bounded": 90001.0}[form]
 
 
+def test_labels_are_not_rounded_to_half_precision():
+    labels, student = torch.tensor([[0.1]]), torch.zeros(1, 1)
+    got = RegressionKD(margin=1.0)(Signals(student.half()), Signals(student.half()), labels)
+    assert torch.equal(got, labels.square().sum(1))
+
+
 def test_defaults_bounds_and_mistakes():
     assert (RegressionKD().form, RegressionKD().margin) == ("bounded", 0.0)
     with pytest.raises(ValueError, match=r"^RegressionKD\.margin must be >= 0, got -1$"):

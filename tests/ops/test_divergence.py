@@ -87,6 +87,13 @@ def test_bernoulli_kl_by_loops():
     assert not bernoulli_kl(p, p).any()
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_bernoulli_kl_does_not_cancel(sign):
+    """Coins that fall on one side nearly always, whichever that is: as exact in float32 as in float64."""
+    p, q = sign * torch.tensor([12.0, 12.0]), sign * torch.tensor([11.0, -3.0])
+    torch.testing.assert_close(bernoulli_kl(p, q).double(), bernoulli_kl(p.double(), q.double()), rtol=1e-5, atol=0)
+
+
 def test_bernoulli_kl_of_sure_coins():
     p, q = torch.tensor([1e4, -1e4, 1e4, 0.0]), torch.tensor([-1e4, 1e4, 1e4, 1e4], requires_grad=True)
     value = bernoulli_kl(p, q)

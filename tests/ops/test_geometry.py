@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from limbeck.ops.geometry import corners, cosines, gram, length, pairwise_distances, unit, vertex_cosines
+from limbeck.ops.geometry import corners, cosines, gram, length, pairwise_distances, squared_distances, unit, vertex_cosines
 
 POINTS = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
 
@@ -45,6 +45,21 @@ def test_length_by_hand():
     value.sum().backward()
     assert value.tolist() == [5.0, 0.0]
     torch.testing.assert_close(x.grad, torch.tensor([[0.6, 0.0], [0.8, 0.0]]))
+
+
+def test_squared_distances_by_hand():
+    points = torch.tensor([[1.0, 2.0], [4.0, 6.0], [1.0, 0.0]])
+    assert squared_distances(points, slice(0, 3)).tolist() == [[0.0, 25.0, 4.0], [25.0, 0.0, 45.0], [4.0, 45.0, 0.0]]
+    assert squared_distances(points, slice(1, 2)).tolist() == [[25.0, 0.0, 45.0]]
+
+
+def test_squared_distances_of_near_neighbours():
+    """In float32 the inner products would cancel to nothing; autocast leaves them alone."""
+    points = torch.tensor([[1.0, 1.0], [1.0 + 2**-20, 1.0]])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        got = squared_distances(points, slice(0, 2))
+    assert got.dtype == torch.float32
+    assert got[0, 1].item() == pytest.approx(2**-40, rel=1e-3, abs=0)
 
 
 def test_cosines_by_hand():

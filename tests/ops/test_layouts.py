@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from limbeck.errors import ShapeMismatch
-from limbeck.ops.layouts import as_map, as_positions
+from limbeck.ops.layouts import as_map, as_positions, pooled
 
 
 def test_maps_stay_and_vectors_are_one_position():
@@ -37,3 +37,13 @@ def test_positions():
     assert torch.equal(as_positions(x), flat)
     assert torch.equal(as_positions(flat.mT), flat)
     assert torch.equal(as_positions(x[:, :, 0, 0]), x[:, :, 0, :1])
+
+
+def test_pooled_is_the_mean_over_positions():
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]]])
+    for layout in (x, x.flatten(2).mT):
+        assert pooled(layout).tolist() == [[3.0, 1.0]]
+    vectors = torch.tensor([[1.0, 5.0]])
+    assert pooled(vectors) is vectors
+    for half in (x.half(), vectors.half()):
+        assert pooled(half).dtype == torch.float32

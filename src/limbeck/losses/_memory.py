@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.geometry import unit
-from ..ops.layouts import as_positions
+from ..ops.layouts import pooled
 from ..ops.precision import without_autocast
 from ..ops.slices import in_slices
 
@@ -19,9 +19,9 @@ class UnitLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch
         """Any layout, to `(batch, dim)`."""
-        pooled = as_positions(input).mean(-1)
-        with without_autocast(pooled):
-            return unit(super().forward(pooled))
+        vectors = pooled(input)
+        with without_autocast(vectors):
+            return unit(super().forward(vectors))
 
 
 class Memory(nn.Module):

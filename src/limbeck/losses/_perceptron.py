@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ..ops.layouts import as_positions
+from ..ops.layouts import pooled
 from ..ops.precision import without_autocast
 
 
@@ -19,6 +19,6 @@ class Perceptron(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name in torch
         """A feature of any layout, to `(batch, last size)`."""
-        pooled = as_positions(input).mean(-1)
-        with without_autocast(pooled):
-            return super().forward(pooled)
+        vectors = pooled(input)
+        with without_autocast(vectors):
+            return super().forward(vectors)

@@ -29,7 +29,7 @@ from typing import ClassVar, final
 
 from torch import Tensor, nn
 
-from ..ops.layouts import as_positions
+from ..ops.layouts import as_positions, pooled
 from ..ops.precision import widen, without_autocast
 from ..types import Needs, Positive, Signals
 from .base import Loss, agree, logits_of
@@ -97,9 +97,9 @@ class DHO(Loss):
 
     def answers(self, feature: Tensor) -> Tensor:
         """Logits of the second head for a feature of the student, `(batch, classes)`."""
-        pooled = as_positions(feature).mean(-1)
-        with without_autocast(pooled):
-            return self.head(pooled.to(self.head.weight.dtype))
+        vectors = pooled(feature)
+        with without_autocast(vectors):
+            return self.head(vectors.to(self.head.weight.dtype))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         return second_head_loss(self.answers(student.feature), logits_of(teacher, "teacher"), temperature=self.temperature)

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 
 from ..errors import ShapeMismatch
 from ..ops.divergence import log_softmax
-from ..ops.layouts import as_positions
+from ..ops.layouts import as_positions, pooled
 from ..ops.precision import widen, without_autocast
 from ..ops.subspace import centred_scores, follow_subspaces, unseen
 from ..types import Needs, Positive, PositiveInt, Signals
@@ -108,9 +108,9 @@ class LELP(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = logit_pair(student, teacher)
-        feature = as_positions(student.feature).mean(-1)
+        feature = pooled(student.feature)
         with without_autocast(feature):
-            rows = unseen(as_positions(teacher.feature).mean(-1), head_of(teacher).weight).detach().to(self.basis.dtype)
+            rows = unseen(pooled(teacher.feature), head_of(teacher).weight).detach().to(self.basis.dtype)
             if self.training and ours.requires_grad:  # what is only measured leaves the directions as they are
                 self._follow(rows, log_softmax(theirs).exp().detach().to(rows.dtype))
             splits = self.head(feature.to(self.head.weight.dtype)).unflatten(-1, (-1, self.subclasses))

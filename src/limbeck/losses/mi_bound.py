@@ -35,7 +35,7 @@ from torch import Tensor
 
 from ..ops.geometry import unit
 from ..ops.information import explicit_log_mean_exp_without, infonce, interpolated, log_mean_exp_without, tuba
-from ..ops.layouts import as_positions
+from ..ops.layouts import as_positions, pooled
 from ..ops.precision import without_autocast
 from ..ops.slices import in_slices
 from ..types import Fraction, Needs, PositiveInt, Signals
@@ -45,8 +45,8 @@ from .base import Loss
 
 def levelled(feature: Tensor) -> Tensor:
     """A feature averaged over positions, with a mean square of 1; `(batch, channels)`."""
-    pooled = as_positions(feature).mean(-1)
-    return unit(pooled) * math.sqrt(pooled.shape[1])
+    vectors = pooled(feature)
+    return unit(vectors) * math.sqrt(vectors.shape[1])
 
 
 @final

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import unit
-from ..ops.layouts import as_positions
+from ..ops.layouts import as_positions, pooled
 from ..types import IGNORE, Needs, Signals
 from .base import Loss, agree, head_of, required
 
@@ -86,7 +86,7 @@ class NDLoss(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         labels = required(labels)
-        ours, theirs = (as_positions(x.feature).mean(2) for x in (student, teacher))
+        ours, theirs = (pooled(x.feature) for x in (student, teacher))
         if self.training:
             self.observe(theirs, labels)
         values = norm_direction(ours, theirs, labels, means=self.means)

@@ -21,7 +21,6 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch
 from torch import Tensor
 
 from ..ops.layouts import as_positions
@@ -35,9 +34,10 @@ from .mse import squared_error
 def adaptive_gap(student: Tensor, teacher: Tensor, log_variance: Tensor, *, epsilon: float) -> Tensor:
     """Error of every element relative to its variance, plus the logarithm of that; three tensors of one shape to that shape."""
     error, log_variance = agree(squared_error(student, teacher), widen(log_variance))
-    # Divided in logarithms, so that neither a huge nor a tiny variance makes the gradient infinite.
-    floor = log_variance.new_full((), math.log(epsilon) if epsilon > 0 else -math.inf)
-    return error * torch.logaddexp(log_variance, floor).neg().exp() + log_variance
+    # A sigmoid is the division in a form whose gradient neither a huge nor a tiny variance makes infinite.
+    if epsilon > 0:
+        return error * (math.log(epsilon) - log_variance).sigmoid() / epsilon + log_variance
+    return error * (-log_variance).exp() + log_variance
 
 
 @final

@@ -29,13 +29,9 @@ from ..types import IGNORE, Fraction, Needs, Signals
 from .base import Loss, extra_of, logits_of, required
 
 
-def refined_targets(past: Tensor, labels: Tensor, *, alpha: float | Tensor) -> Tensor:
-    """Labels mixed with past predictions `(batch, classes)`, which have the share `alpha`, a number or one for each example `(batch, 1)`.
-
-    All is of the past where an example is unlabelled.
-    """
-    share = torch.where((labels != IGNORE).unsqueeze(1), alpha, 1.0).to(past.dtype)
-    return (share * past).scatter_add(1, labels.clamp_min(0).unsqueeze(1), 1 - share)
+def refined_targets(past: Tensor, labels: Tensor, *, alpha: Tensor) -> Tensor:
+    """Labels mixed with past predictions `(batch, classes)`, which have the shares `alpha`, `(batch, 1)`; of use where there is a label."""
+    return (alpha * past).scatter_add_(1, labels.clamp_min(0).unsqueeze(1), 1 - alpha)
 
 
 def refined_cross_entropy(student: Tensor, targets: Tensor) -> Tensor:
@@ -77,8 +73,8 @@ class PSKD(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         logits, labels, rows = logits_of(student), required(labels), extra_of(student, "index")
         known = labels != IGNORE
-        alpha = torch.where(self.seen[rows].unsqueeze(1), self.alpha, 0.0)
-        targets = refined_targets(self.past[rows], labels, alpha=alpha)
+        alpha = self.alpha * self.seen[rows].unsqueeze(1).to(self.past.dtype)
+        targets = refined_targets(self.past.index_select(0, rows), labels, alpha=alpha)
         value = (refined_cross_entropy(logits, targets) * known).sum() / known.sum().clamp_min(1)
         if self.training and logits.requires_grad:
             self.past.index_copy_(0, rows, widen(logits.detach()).softmax(1).to(self.past.dtype))

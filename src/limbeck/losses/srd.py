@@ -25,7 +25,7 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
-from ..ops.layouts import as_positions
+from ..ops.layouts import pooled
 from ..ops.precision import widen, without_autocast
 from ..types import Needs, Signals
 from ._connectors import BatchNorm
@@ -35,14 +35,15 @@ from .base import Loss, agree
 def log_sum_gap(student: Tensor, teacher: Tensor, *, alpha: float) -> Tensor:
     """Logarithm of the sum of all absolute differences to the power `alpha`, two tensors of one shape to a scalar."""
     ours, theirs = agree(student, teacher)
-    gap = (widen(ours) - theirs).abs()
+    gap = widen(ours) - theirs
     # The largest difference is taken out of the sum, which so neither overflows nor vanishes; as a factor it has no gradient.
-    largest = gap.detach().amax()  # mutate: equivalent unwrapped (its gradient cancels, and costs time)
+    largest = gap.detach().abs().amax()  # mutate: equivalent unwrapped (its gradient cancels, and costs time)
     largest = largest.clamp_min(torch.finfo(gap.dtype).tiny)
     gap = gap / largest
-    # The paper's power is two squares; torch has no short way for it.
-    powers = gap.square().square() if alpha == 4 else gap.pow(alpha)  # mutate: equivalent constant (both ways agree)
-    return powers.sum().clamp_min(1).log() + alpha * largest.log()
+    # The paper's power is that of the length of squares; torch has no short way for it.
+    quick = alpha == 4  # mutate: equivalent constant, comparison (both ways agree)
+    total = torch.linalg.vector_norm(gap.square()).square() if quick else gap.abs().pow(alpha).sum()
+    return total.clamp_min(1).log() + alpha * largest.log()
 
 
 @final
@@ -62,19 +63,15 @@ class SRD(Loss):
         return Needs(features="one", match="any", global_batch=True)
 
     def setup(self, student: Signals, teacher: Signals) -> None:
-        ours, theirs = _embedding(student.feature), _embedding(teacher.feature)
+        ours, theirs = pooled(student.feature), pooled(teacher.feature)
         self.project = nn.Linear(ours.shape[1], theirs.shape[1], device=ours.device, dtype=ours.dtype)
         self.norms = nn.ModuleList(BatchNorm(theirs.shape[1], 1e-4, affine=False, device=ours.device, dtype=ours.dtype) for _ in range(2))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         dtype = self.project.weight.dtype
-        ours, theirs = _embedding(student.feature).to(dtype), _embedding(teacher.feature).to(dtype)
+        ours, theirs = pooled(student.feature).to(dtype), pooled(teacher.feature).to(dtype)
         with without_autocast(ours):
             ours = self.project(ours)
         ours, theirs = self.norms[0](ours[:, :, None, None]), self.norms[1](theirs[:, :, None, None])
         value = log_sum_gap(ours, theirs, alpha=self.alpha)  # mutate: equivalent swapped (symmetric)
         return 2 * value if self.variant == "official" else value
-
-
-def _embedding(feature: Tensor) -> Tensor:
-    return as_positions(feature).mean(2)

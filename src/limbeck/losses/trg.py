@@ -8,7 +8,7 @@ r"""Token relation graph: how patches relate, within an image and across the bat
 - :math:`L_{global}`: mean cross-entropy of finding each sampled token's teacher by cosines at temperature T, after a learned linear map.
 
 No official code was found, and the paper's hyper-parameters are not known to us: all are fields, with defaults of ours. Ours too are the
-sample (`sample` positions of every image, evenly spaced, so that nothing is drawn), tokens of length 1 in the graph, and means in place of
+sample (`sample` evenly spaced positions of every image, nothing is drawn), tokens of length 1 in the graph, and means for
 sums. The paper lowers T over the training: `temperature: {schedule: linear, start: 1, end: 0.1}`; its loss on logits is `kd`, beside this.
 
 When to use: maps or tokens of the last stage, where positions correspond and few labels or rare classes make relations worth most.
@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..ops.divergence import kl
-from ..ops.geometry import unit
+from ..ops.geometry import squared_distances, unit
 from ..ops.layouts import as_positions
 from ..ops.pairing import pairing_entropy
 from ..ops.precision import without_autocast
@@ -38,34 +39,34 @@ from .base import Loss, agree
 
 def inner_gap(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference of how positions attend to each other, `(batch, positions, channels)` each, to a scalar."""
-    ours, theirs = agree(*((x @ x.mT / x.shape[2] ** 0.5).softmax(-1) for x in (student, teacher)))
-    return (ours - theirs).square().mean()
+    ours, theirs = agree(*((x / x.shape[2] ** 0.5 @ x.mT).softmax(-1) for x in (student, teacher)))
+    return F.mse_loss(ours, theirs)
 
 
 def graph_gap(student: Tensor, teacher: Tensor, *, neighbours: int, width: float, chunk: int) -> Tensor:
     """Mean divergence of the rows of two nearest-neighbour graphs, `(tokens, channels)` each, to a scalar."""
     size = len(student)
-    count = min(neighbours + 1, size)  # a token is its own nearest
+    count = min(neighbours, size - 1)
 
-    def squares(x: Tensor, rows: slice) -> Tensor:
-        return torch.cdist(x[rows], x, compute_mode="donot_use_mm_for_euclid_dist").square()
+    def nearest(x: Tensor, rows: slice) -> Tensor:
+        gap = squared_distances(x, rows)
+        gap.diagonal(rows.start).fill_(torch.inf)  # a token is no neighbour of its own
+        return gap.topk(count, largest=False, sorted=False).indices
 
-    def reach(x: Tensor, rows: slice) -> Tensor:
-        return squares(x, rows).kthvalue(count, dim=1).values
+    def edges(x: Tensor, near: Tensor, rows: slice) -> Tensor:
+        gap = squared_distances(x, rows)
+        # Row i keeps the tokens j that i is near to; what is near to none of these rows goes to a row more, which is left out.
+        row = torch.where((near >= rows.start) & (near < rows.stop), near - rows.start, len(gap))
+        kept = torch.zeros(len(gap) + 1, size, dtype=torch.bool, device=x.device).scatter_(0, row.mT, True)[:-1]
+        return (gap / (-2 * width)).exp().masked_fill(~kept, 0)
 
-    def edges(x: Tensor, radius: Tensor, rows: slice) -> Tensor:
-        gap = squares(x, rows)
-        itself = torch.arange(size, device=x.device)[rows, None] == torch.arange(size, device=x.device)
-        return (gap / (-2 * width)).exp().masked_fill((gap > radius) | itself, 0)
-
-    def part(s: Tensor, s_radius: Tensor, t: Tensor, t_radius: Tensor, rows: slice) -> Tensor:
-        return kl(edges(s, s_radius, rows), edges(t, t_radius, rows)).sum()
+    def part(s: Tensor, s_near: Tensor, t: Tensor, t_near: Tensor, rows: slice) -> Tensor:
+        return kl(edges(s, s_near, rows), edges(t, t_near, rows)).sum()
 
     graphs: list[Tensor] = []
     for x in (student, teacher):
         with torch.no_grad():
-            radius = torch.cat(in_slices(reach, x, size=size, chunk=chunk))
-        graphs += [x, radius]
+            graphs += [x, torch.cat(in_slices(nearest, x, size=size, chunk=chunk))]
     return torch.stack(in_slices(part, *graphs, size=size, chunk=chunk)).sum() / size
 
 

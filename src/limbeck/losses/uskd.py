@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from ..ops.divergence import log_softmax
-from ..ops.layouts import as_positions
+from ..ops.layouts import as_positions, pooled
 from ..ops.precision import widen, without_autocast
 from ..types import IGNORE, Needs, NonNegative, Signals
 from .base import Loss, logits_of, required
@@ -101,8 +101,8 @@ class USKD(Loss):
         self.weak = nn.Linear(feature.shape[1], logits_of(student).shape[-1], device=feature.device)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        pooled = as_positions(student.feature).mean(-1)
-        with without_autocast(pooled):
-            weak = self.weak(pooled.to(self.weak.weight.dtype))
+        vectors = pooled(student.feature)
+        with without_autocast(vectors):
+            weak = self.weak(vectors.to(self.weak.weight.dtype))
         terms = self_distillation(logits_of(student), weak, required(labels), log_rank=self.variant == "official")
         return self.alpha * terms[0] + self.beta * terms[1] + self.mu * terms[2]

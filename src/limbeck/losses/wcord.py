@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from ..errors import ShapeMismatch
 from ..ops.geometry import unit
-from ..ops.layouts import as_positions
+from ..ops.layouts import pooled
 from ..ops.precision import without_autocast
 from ..ops.sinkhorn import transport_plan
 from ..ops.spectral import singular_directions
@@ -92,14 +92,14 @@ class WCoRD(Loss):
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         """Makes the linear maps of the critic and of the transport."""
-        features = [_pooled(x.feature) for x in (student, teacher)]
+        features = [pooled(x.feature) for x in (student, teacher)]
         like = features[0]  # mutate: equivalent constant (both models are on one device, in one precision)
         where = {"device": like.device, "dtype": like.dtype}
         self.critics = nn.ModuleList(Slow(x.shape[1], self.dim, bias=False, **where) for x in features)
         self.maps = nn.ModuleList(nn.Linear(x.shape[1], self.dim, bias=False, **where) for x in features)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        features = [_pooled(x.feature) for x in (student, teacher)]
+        features = [pooled(x.feature) for x in (student, teacher)]
         if len(student.feature) < 2:
             raise ShapeMismatch("wcord compares the examples of a batch, found 1; use batches of two or more, and drop a smaller last one.")
         with without_autocast(student.feature):
@@ -108,7 +108,3 @@ class WCoRD(Loss):
             gap = critic_gap(ours, theirs)  # mutate: equivalent swapped (symmetric)
             cost = transport_cost(*moved, epsilon=self.epsilon, rounds=self.rounds)
         return self.global_weight * gap + self.local_weight * cost
-
-
-def _pooled(feature: Tensor) -> Tensor:
-    return as_positions(feature).mean(2)

@@ -65,9 +65,11 @@ def total_variation(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 def bernoulli_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     r"""Kullback-Leibler divergence :math:`KL(p \| q)` of one coin for every logit, elementwise, in nats."""
-    p_logits, q_logits = widen(p_logits), widen(q_logits)
-    heads = p_logits.sigmoid() * (F.logsigmoid(p_logits) - F.logsigmoid(q_logits))
-    return heads + (-p_logits).sigmoid() * (F.logsigmoid(-p_logits) - F.logsigmoid(-q_logits))
+    p_logits = widen(p_logits)
+    # Of either side of the coin the probability is known from the other; the likelier side of p is taken, where nothing cancels.
+    side = torch.ones_like(p_logits).copysign(p_logits)
+    p_logits, q_logits = p_logits * side, q_logits * side  # mutate: equivalent operator (of 1 and -1)
+    return F.logsigmoid(p_logits) - F.logsigmoid(q_logits) - (-p_logits).sigmoid() * (p_logits - q_logits)
 
 
 def log_softmax(logits: Tensor) -> Tensor:

@@ -60,6 +60,17 @@ def pairwise_distances(features: Tensor) -> Tensor:
     return torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
 
 
+def squared_distances(points: Tensor, rows: slice) -> Tensor:
+    """Squared distances of the points `rows` to all, `(points, channels)` to `(rows, points)`, up to rounding.
+
+    They come from inner products, in float64 (where the device has it) because these cancel between near neighbours.
+    """
+    wide = points if points.device.type == "mps" else points.double()  # mutate: equivalent choice (the tests run on the CPU)
+    squares = wide.square().sum(1)
+    with without_autocast(wide):
+        return (squares[rows, None] + squares - 2 * (wide[rows] @ wide.T)).to(points.dtype)
+
+
 def corners(features: Tensor) -> tuple[Tensor, Tensor]:
     """What the angles between examples are made of, `(batch, ...)`; everything behind the batch is one vector.
 

@@ -41,3 +41,8 @@ def as_positions(feature: Tensor) -> Tensor:
     if feature.ndim > 3:
         return feature.flatten(2)
     return feature.mT if feature.ndim == 3 else feature.unsqueeze(2)
+
+
+def pooled(feature: Tensor) -> Tensor:
+    """A feature as one vector an example, `(batch, channels)`, in float32 or wider: maps and tokens are averaged over their positions."""
+    return as_positions(feature).mean(2) if feature.ndim > 2 else widen(feature)  # a mean of one would be a copy

@@ -125,7 +125,7 @@ def uskd(case: Case) -> Tensor:
 def ps_kd(case: Case) -> dict[str, Tensor]:
     """What the student said one epoch ago is given; the share grows by a step after each epoch."""
     share = case.hp["alpha_T"] * (case.hp["epoch"] + 1) / case.hp["total_epochs"]
-    targets = refined_targets(case["teacher_probs"], case["labels"], alpha=share)
+    targets = refined_targets(case["teacher_probs"], case["labels"], alpha=case["teacher_probs"].new_full((len(case["labels"]), 1), share))
     return {"loss": refined_cross_entropy(case["student_logits"], targets).mean(), "soft_targets": targets}
 
 
