@@ -30,6 +30,7 @@ def test_unit_of_half_precision_does_not_underflow():
 def test_unit_of_zero_has_no_gradient(dim):
     x = torch.zeros(2, 2, requires_grad=True)
     unit(x, dim=dim).sum().backward()
+    assert x.grad is not None
     assert x.grad.tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
@@ -78,6 +79,8 @@ def test_cosines_of_zero_have_no_gradient(which):
     value = cosines(*pair)
     value.backward()
     assert value.item() == 0
+    assert pair[0].grad is not None
+    assert pair[1].grad is not None
     assert pair[0].grad.tolist() == pair[1].grad.tolist() == [0.0, 0.0]
 
 
@@ -86,6 +89,7 @@ def test_unit_of_order_one():
     value = unit(x, order=1)
     value.sum().backward()
     torch.testing.assert_close(value.detach(), torch.tensor([[0.75, -0.25], [0.0, 0.0]]))
+    assert x.grad is not None
     assert x.grad[1].tolist() == [0.0, 0.0]
 
 
@@ -133,6 +137,7 @@ def test_distances_of_near_neighbours_do_not_cancel():
 def test_distances_have_finite_gradients_at_zero():
     x = torch.ones(3, 2, requires_grad=True)
     pairwise_distances(x).sum().backward()
+    assert x.grad is not None
     assert x.grad.tolist() == [[0.0, 0.0]] * 3
 
 
