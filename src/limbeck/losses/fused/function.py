@@ -1,0 +1,199 @@
+"""The two functions, and what autograd sees of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...errors import LimbeckError, ShapeMismatch
+from .chunks import Buffers, chunk_values
+from .measure import Measure
+from .teachers import Hidden, Logits, Projection, Sampled, Teacher, check_shapes, part_of
+
+PLAIN = Measure()
+BYTES = 64 * 2**20
+"""Largest buffer of logits, which with the two below decides how many tokens a chunk has."""
+SHARE = 16
+"""Into how many chunks the tokens are cut at least, so that the buffers are small beside all their logits."""
+FEWEST = 32
+"""Tokens of a chunk at least: with fewer, products are slow."""
+
+
+def fused_divergence(
+    student: Tensor,
+    head: Projection,
+    teacher: Teacher,
+    measure: Measure = PLAIN,
+    *,
+    weights: Tensor | None = None,
+    labels: Tensor | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """Weighted sum of the tokens' divergences; its gradients are computed on the way.
+
+    Args:
+        student: last hidden states `(tokens, width)`, as the head reads them.
+        head: the student's.
+        teacher: `Hidden`, `Logits`, `TopK` or `Sampled`, of the same tokens; it gets no gradient.
+        measure: what is computed of every token.
+        weights: factor of every token `(tokens,)`, such as a mask divided by the number of trained tokens; 1 where absent. Tokens of
+            weight 0 are not computed.
+        labels: the next tokens `(tokens,)`, where they count; -100 where there is none, which leaves out the cross-entropy of that token.
+        chunk: tokens whose logits are held at once; chosen by size where absent. It changes no value.
+
+    Returns:
+        A scalar in float32 (float64 for such inputs).
+
+    Raises:
+        ShapeMismatch: where shapes or vocabularies do not fit.
+        LimbeckError: for a divergence that samples do not estimate; for a second backward pass through the same result.
+    """
+    _check(student, head, teacher, measure, labels)
+    factors = student.new_ones(len(student), dtype=_wide(student)) if weights is None else weights.detach().to(_wide(student))
+    return _Sum.apply(student, head.weight, head.bias, head, teacher, factors, labels, measure, chunk)  # pyright: ignore[reportReturnType]
+
+
+def fused_divergences(
+    student: Tensor,
+    head: Projection,
+    teacher: Teacher,
+    measure: Measure = PLAIN,
+    *,
+    labels: Tensor | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """One value a token, `(tokens,)`; the backward pass computes all logits once more. Arguments as for `fused_divergence`."""
+    _check(student, head, teacher, measure, labels)
+    return _Each.apply(student, head.weight, head.bias, head, teacher, labels, measure, chunk)  # pyright: ignore[reportReturnType]
+
+
+def _check(student: Tensor, head: Projection, teacher: Teacher, measure: Measure, labels: Tensor | None) -> None:
+    check_shapes(student, head, teacher)
+    if isinstance(teacher, Sampled) and measure.divergence != "forward":
+        raise LimbeckError(
+            f"samples of a teacher estimate divergence 'forward' only, got {measure.divergence!r}; store its likeliest tokens instead."
+        )
+    if measure.label_weight and (labels is None or labels.shape != student.shape[:1]):
+        found = "none" if labels is None else list(labels.shape)
+        raise ShapeMismatch(f"label_weight {measure.label_weight:g} needs labels {[len(student)]}, found {found}.")
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+class _Work:
+    """The chunks of some tokens, one after the other."""
+
+    def __init__(self, student: Tensor, head: Projection, rest: Any, tokens: Tensor) -> None:
+        teacher, labels, measure, chunk = rest
+        self.student, self.head, self.teacher, self.measure, self.tokens = student, head, teacher, measure, tokens
+        self.labels = labels if measure.label_weight else None
+        vocabulary, dtype = len(head.weight), _wide(student)
+        rows = chunk or max(FEWEST, min(BYTES // (vocabulary * dtype.itemsize), len(tokens) // SHARE))
+        self._count = -(-len(tokens) // rows)
+        rows = -(-len(tokens) // max(self._count, 1))
+        held = isinstance(teacher, Hidden | Logits)
+        rooms = 1 + (self.labels is not None) + (head.cap is not None)
+        self._buffers = Buffers(rows, vocabulary, student, dtype, teacher=held, rooms=rooms)
+        self.slope = measure.slope(head.scale)
+
+    def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """The numbers of some tokens, their values, and the gradient of each with respect to its logits, but for the factor `slope`."""
+        for tokens in self.tokens.tensor_split(self._count) if self._count else ():
+            labels = None if self.labels is None else self.labels[tokens]
+            found = chunk_values(self.student[tokens], self.head, part_of(self.teacher, tokens), labels, self.measure, self._buffers)
+            yield tokens, *found
+
+
+class _Gradients:
+    """Gradients of the student's hidden states and of its head, as far as they are asked for."""
+
+    def __init__(self, work: _Work, asked: tuple[bool, bool, bool]) -> None:
+        self._student, self._weight = work.student, work.head.weight
+        wide, weight, bias = _wide(self._student), self._weight, work.head.bias
+        self.hidden = torch.zeros_like(self._student) if asked[0] else None
+        self.weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if asked[1] else None
+        self.bias = torch.zeros(bias.shape, dtype=wide, device=bias.device) if bias is not None and asked[2] else None
+
+    def add(self, tokens: Tensor, logits: Tensor, factors: Tensor) -> None:
+        """Adds what the gradient of some tokens' logits brings, that of each token times its factor."""
+        # Products of the gradient may be of the models' own precision: what is rounded here is small beside what it is added to.
+        narrow, column = logits.to(self._weight.dtype), factors.unsqueeze(1)
+        if self.hidden is not None:
+            self.hidden.index_copy_(0, tokens, ((narrow @ self._weight) * column).to(self.hidden.dtype))
+        if self.weight is not None:
+            rows = (self._student[tokens] * column).to(narrow.dtype)  # instead of the much larger logits
+            if narrow.dtype == self.weight.dtype:
+                self.weight.addmm_(narrow.T, rows)
+            else:
+                self.weight.add_(narrow.T @ rows)
+        if self.bias is not None:
+            self.bias.addmv_(logits.T, factors)
+
+    def all(self) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Of the hidden states, the weight and the bias."""
+        return self.hidden, self.weight, self.bias
+
+
+class _Sum(torch.autograd.Function):
+    """Gradients in the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
+        head, teacher, weights, labels, measure, chunk = rest
+        with torch.autocast(student.device.type, enabled=False):
+            work = _work(student, weight, bias, (head, teacher, labels, measure, chunk), weights.nonzero().squeeze(1))
+            gradients = _Gradients(work, ctx.needs_input_grad[:3])
+            total = weights.new_zeros(())
+            for tokens, values, logits in work.chunks():
+                total += torch.dot(values, weights[tokens])
+                gradients.add(tokens, logits, weights[tokens] * work.slope)
+        ctx.gradients = gradients.all()
+        ctx.types = (student.dtype, weight.dtype, None if bias is None else bias.dtype)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Any) -> tuple[Tensor | None, ...]:
+        if ctx.gradients is None:
+            raise LimbeckError("the gradients of a fused divergence are used up by its first backward pass; take `fused_divergences`.")
+        found, ctx.gradients = ctx.gradients, None
+        scaled = [None if x is None else x.mul_(outputs[0].to(x.dtype)).to(kind) for x, kind in zip(found, ctx.types, strict=True)]
+        return (*scaled, *(None,) * 6)
+
+
+class _Each(torch.autograd.Function):
+    """Values only; everything again in the backward pass, when the factor of each token is known."""
+
+    @staticmethod
+    def forward(ctx: Any, student: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
+        ctx.save_for_backward(student, weight, bias)
+        ctx.rest = rest
+        with torch.autocast(student.device.type, enabled=False):
+            work = _work(student, weight, bias, rest, torch.arange(len(student), device=student.device))
+            values = torch.empty(len(student), dtype=_wide(student), device=student.device)
+            for tokens, found, _ in work.chunks():
+                values[tokens] = found
+        return values
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Any) -> tuple[Tensor | None, ...]:
+        student, weight, bias = ctx.saved_tensors
+        factors = outputs[0]
+        with torch.autocast(student.device.type, enabled=False):
+            work = _work(student, weight, bias, ctx.rest, factors.nonzero().squeeze(1))
+            gradients = _Gradients(work, ctx.needs_input_grad[:3])
+            for tokens, _, logits in work.chunks():
+                gradients.add(tokens, logits, factors[tokens] * work.slope)
+        types = (student.dtype, weight.dtype, None if bias is None else bias.dtype)
+        return (*(None if x is None else x.to(kind) for x, kind in zip(gradients.all(), types, strict=True)), *(None,) * 5)
+
+
+def _work(student: Tensor, weight: Tensor, bias: Tensor | None, rest: Any, tokens: Tensor) -> _Work:
+    head, *rest = rest
+    head = replace(head, weight=weight.detach(), bias=None if bias is None else bias.detach())
+    return _Work(student.detach(), head, rest, tokens)
