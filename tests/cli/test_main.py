@@ -82,6 +82,7 @@ def test_all_promised_commands_are_there():
     promised = [
         "run",
         "check",
+        "plan",
         "resolve",
         "inspect",
         "methods",
