@@ -14,8 +14,10 @@ import yaml
 
 from limbeck.config.load import load_recipe
 from limbeck.errors import RecipeError
+from limbeck.labelling import Labelling, label
 from limbeck.preflight import preflight
 from limbeck.run import distill
+from limbeck.store.manage import parse_codec
 from tests.text_models import save_text_model, sentences
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -116,6 +118,30 @@ def test_runs_for_two_updates(name: str, own_data: dict[str, Any], tmp_path: Pat
     assert all(torch.isfinite(p).all() for p in result.student.parameters())
     assert result.report.stat().st_size > 10_000
     assert {"teacher", "alone", "student"} <= result.results["models"].keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "signal", "extra"),
+    [
+        ("fkd", "logits=topk:k=5", {"teacher.completion": "renormalised", "teacher.keep": 3}),
+        ("ferkd", "logits=topk:k=5", {}),
+        ("tinyvit_fastkd", "logits=tinyvit:k=3", {}),
+    ],
+)
+def test_recipes_that_learn_from_a_store(name: str, signal: str, extra: Overrides, tmp_path: Path):
+    """As their notes say: label, then run."""
+    recipe = RECIPES / "classification" / f"{name}.yaml"
+    assert f"--signal {signal}`" in yaml.safe_load(recipe.read_text())["about"]["notes"]
+    short: Overrides = {"train.steps": 2, "stages.distil.train.steps": 2}
+    wish = Labelling(tmp_path / "store", dict([parse_codec(signal)]), views=8)
+    manifest = label(recipe, wish, set=short, device="cpu")
+    assert (manifest.views, manifest.signals["logits"].codec) == (8, signal.partition("=")[2].partition(":")[0])
+    stored = {**short, **extra, "teacher.stored": str(tmp_path / "store")}
+    assert preflight(load_recipe(recipe, set=stored), allow_code=False).problems == []
+    result = distill(recipe, set=stored, out=tmp_path / "run", device="cpu", allow_code=False)
+    assert {stage["learner"]: stage["updates"] for stage in result.results["stages"]}["student"] == 2
+    assert all(torch.isfinite(p).all() for p in result.student.parameters())
+    assert "teacher" not in result.results["models"]
 
 
 @pytest.mark.parametrize("name", ["classification/folder", "multilabel/tags"])
