@@ -10,7 +10,7 @@ from tests.losses.parity import check_parity
 
 from limbeck.errors import ShapeMismatch, SignalMissing
 from limbeck.losses.kd import KD, Divergence, softened_divergence, softened_kl
-from limbeck.ops.divergence import jensen_shannon, kl, symmetric_kl, total_variation
+from limbeck.ops.divergence import jensen_shannon, kl, skewed_kl, symmetric_kl, total_variation
 from limbeck.types import Signals
 
 
@@ -91,9 +91,11 @@ def test_divergences(draw, temperature):
         "symmetric": temperature**2 * symmetric_kl(p, q),
         "js": temperature**2 * jensen_shannon(p, q, mixture=0.2),
         "tv": temperature * total_variation(p, q),
+        "skew_forward": temperature**2 * skewed_kl(p, q, skew=0.3),
+        "skew_reverse": temperature**2 * skewed_kl(q, p, skew=0.3),
     }
     for divergence, value in expected.items():
-        got = KD(temperature=temperature, divergence=divergence, mixture=0.2)(Signals(student), Signals(teacher))
+        got = KD(temperature=temperature, divergence=divergence, mixture=0.2, skew=0.3)(Signals(student), Signals(teacher))
         torch.testing.assert_close(got, value)
 
 
@@ -109,8 +111,8 @@ def test_jensen_shannon_by_hand():
 @pytest.mark.parametrize(("mixture", "limit"), [(1e-6, "forward"), (1 - 1e-6, "reverse")])
 def test_limits_of_the_mixture(draw, mixture, limit: Divergence):
     student, teacher = draw(3, 5)
-    js = softened_divergence(student, teacher, temperature=2.0, divergence="js", mixture=mixture)
-    expected = softened_divergence(student, teacher, temperature=2.0, divergence=limit, mixture=0.5)
+    js = softened_divergence(student, teacher, temperature=2.0, divergence="js", mixture=mixture, skew=0.1)
+    expected = softened_divergence(student, teacher, temperature=2.0, divergence=limit, mixture=0.5, skew=0.1)
     torch.testing.assert_close(js / min(mixture, 1 - mixture), expected, rtol=1e-4, atol=0)
 
 
@@ -124,8 +126,25 @@ def test_the_factor_keeps_the_gradient_of_total_variation(draw):
     assert sizes[0] == pytest.approx(sizes[1], rel=1e-2)
 
 
+def test_a_masked_vocabulary(draw):
+    """Classes that both rule out count nothing, and get no gradient."""
+    student, teacher = (x.float() for x in draw(3, 5))
+    masked = [torch.cat([x, torch.full((3, 2), -math.inf)], -1).requires_grad_() for x in (student, teacher)]
+    for divergence in ("forward", "reverse", "symmetric", "js", "tv", "skew_forward", "skew_reverse"):
+        loss = KD(divergence=divergence)
+        value = loss(Signals(masked[0]), Signals(masked[1].detach()))
+        torch.testing.assert_close(value, loss(Signals(student), Signals(teacher)))
+        (found,) = torch.autograd.grad(value.sum(), masked[0])
+        assert found.isfinite().all()
+        assert not found[:, 5:].any()
+
+
 def test_defaults_and_bounds():
-    assert (KD().temperature, KD().divergence, KD().mixture) == (4.0, "forward", 0.5)
+    assert (KD().temperature, KD().divergence, KD().mixture, KD().skew) == (4.0, "forward", 0.5, 0.1)
+    assert KD(skew=0).skew == 0
+    for skew, bound in ((-0.1, ">= 0"), (1, "< 1")):
+        with pytest.raises(ValueError, match=rf"^KD\.skew must be {bound}, got {skew}$"):
+            KD(skew=skew)
     for mixture, bound in ((0, "> 0"), (1, "< 1")):
         with pytest.raises(ValueError, match=rf"^KD\.mixture must be {bound}, got {mixture}$"):
             KD(mixture=mixture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +11,13 @@ from torch import Tensor
 
 from .precision import widen
 
+Divergence = Literal["forward", "reverse", "symmetric", "js", "tv", "skew_forward", "skew_reverse", "cross_entropy"]
+
 
 def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     r"""Kullback-Leibler divergence :math:`KL(p \| q)` over the last dimension, in float32 or wider.
+
+    A class that p gives no probability at all (a logit of minus infinity, as of a masked vocabulary) counts 0, whatever q gives it.
 
     Args:
         p_logits: reference distribution, `(..., classes)`.
@@ -21,19 +26,67 @@ def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     Returns:
         `(...)`, in nats.
     """
-    log_p, log_q = log_softmax(p_logits), log_softmax(q_logits)
-    return F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(-1)
+    return relative_entropy(log_softmax(p_logits), log_softmax(q_logits))
+
+
+def relative_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
+    r""":math:`\sum p (\log p - \log q)` of logarithms as they are, even of parts of distributions; `(..., k)` to `(...)`."""
+    found: Tensor = _RelativeEntropy.apply(log_p, log_q)  # pyright: ignore[reportAssignmentType]
+    return found
+
+
+class _RelativeEntropy(torch.autograd.Function):
+    """With its gradient in closed form: as quick as without masks, and finite where both logarithms are infinite."""
+
+    @staticmethod
+    def forward(ctx: Any, log_p: Tensor, log_q: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(log_p, log_q)
+        # Where p is 0 and a logarithm infinite the term is not a number, and counts nothing. A model that gave no numbers stays visible.
+        total = F.kl_div(log_q, log_p, reduction="none", log_target=True).nansum(-1)
+        return total.masked_fill_(log_p[..., 0].isnan() | log_q[..., 0].isnan(), math.nan)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        log_p, log_q = ctx.saved_tensors
+        p, rate = log_p.exp(), gradient.unsqueeze(-1)
+        of_p = p * rate * ((log_p - log_q).masked_fill(p == 0, 0) + 1) if ctx.needs_input_grad[0] else None
+        return of_p, p * -rate if ctx.needs_input_grad[1] else None
 
 
 def cross_entropy(p_logits: Tensor, q_logits: Tensor) -> Tensor:
-    r"""Cross-entropy :math:`-\sum p \log q` over the last dimension, `(..., classes)` to `(...)`, in nats; at equality the entropy."""
-    return -(widen(p_logits).softmax(-1) * log_softmax(q_logits)).sum(-1)
+    r"""Cross-entropy :math:`-\sum p \log q` over the last dimension, `(..., classes)` to `(...)`, in nats; at equality the entropy.
+
+    A class to which p gives no probability counts 0.
+    """
+    return _cross(widen(p_logits).softmax(-1), log_softmax(q_logits))
+
+
+def _cross(p: Tensor, log_q: Tensor) -> Tensor:
+    return -(p * log_q.masked_fill(p == 0, 0)).sum(-1)
 
 
 def symmetric_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     r"""Mean of :math:`KL(p \| q)` and :math:`KL(q \| p)`, half of Jeffreys' divergence; `(..., classes)` to `(...)`, in nats."""
-    log_p, log_q = log_softmax(p_logits), log_softmax(q_logits)
-    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1) / 2
+    return _mean_entropy(log_softmax(p_logits), log_softmax(q_logits))
+
+
+def _mean_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
+    gap = log_p.exp() - log_q.exp()
+    return (gap * (log_p - log_q).masked_fill(gap == 0, 0)).sum(-1) / 2
+
+
+def skewed_kl(p_logits: Tensor, q_logits: Tensor, *, skew: float) -> Tensor:
+    r"""Divergence :math:`KL(p \| \lambda p + (1 - \lambda) q)` from a mixture that holds a part of p itself, at most :math:`-\log \lambda`.
+
+    Args:
+        p_logits: `(..., classes)`.
+        q_logits: of the same shape.
+        skew: the part :math:`\lambda`, at least 0 and below 1; with 0 it is `kl`.
+
+    Returns:
+        `(...)`, in nats.
+    """
+    return mixture_entropy(log_softmax(p_logits), log_softmax(q_logits), weight=skew)
 
 
 def jensen_shannon(p_logits: Tensor, q_logits: Tensor, *, mixture: float) -> Tensor:
@@ -49,18 +102,91 @@ def jensen_shannon(p_logits: Tensor, q_logits: Tensor, *, mixture: float) -> Ten
     Returns:
         `(...)`, in nats.
     """
-    log_p, log_q = log_softmax(p_logits), log_softmax(q_logits)
-    weight_p, weight_q = log_p.new_tensor(math.log(mixture)), log_p.new_tensor(math.log1p(-mixture))
+    return _both_to_mixture(log_softmax(p_logits), log_softmax(q_logits), mixture)
+
+
+def _both_to_mixture(log_p: Tensor, log_q: Tensor, mixture: float) -> Tensor:
+    of_p = mixture_entropy(log_p, log_q, weight=mixture)
+    return mixture * of_p + (1 - mixture) * mixture_entropy(log_q, log_p, weight=1 - mixture)
+
+
+def mixture_entropy(log_p: Tensor, log_q: Tensor, *, weight: float) -> Tensor:
+    r"""`relative_entropy` of p from the mixture that holds p by `weight`, at least 0 and below 1, and q by the rest."""
+    if weight == 0:
+        return relative_entropy(log_p, log_q)
+    p = log_p.exp()
+    own, other = log_p.new_tensor(math.log(weight)), log_p.new_tensor(math.log1p(-weight))
     # From the ratio of the two, so that the logarithm of m / p is exact where both are tiny.
-    ratio = log_q - log_p
-    p_to_m = -(log_p.exp() * torch.logaddexp(weight_p, weight_q + ratio)).sum(-1)
-    q_to_m = -(log_q.exp() * torch.logaddexp(weight_p - ratio, weight_q)).sum(-1)
-    return mixture * p_to_m + (1 - mixture) * q_to_m
+    return -(p * torch.logaddexp(own, other - (log_p - log_q).masked_fill(p == 0, 0))).sum(-1)
 
 
 def total_variation(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     r"""Half the sum of :math:`|p - q|` over the last dimension, between 0 and 1; `(..., classes)` to `(...)`."""
-    return (log_softmax(p_logits).exp() - log_softmax(q_logits).exp()).abs().sum(-1) / 2
+    return _half_gap(log_softmax(p_logits), log_softmax(q_logits))
+
+
+def _half_gap(log_p: Tensor, log_q: Tensor) -> Tensor:
+    return (log_p.exp() - log_q.exp()).abs().sum(-1) / 2
+
+
+def divergence(log_p: Tensor, log_q: Tensor, *, kind: Divergence, weight: float) -> Tensor:
+    """One of the divergences by its name, of logarithms as they are, even of parts of distributions; `(..., k)` to `(...)`.
+
+    Args:
+        log_p: logarithms of the teacher's probabilities, `(..., k)`.
+        log_q: the student's.
+        kind: which one.
+        weight: of the teacher in the mixture of `js`, of a distribution itself in that of `skew_forward` and `skew_reverse`; the
+            others do not read it.
+    """
+    if kind in ("reverse", "skew_reverse"):
+        log_p, log_q = log_q, log_p
+    if kind == "js":
+        return _both_to_mixture(log_p, log_q, weight)
+    if kind in ("skew_forward", "skew_reverse"):
+        return mixture_entropy(log_p, log_q, weight=weight)
+    if kind == "cross_entropy":
+        return _cross(log_p.exp(), log_q)
+    return {"symmetric": _mean_entropy, "tv": _half_gap}.get(kind, relative_entropy)(log_p, log_q)
+
+
+def common_support(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
+    """Both without the classes that either gives no probability at all, which then count 0 in every divergence; nothing is renormalised."""
+    absent = (log_p == -math.inf) | (log_q == -math.inf)
+    return log_p.masked_fill(absent, -math.inf), log_q.masked_fill(absent, -math.inf)
+
+
+def adaptive_kl(p_logits: Tensor, q_logits: Tensor, *, head: float, ascending: bool) -> Tensor:
+    r"""Mixture of :math:`KL(p \| q)` and :math:`KL(q \| p)`, by where the two distributions differ.
+
+    The classes are split by p: the head are the likeliest ones, which together hold up to `head`, at least one; the tail are the others.
+    The first divergence weighs as much as the share of the head in :math:`\sum |p - q|`, the second as much as that of the tail. No
+    gradient passes through the weights. With `ascending` the tail is what is found first instead: the least likely classes that together
+    hold less than `1 - head`.
+
+    Args:
+        p_logits: `(..., classes)`.
+        q_logits: of the same shape.
+        head: between 0 and 1.
+        ascending: from which end the classes are counted, which decides where the one in the middle belongs.
+
+    Returns:
+        `(...)`, in nats.
+    """
+    log_p, log_q = log_softmax(p_logits), log_softmax(q_logits)
+    with torch.no_grad():
+        p, order = log_p.exp().sort(-1, descending=not ascending)
+        gap = (p - log_q.exp().gather(-1, order)).abs()
+        held = p.cumsum(-1)
+        tail = held < 1 - head if ascending else (held > head) & (torch.arange(p.shape[-1], device=p.device) > 0)
+        total = gap.sum(-1)
+        share = (gap * tail).sum(-1) / total.masked_fill(total == 0, 1)
+    return (1 - share) * relative_entropy(log_p, log_q) + share * relative_entropy(log_q, log_p)
+
+
+def smoothed_entropy(p: Tensor, q: Tensor, *, epsilon: float) -> Tensor:
+    r""":math:`\sum p (\log (p + \epsilon) - \log (q + \epsilon))` of probabilities, as some public code has it; `(..., k)` to `(...)`."""
+    return (p * ((p + epsilon).log() - (q + epsilon).log())).sum(-1)
 
 
 def bernoulli_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
