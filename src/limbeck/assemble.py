@@ -216,6 +216,8 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
         valid=spec.split.valid,
         test=spec.split.test,
         split_seed=spec.split.seed,
+        group=spec.split.group,
+        classes=[str(name) for name in spec.classes],
         label_fraction=spec.label_fraction,
         unlabelled=spec.unlabelled,
         limit=spec.limit,

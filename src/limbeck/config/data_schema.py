@@ -21,6 +21,8 @@ class SplitSpec(Spec):
     """Share that is only read at the end."""
     seed: NonNegativeInt = 0
     """Seed of the cut; kept apart from the seed of the training."""
+    group: str | None = None
+    """Examples that agree in this are kept in one part: a column of a table, `block` of `sklearn:digits`. Not stratified by class then."""
 
 
 class ViewSpec(Spec):
@@ -58,6 +60,8 @@ class DataSpec(Spec):
     """How a source without splits of its own is cut."""
     label_fraction: Fraction = 1.0
     """Share of the training examples that keep their label, stratified; the rest stay as unlabelled."""
+    classes: list[str | int] = Field(default_factory=list)
+    """Train and validate on these classes only, by name; all where empty. The outputs and the test part stay those of all classes."""
     unlabelled: bool = True
     """Keep the unlabelled examples in training; `false` drops them."""
     limit: PositiveInt | None = None

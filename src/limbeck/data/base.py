@@ -37,6 +37,10 @@ class DataRequest:
     """Share held out for the end, where the source has no test part of its own."""
     split_seed: int = 0
     """Seed of the cut, of `limit` and of `label_fraction`."""
+    group: str | None = None
+    """Name of the groups of examples that are never divided between two parts."""
+    classes: Sequence[str] = ()
+    """Names of the classes that training and validation are limited to; all where empty."""
     label_fraction: float = 1.0
     """Share of the training examples that keep their label."""
     unlabelled: bool = True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,7 +18,9 @@ from ..errors import DataError, LimbeckError, UnknownName
 from ..types import IGNORE, DataInfo, LabelKind, labelled
 from .arguments import build
 from .base import DataRequest, Examples, Splits
+from .groups import cut_groups, groups_of
 from .labels import Labels, encode_labels
+from .narrow import of_classes
 from .sources import SOURCES
 from .sources.base import Kind, Pool, Source, Wanted
 from .split import cut, labelled_rows, limit_rows
@@ -160,7 +163,7 @@ def _importable(module: str) -> bool:
 def _prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allow_code: bool, preview: bool) -> _Prepared:
     source, location = build_source(request, allow_code=allow_code)
     try:
-        pool = source.read(location, Wanted(kind, labels, _largest(request), preview, _arrays(request)))
+        pool = source.read(location, Wanted(kind, labels, _largest(request), preview, _arrays(request), request.group))
     except (OSError, MemoryError) as error:
         raise DataError(f"{request.source}: cannot be read: {error}") from error
     if kind is not None and pool.kind != kind:
@@ -170,9 +173,12 @@ def _prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allo
     classes = encoded.values.numpy() if labels == "class" else None
     notes = list(pool.notes)
     own = _judged(pool.parts, known, notes, request.source)
-    parts = cut(own, classes, known, valid=request.valid, test=request.test, seed=request.split_seed)
+    divide = cut if request.group is None else partial(cut_groups, groups_of(pool, request.group, request.source))
+    parts = divide(own, classes, known, valid=request.valid, test=request.test, seed=request.split_seed)
     if classes is not None:
         _check_classes(classes, parts, encoded.names, request.source)
+    if request.classes:
+        parts = of_classes(parts, classes, request.classes, encoded.names, request.source)
     train = parts["train"]
     if missing := int((~known[train]).sum()):
         notes.append(f"{missing} training examples have no (complete) label in the source; they count as unlabelled.")

@@ -74,9 +74,14 @@ class TableSource(Source):
         ):
             _check_columns(key, names, columns, where)
         labels, names = self._labels(columns, targets, wanted, where)
+        if wanted.group is not None and wanted.group not in columns:
+            held = ", ".join(list(columns)[:20])
+            hint = did_you_mean(wanted.group, columns)
+            raise DataError(f"{where}: data.split.group: no column is called {wanted.group!r}.{hint} Columns: {held}.")
+        groups = np.array([str(cell) for cell in columns[wanted.group]]) if wanted.group is not None else None
         if texts:
-            return Pool("text", _texts([columns[name] for name in texts], where), labels, parts, names)
-        out = {*targets, *_listed(self.drop)}
+            return Pool("text", _texts([columns[name] for name in texts], where), labels, parts, names, groups=groups)
+        out = {*targets, *_listed(self.drop), wanted.group}
         chosen = self.columns or [name for name in columns if name not in out]
         if leaked := [name for name in chosen if name in targets]:
             raise DataError(f"{where}: {leaked[0]!r} is the target and cannot be an input; take it out of args.columns.")
@@ -84,7 +89,7 @@ class TableSource(Source):
             raise DataError(f"{where} is a table, the task needs images. Choose another source or task.")
         forced = _listed(self.categorical)
         inputs = {name: as_column(name, columns[name], self.missing, forced=name in forced, where=where) for name in chosen}
-        return Pool("tabular", inputs, labels, parts, names, frozenset(forced), self.encoding == "ordinal")
+        return Pool("tabular", inputs, labels, parts, names, frozenset(forced), self.encoding == "ordinal", groups=groups)
 
     def _text_columns(self, wanted: Wanted) -> list[str]:
         if wanted.kind != "text" and (self.text is None or wanted.kind is not None):

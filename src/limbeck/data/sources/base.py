@@ -34,6 +34,8 @@ class Wanted:
     """Only shapes, labels and names are needed: a source may leave pixels unread."""
     arrays: tuple[str, ...] = ()
     """Further arrays that views of the data show."""
+    group: str | None = None
+    """Name of the groups that a split keeps together."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Pool:
     """Kind and inputs of the further arrays that were wanted, a row each for every row of `inputs`."""
     arrays: tuple[str, ...] = ()
     """Names of all further arrays that there are."""
+    groups: NDArray[Any] | None = None
+    """Which group every row belongs to, where groups were wanted and the source knows them."""
 
 
 @dataclass(frozen=True, kw_only=True)
