@@ -37,7 +37,7 @@ class OnlyClasses(Target):
         if len(self.classes) < 2 or len(set(self.classes)) != len(self.classes):
             raise LimbeckError(f"only_classes needs two or more different classes, found {list(self.classes)}.")
 
-    def forward(self, student: Signals, teacher: Signals) -> tuple[Signals, Signals]:
+    def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> tuple[Signals, Signals]:
         return self._of(student, "student"), self._of(teacher, "teacher")
 
     def _of(self, signals: Signals, who: str) -> Signals:
