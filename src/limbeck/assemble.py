@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from .config.load import LoadedRecipe
-from .config.schema import DataSpec, ModelSpec, Normalize, Recipe, Schedule, StageSpec, TargetSpec, TeacherSpec, TermSpec, TrainSpec
+from .config.schema import (
+    DataSpec,
+    ModelSpec,
+    Normalize,
+    OptimizerSpec,
+    PeerSpec,
+    Recipe,
+    Schedule,
+    StageSpec,
+    TargetSpec,
+    TeacherSpec,
+    TermSpec,
+    TrainSpec,
+)
 from .data.arguments import build
 from .data.base import DataRequest
 from .data.mixing import MIXINGS
@@ -19,6 +32,7 @@ from .engine.stage import Plan
 from .errors import LimbeckError
 from .models.base import ModelRequest, Normalization
 from .objective import Ramp, Term
+from .objective.schedules import scaled
 from .registry import LOSSES, TARGETS, TASKS, TEACHERS
 from .targets.base import Target
 from .tasks.base import Task
@@ -26,6 +40,8 @@ from .teachers.base import Teacher
 
 ALONE = "alone"
 """Name of the student that is trained without any teacher, for comparison."""
+PEERS = "peers"
+"""What a term listens to that listens to all other members of its stage."""
 RANDOM = "random"
 """Explicit word for a model without weights."""
 STORED = "stored"
@@ -53,6 +69,13 @@ class Phase:
     start: Literal["continue", "fresh"] = "continue"
     repeat: int = 1
     between: str | None = None
+    peers: Mapping[str, PeerSpec] = field(default_factory=dict)
+    """Models that learn in the same updates."""
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Everyone who learns, the learner first."""
+        return (self.learner, *self.peers)
 
 
 def located(loaded: LoadedRecipe) -> Recipe:
@@ -104,7 +127,7 @@ def phases(recipe: Recipe, task: Task, *, allow_code: bool) -> list[Phase]:
     stored = {name for name, spec in teacher_specs(recipe).items() if spec.kind == STORED}
     found = [_phase(recipe, name, stage) for name, stage in recipe.stages.items() if stage.learner not in stored]
     if not recipe.stages:
-        found = [Phase("distil", "student", recipe.data, recipe.objective, recipe.train)]
+        found = [Phase("distil", "student", recipe.data, recipe.objective, recipe.train, peers=recipe.peers)]
     if not recipe.baseline:
         return found
     first = next((i for i, phase in enumerate(found) if phase.learner == "student"), None)
@@ -128,6 +151,7 @@ def _phase(recipe: Recipe, name: str, stage: StageSpec) -> Phase:
         start=stage.start,
         repeat=stage.repeat,
         between=stage.between,
+        peers=stage.peers or {},
     )
 
 
@@ -149,7 +173,8 @@ def _alone(student_phases: list[Phase], task: Task, *, allow_code: bool) -> list
         if kept:
             data = phase.data.model_copy(update={"unlabelled": False})
             name = ALONE if len(student_phases) == 1 or not alone else f"{ALONE}-{phase.name}"
-            alone.append(replace(phase, name=name, learner=ALONE, data=data, objective=kept, teacher=None, repeat=1, between=None))
+            single: dict[str, Any] = {"teacher": None, "repeat": 1, "between": None, "peers": {}}
+            alone.append(replace(phase, name=name, learner=ALONE, data=data, objective=kept, **single))
     return alone
 
 
@@ -157,6 +182,35 @@ def _teaches(spec: TermSpec, *, allow_code: bool) -> bool:
     """Whether a term listens to a teacher, or takes the place of one."""
     loss = LOSSES.get(spec.loss, allow_code=allow_code)(**spec.options)
     return loss.needs.teacher or loss.teaches
+
+
+def objective_of(phase: Phase, member: str) -> Mapping[str, TermSpec]:
+    """What a member learns from, as the recipe says it."""
+    own = phase.peers[member].objective if member in phase.peers else None
+    return phase.objective if own is None else own
+
+
+def optimizer_of(phase: Phase, member: str, recipe: Recipe) -> OptimizerSpec:
+    """The optimizer that moves a member."""
+    if member not in phase.peers:
+        return phase.train.optimizer
+    spec = recipe.models.get(member)
+    return phase.peers[member].optimizer or (spec.optimizer if spec is not None else None) or phase.train.optimizer
+
+
+def member_terms(phase: Phase, member: str, *, allow_code: bool) -> list[Term]:
+    """The terms of a member; one that listens to `peers` becomes one for each other member, which share its weight."""
+    others = [name for name in phase.members if name != member]
+    terms: list[Term] = []
+    for label, spec in objective_of(phase, member).items():
+        sources = others if spec.from_ == PEERS else [spec.from_]
+        for source in sources:
+            term = build_term(label, spec, allow_code=allow_code)
+            term.source, term.peer = source, source in others
+            if len(sources) > 1:
+                term.label, term.part_of, term.weight = f"{label}:{source}", label, scaled(term.weight, 1 / len(sources))
+            terms.append(term)
+    return terms
 
 
 def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:

@@ -103,15 +103,17 @@ class _Check:
             phases = assemble.phases(self.recipe, task, allow_code=self.allow_code)
         self._training(phases, task)
         # A teacher that only lends its features may have been trained for other classes; who learns must answer for these.
-        self.learners = {phase.learner for phase in phases} - set(self.recipe.models)
+        peers = {peer for phase in phases for peer in phase.peers}
+        self.learners = ({phase.learner for phase in phases} - set(self.recipe.models)) | peers
         info = self._data(task)
         if info is None:
             return self.found
         self._models(info, task)
         self._vocabularies(info)
         for phase in phases:
-            if ("student" if phase.learner == ALONE else phase.learner) in self.models:
-                self._phase(phase, task, info)
+            if self._can_learn(phase):
+                for member in phase.members:
+                    self._member(phase, member, task, info)
         self._teachers_know_something(phases)
         self.found.plan = [_line(phase) for phase in phases]
         return self.found
@@ -172,7 +174,7 @@ class _Check:
             built = self._build(key, spec, info)
             if built is not None:
                 before = len(self.found.problems)
-                if name not in self.recipe.models:
+                if name not in self.recipe.models or name in self.learners:
                     self._head(key, name, built, task, info)
                 if len(self.found.problems) == before:  # what cannot run at all is not asked about its layers
                     self.models[name] = built
@@ -233,15 +235,29 @@ class _Check:
                 text += "read the same tokens: choose models of one vocabulary, and its tokenizer with data.tokenizer."
                 self.problem(f"{key}.model", text)
 
-    def _phase(self, phase: Phase, task: Task, info: DataInfo) -> None:
+    def _can_learn(self, phase: Phase) -> bool:
+        """Whether the models of all who learn in a phase are there."""
+        stem = f"{phase.key}.peers" if phase.key else "peers"
+        for peer in phase.peers:
+            if phase.teacher is not None and peer == "teacher":
+                self.problem(f"{stem}.{peer}", "a teacher that only this stage has cannot learn in it; name it under `models`.")
+            spec = assemble.teacher_specs(self.recipe).get(peer)
+            if spec is not None and peer not in self.own and peer not in self.recipe.models:
+                self.problem(f"{stem}.{peer}", f"a teacher of kind {spec.kind!r} has no model of its own, so it cannot learn.")
+        return all(name in self.models for name in ("student" if phase.learner == ALONE else phase.learner, *phase.peers))
+
+    def _member(self, phase: Phase, member: str, task: Task, info: DataInfo) -> None:
+        """Someone who learns in a phase: the terms against the models, each at its own place."""
         prefix = f"{phase.key}." if phase.key else ""
-        learner = self.models["student" if phase.learner == ALONE else phase.learner]
-        self._trainable(phase, learner.module)
+        if member in phase.peers and phase.peers[member].objective is not None:
+            prefix = f"{prefix}peers.{member}."
+        learner = self.models["student" if member == ALONE else member]
+        if member == phase.learner:
+            self._trainable(phase, learner.module)
         terms: list[Term] = []
-        for label, spec in phase.objective.items():
-            with self.at(f"{prefix}objective.{label}"):
-                terms.append(assemble.build_term(label, spec, allow_code=self.allow_code))
-        if phase.learner == ALONE or not terms:
+        with self.at(f"{prefix}objective"):
+            terms = self._terms(phase, member, prefix)
+        if member == ALONE or not terms:
             return
         names = list(dict.fromkeys(term.source for term in terms if term.loss.needs.teacher))
         self._composed(prefix, phase, terms, names, info)
@@ -249,10 +265,10 @@ class _Check:
         for name in names:
             with self.at("teacher" if name == "teacher" else f"teachers.{name}"):
                 signals |= self._spoken(phase, name, Objective(terms), info)
-        teachers = {name: self._teacher(phase, name, info, learner) for name in names if name not in signals}
+        teachers = {name: self._teacher(phase, name, info) for name in names if name not in signals}
         complete = True
         for term in terms:
-            place = f"{prefix}objective.{term.label}"
+            place = f"{prefix}objective.{term.part_of or term.label}"
             complete &= self._paths(place, term, learner, teachers.get(term.source), task, info)
             complete &= self._asked(place, term, learner, teachers.get(term.source), task, info)
         if not complete or any(teacher is None for teacher in teachers.values()):
@@ -266,7 +282,7 @@ class _Check:
                 signals |= {name: said} if said is not None else {}
         if mine is None or len(signals) != len(names):
             return
-        self._adapters(phase, terms, mine, signals, task.example(info).labels)
+        self._adapters(phase, prefix, terms, mine, signals, task.example(info).labels)
 
     def _composed(self, prefix: str, phase: Phase, terms: list[Term], names: list[str], info: DataInfo) -> None:
         with self.at(f"{prefix}data.mix"):
@@ -274,13 +290,30 @@ class _Check:
             for key, message in mixing.problems(phase, terms, stored, info, allow_code=self.allow_code):
                 self.problem(f"{prefix}{key}", message)
 
-    def _adapters(self, phase: Phase, terms: list[Term], mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None) -> None:
-        """Sets up and evaluates each term alone, so that every term that does not fit is reported at its own place."""
-        prefix = f"{phase.key}." if phase.key else ""
+    def _terms(self, phase: Phase, member: str, prefix: str) -> list[Term]:
+        """The terms of a member that can be built; the others are problems at their own places."""
+        good = {}
+        for label, spec in assemble.objective_of(phase, member).items():
+            with self.at(f"{prefix}objective.{label}"):
+                assemble.build_term(label, spec, allow_code=self.allow_code)
+                good[label] = spec
+        if member in phase.peers:
+            peers = {**phase.peers, member: phase.peers[member].model_copy(update={"objective": good})}
+            return assemble.member_terms(replace(phase, peers=peers), member, allow_code=self.allow_code)
+        return assemble.member_terms(replace(phase, objective=good), member, allow_code=self.allow_code)
+
+    def _adapters(
+        self, phase: Phase, prefix: str, terms: list[Term], mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None
+    ) -> None:
+        """Sets up and evaluates each term alone, so that every term that does not fit is reported at its own place.
+
+        What was found is inferred for the recipe, but for terms that several members share: each has an adapter of its own.
+        """
         for term in terms:
-            if not self._targets(f"{prefix}objective.{term.label}.targets", term, mine, signals.get(term.source)):
+            place = f"{prefix}objective.{term.part_of or term.label}"
+            if not self._targets(f"{place}.targets", term, mine, signals.get(term.source)):
                 continue
-            with self.at(f"{prefix}objective.{term.label}"), META:
+            with self.at(place), META:
                 objective = Objective([term])
                 try:
                     objective.allocate(EXAMPLES)
@@ -289,12 +322,11 @@ class _Check:
                     raise
                 except Exception as error:  # a loss of the user's own may look at contents, of which there are none here
                     text = str(error).strip().split("\n")[0].rstrip(".")
-                    self.found.notes.append(
-                        f"{prefix}objective.{term.label}: its setup needs more than shapes, so it was not checked: {text}."
-                    )
+                    self.found.notes.append(f"{place}: its setup needs more than shapes, so it was not checked: {text}.")
                     continue
                 for label, descriptions in made.items():
-                    self.found.inferred[f"{prefix}objective.{label}.adapter.kind"] = descriptions[0]["kind"]
+                    if not phase.peers:
+                        self.found.inferred[f"{prefix}objective.{label}.adapter.kind"] = descriptions[0]["kind"]
                     self.found.facts += [f"{prefix}objective.{label}: adapter {description}" for description in descriptions]
                 self._same_classes(term, mine, signals)
                 _evaluate(objective, mine, signals, labels, mixing.example(phase, labels))
@@ -325,7 +357,7 @@ class _Check:
     def _spoken(self, phase: Phase, name: str, objective: Objective, info: DataInfo) -> dict[str, Signals]:
         """What a teacher without a model of its own says, on the meta device; empty for all others."""
         spec = phase.teacher if phase.teacher is not None and name == "teacher" else assemble.teacher_specs(self.recipe).get(name)
-        if spec is None or assemble.teacher_kind(spec, allow_code=self.allow_code).source in ("own", "learner"):
+        if spec is None or name in phase.members or assemble.teacher_kind(spec, allow_code=self.allow_code).source in ("own", "learner"):
             return {}
         teacher = assemble.build_teacher(name, spec, allow_code=self.allow_code)
         taps, logits = objective.teacher_taps(name), objective.needs_teacher_logits(name)
@@ -349,10 +381,12 @@ class _Check:
             raise LimbeckError(f"{text} Name one of its members with `from`.")
         return {name: Signals(torch.empty(2, info.num_outputs, device="meta"))}
 
-    def _teacher(self, phase: Phase, name: str, info: DataInfo, learner: BuiltModel) -> BuiltModel | None:
+    def _teacher(self, phase: Phase, name: str, info: DataInfo) -> BuiltModel | None:
         spec = assemble.teacher_specs(self.recipe).get(name)
+        if name in phase.members:
+            return self.models.get(name)
         if spec is not None and assemble.teacher_kind(spec, allow_code=self.allow_code).source == "learner":
-            return learner
+            return self.models.get(phase.learner)
         if phase.teacher is not None and name == "teacher":
             return self._build(f"{phase.key}.teacher", phase.teacher, info)
         return self.models.get(name)
@@ -416,7 +450,7 @@ class _Check:
                 name = term.from_
                 own = phase.teacher is not None and name == "teacher"
                 spec = phase.teacher if own else assemble.teacher_specs(self.recipe).get(name)
-                own_model = own or name in self.own
+                own_model = (own or name in self.own) and name not in phase.peers
                 if isinstance(spec, TeacherSpec) and own_model and self._knows_nothing(spec) and not (name in trained and not own):
                     key = f"{phase.key}.teacher" if own else ("teacher" if name == "teacher" else f"teachers.{name}")
                     text = (
@@ -426,7 +460,7 @@ class _Check:
                     problem = self.loaded.problem(key, text)
                     if problem not in self.found.problems and self._uses_teacher(term):
                         self.found.problems.append(problem)
-            trained.add(phase.learner)
+            trained.update(phase.members)
 
     def _uses_teacher(self, term: Any) -> bool:
         try:
@@ -444,7 +478,8 @@ def _line(phase: Phase) -> str:
     length = f"{train.steps} updates" if train.steps else f"{train.epochs} epochs"
     terms = ", ".join(f"{label} ({term.loss})" for label, term in phase.objective.items())
     rounds = f", {phase.repeat} rounds" if phase.repeat > 1 else ""
-    return f"stage {phase.name}: trains {phase.learner} for {length}{rounds} on {terms}"
+    peers = f" with {' and '.join(phase.peers)}" if phase.peers else ""
+    return f"stage {phase.name}: trains {phase.learner}{peers} for {length}{rounds} on {terms}"
 
 
 def _evaluate(objective: Objective, mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None) -> None:

@@ -12,7 +12,7 @@ from . import assemble
 from .assemble import ALONE
 from .data.loader import BatchStream
 from .engine.evaluation import Collected
-from .errors import ShapeMismatch
+from .errors import NonFinite, ShapeMismatch
 from .evaluate.cost import model_cost
 from .evaluate.similarity import cka_matrix
 from .session import Session
@@ -30,8 +30,8 @@ def collect_results(session: Session, *, command: str, source: str, started: str
     """The contents of results.json."""
     recipe, splits = session.recipe, session.data()
     known = labelled(splits.train.labels)
-    said = {name: session.collect(name, "test") for name in _judged(session)}
-    teacher = next((name for name in said if name not in ("student", ALONE)), None)
+    said = {name: _said(session, name) for name in _judged(session)}
+    teacher = next((name for name in assemble.teacher_models(recipe, allow_code=session.allow_code) if said.get(name) is not None), None)
     models = {name: _model(session, name, said, teacher) for name in said}
     return {
         "format": 1,
@@ -62,17 +62,39 @@ def collect_results(session: Session, *, command: str, source: str, started: str
 
 
 def _judged(session: Session) -> list[str]:
-    """Teachers that some stage listened to (or that were trained), then the student alone, then the student."""
+    """Teachers that some stage listened to (or that were trained), then peers, the student alone, and the student."""
     teachers = [name for name in assemble.teacher_models(session.recipe, allow_code=session.allow_code) if name in session.models]
     alone = [ALONE] if session.recipe.baseline else []
-    return [*teachers, *alone, "student"]
+    return list(dict.fromkeys([*teachers, *_peers(session), *alone, "student"]))
+
+
+def _peers(session: Session) -> list[str]:
+    """Models that learned together with the learner of a stage."""
+    return list(dict.fromkeys(name for phase in session.phases for name in phase.peers))
+
+
+def _said(session: Session, name: str) -> Collected | None:
+    """What a model says of the test split; None of a peer that has failed."""
+    try:
+        return session.collect(name, "test")
+    except NonFinite:
+        if name not in _peers(session):
+            raise
+        return None
 
 
 def _stage(session: Session, item: Any) -> dict[str, Any]:
     outcome = item.outcome
     phase = next(phase for phase in session.phases if phase.name == item.name)
     monitor = phase.train.monitor or session.task.monitor
-    best = None if outcome.best is None else {"step": outcome.best_step, "metric": monitor, "value": outcome.best}
+
+    def best(value: float | None, step: float | None) -> dict[str, Any] | None:
+        return None if value is None else {"step": step, "metric": monitor, "value": value}
+
+    peers = {
+        name: {"best": best(end["best"], end["best_step"]), "failed_at": end["failed"], "reason": end["why"]}
+        for name, end in outcome.peers.items()
+    }
     return {
         "name": item.name,
         "learner": item.learner,
@@ -80,17 +102,17 @@ def _stage(session: Session, item: Any) -> dict[str, Any]:
         "updates": outcome.updates,
         "epochs": outcome.epochs,
         "seconds": outcome.seconds,
-        "best": best,
+        "best": best(outcome.best, outcome.best_step),
+        **({"peers": peers} if peers else {}),
     }
 
 
-def _model(session: Session, name: str, said: Mapping[str, Collected], teacher: str | None) -> dict[str, Any]:
+def _model(session: Session, name: str, said: Mapping[str, Collected | None], teacher: str | None) -> dict[str, Any]:
     own, built = said[name], session.models[name]
-    role = {"student": "distilled", ALONE: "alone"}.get(name, "teacher")
-    matched = teacher is not None and name != teacher and said[teacher].logits.shape == own.logits.shape
+    role = {"student": "distilled", ALONE: "alone"}.get(name, "peer" if name in session.recipe.models else "teacher")
     info = session.data().info.shown(built.request.view)
     example = session.task.example(info, batch=1, device=str(session.backend.device))
-    if not _fits(session, own):
+    if own is None or not _fits(session, own):
         return {
             "role": role,
             "reference": built.request.model,
@@ -98,12 +120,14 @@ def _model(session: Session, name: str, said: Mapping[str, Collected], teacher: 
             "agreement": None,
             "cost": model_cost(built.module, example.inputs),
         }
+    theirs = said[teacher] if teacher is not None and name != teacher else None
+    matched = theirs is not None and theirs.logits.shape == own.logits.shape
     details = session.task.details(own.logits, own.labels)
     return {
         "role": role,
         "reference": built.request.model,
         "metrics": session.task.report(own.logits, own.labels),
-        "agreement": session.task.agreement(own.logits, said[teacher].logits, own.labels) if matched and teacher else None,
+        "agreement": session.task.agreement(own.logits, theirs.logits, own.labels) if matched and theirs else None,
         "cost": model_cost(built.module, example.inputs),
         "reliability": details.get("reliability"),
         "confusion": details.get("confusion"),

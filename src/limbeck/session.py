@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
@@ -18,7 +17,7 @@ from torch import nn
 from . import assemble
 from .assemble import ALONE, Phase
 from .config.load import LoadedRecipe
-from .config.schema import DataSpec, ModelSpec, PlayerSpec, TeacherSpec
+from .config.schema import DataSpec, ModelSpec, TeacherSpec
 from .data.base import Examples, Splits
 from .data.load import load_data
 from .data.loader import EpochPlan, eval_loader
@@ -29,17 +28,16 @@ from .engine.ema import EMA
 from .engine.evaluation import Collected, collect
 from .engine.learner import Learner
 from .engine.loop import Outcome, train
-from .engine.optim import LRControl, build_optimizer
+from .engine.member import Member
 from .engine.stage import Plan, Stage
-from .engine.steps.base import Context, Player
+from .engine.steps.base import Context
 from .engine.watch import Journal, Listener
+from .enrolment import Enrolment
 from .errors import Interrupted, LimbeckError
 from .faculty import Faculty, replay_of
 from .files import writing
 from .models.base import BuiltModel
 from .models.build import build_model
-from .objective import Objective
-from .objective.equip import equip
 from .registry import ACTIONS, STEPS
 from .teachers.base import Call, Teacher
 from .types import Batch, labelled
@@ -148,11 +146,11 @@ class Session:
             for turn in range(phase.repeat):
                 if (number, turn) < start:
                     continue
-                if turn == 0 and phase.start == "fresh":
-                    self._restart(phase.learner, 0)
+                for name in phase.members if turn == 0 and phase.start == "fresh" else ():
+                    self._restart(name, 0)
                 outcome = self._round(phase, number, turn, point if place == (number, turn) else None)
                 self.done.append(Done(phase.name, phase.learner, turn, outcome))
-                self._touched.add(phase.learner)
+                self._touched.update(phase.members)
                 if phase.between is not None and turn + 1 < phase.repeat:
                     ACTIONS.get(phase.between, allow_code=self.allow_code)().apply(self.roster(phase, turn), turn)
                 self._snapshot(number, turn)
@@ -166,7 +164,8 @@ class Session:
         try:
             return train(stage, resume)
         finally:
-            stage.context.learner.close()
+            for member in stage.members:
+                member.learner.close()
             for teacher in stage.context.teachers.values():
                 teacher.close()
 
@@ -176,43 +175,43 @@ class Session:
         splits = self.data(phase.data)
         plan = self._plan(phase, splits, turn)
         seed_everything(self.seed(f"setup-{phase.name}", turn))
-        objective = Objective([assemble.build_term(label, spec, allow_code=self.allow_code) for label, spec in phase.objective.items()])
-        built = self.models[phase.learner]
-        memory: dict[str, Any] = {"memory_format": torch.channels_last} if phase.train.channels_last else {}
-        model = built.module.to(self.backend.device, **memory)
-        teachers = self._teachers(phase, objective, model, plan, splits.train)
+        enrolment = self._enrolment(phase)
+        teachers = self._teachers(phase, enrolment, plan, splits.train)
         plan = replace(plan, replay=replay_of(teachers))
-        call = equip(self.call(phase.learner), model, objective.asked())
-        learner = Learner(model, objective, call, compile_model=phase.train.compile)
-        self._set_up_objective(phase, learner, teachers, splits)
-        learner.to(self.backend.device)
-        learner.train_only(phase.trainable)
-        partly = not bool(labelled(splits.train.labels).all())
+        self._note(phase, enrolment, enrolment.enrol(teachers, splits.train))
         context = Context(
             backend=self.backend,
-            learner=learner,
-            players=self._players(phase, learner, plan),
+            learner=enrolment.learners[phase.learner],
+            players=enrolment.players(plan.rate),
             teachers=teachers,
-            heard=tuple(objective.teacher_names()),
+            heard=tuple(enrolment.demand().teacher_names()),
             calls={name: self.call(name) for name in self.models},
             examples=len(splits.train),
+            cohort=enrolment.cohort,
         )
-        step = STEPS.get(phase.train.step, allow_code=self.allow_code)(context)
-        evaluate = partial(self._valid, phase, splits) if splits.valid is not None and len(splits.valid) else None
+        name = "cohort" if phase.peers and phase.train.step == "supervised" else phase.train.step
         return Stage(
             plan=plan,
             context=context,
-            step=step,
+            step=STEPS.get(name, allow_code=self.allow_code)(context),
             train=splits.train,
-            partly_labelled=partly,
-            evaluate=evaluate,
-            ema=EMA(model, phase.train.ema.decay) if phase.train.ema else None,
+            partly_labelled=not bool(labelled(splits.train.labels).all()),
+            members=tuple(self._member(phase, splits, plan, *item) for item in enrolment.learners.items()),
             journal=self.journal,
             listener=self.listener,
             folder=self.folder,
             tag={"stage": number, "round": turn},
             interrupted=self.interrupted,
         )
+
+    def _enrolment(self, phase: Phase) -> Enrolment:
+        return Enrolment(phase, self.recipe, self.models, self.call, self.backend, self.allow_code)
+
+    def _member(self, phase: Phase, splits: Splits, plan: Plan, name: str, learner: Learner) -> Member:
+        evaluate = partial(self._valid, phase, splits, name) if splits.valid is not None and len(splits.valid) else None
+        suffix = "" if name == phase.learner else f"-{name}"
+        file = self.folder / "checkpoints" / f"best-{plan.name}-{plan.round}{suffix}.safetensors"
+        return Member(name, learner, evaluate, file, EMA(learner.model, phase.train.ema.decay) if phase.train.ema else None)
 
     def _plan(self, phase: Phase, splits: Splits, turn: int) -> Plan:
         """The plan of a round; the student alone gets as many updates and evaluations as the student that is taught."""
@@ -228,14 +227,14 @@ class Session:
         steps = (own.steps or own.epochs * long) * rounds
         return replace(own, steps=steps, evaluate_every=max(1, round(own.evaluate_every * long / short)))
 
-    def _teachers(self, phase: Phase, objective: Objective, learner: nn.Module, plan: Plan, train: Examples) -> dict[str, Teacher]:
+    def _teachers(self, phase: Phase, enrolment: Enrolment, plan: Plan, train: Examples) -> dict[str, Teacher]:
         per_epoch = EpochPlan(len(train), batch_size=plan.batch_size, crops=plan.crops).updates
         updates = plan.steps or plan.epochs * per_epoch
         return Faculty(
             specs=assemble.teacher_specs(self.recipe),
             phase=phase,
-            objective=objective,
-            learner=learner,
+            objective=enrolment.demand(),
+            learner=enrolment.model(phase.learner),
             learner_name=phase.learner,
             model=partial(self._teacher_model, phase),
             call=self.call,
@@ -256,43 +255,22 @@ class Session:
     def teachers_of(self, phase: Phase) -> dict[str, Teacher]:
         """The teachers of a phase, ready to be asked outside of training."""
         splits = self.data(phase.data)
-        objective = Objective([assemble.build_term(label, spec, allow_code=self.allow_code) for label, spec in phase.objective.items()])
-        learner = self.models[phase.learner].module.to(self.backend.device)
-        return self._teachers(phase, objective, learner, self._plan(phase, splits, 0), splits.train)
+        return self._teachers(phase, self._enrolment(phase), self._plan(phase, splits, 0), splits.train)
 
-    def _set_up_objective(self, phase: Phase, learner: Learner, teachers: Mapping[str, Teacher], splits: Splits) -> None:
-        """Infers adapters from one batch, without moving the statistics of the model."""
-        learner.eval()
-        learner.objective.allocate(len(splits.train))
-        batch = splits.train.__getitems__(list(range(min(2, len(splits.train))))).to(self.backend.device)
-        with torch.no_grad():
-            made = learner.objective.setup(learner.signals(batch), {name: teacher.signals(batch) for name, teacher in teachers.items()})
-        for label, descriptions in made.items():
-            key = f"{phase.key}.objective.{label}.adapter" if phase.key else f"objective.{label}.adapter"
-            self.adapters[key] = descriptions[0] if len(descriptions) == 1 else descriptions
+    def _note(self, phase: Phase, enrolment: Enrolment, made: Mapping[str, Mapping[str, list[dict[str, Any]]]]) -> None:
+        """Remembers which adapters were made, and which layers were compared."""
+        prefix = f"{phase.key}." if phase.key else ""
+        for name, labels in made.items():
+            own = prefix if name == phase.learner else f"{prefix}peers.{name}."
+            for label, descriptions in labels.items():
+                single = len(descriptions) == 1 and not phase.peers  # where members share a term, each has an adapter of its own
+                self.adapters[f"{own}objective.{label}.adapter"] = descriptions[0] if single else descriptions
         if phase.learner == "student":
-            for term in learner.objective.terms.values():
+            for term in enrolment.objectives["student"].terms.values():
                 if term.loss.needs.teacher:
                     for name, taps in (("student", term.student), (term.source, term.teacher)):
                         known = self.taps.setdefault(name, [])
                         known += [tap for tap in taps if tap not in known]
-
-    def _players(self, phase: Phase, learner: Learner, plan: Plan) -> dict[str, Player]:
-        players = {"learner": self._player("learner", learner, phase.train.optimizer, plan, phase, find_unused=learner.stops_early)}
-        for name, spec in self.recipe.models.items():
-            module = self.models[name].module
-            if isinstance(spec, PlayerSpec) and spec.optimizer is not None:
-                players[name] = self._player(name, module, spec.optimizer, plan, phase)
-            else:
-                players[name] = Player(name, module.to(self.backend.device))
-        return players
-
-    def _player(self, name: str, module: nn.Module, spec: Any, plan: Plan, phase: Phase, *, find_unused: bool = False) -> Player:
-        fused = self.backend.precision != "fp16"  # the loss scaler unscales gradients itself
-        optimizer = build_optimizer(spec.name, spec.lr, dict(spec.model_extra or {}), module.parameters(), fused=fused)
-        wrapped = self.backend.prepare(module, find_unused=find_unused)
-        prepared = self.backend.prepare_optimizer(optimizer)
-        return Player(name, wrapped, prepared, LRControl(prepared, plan.rate, 1), phase.train.clip)
 
     # evaluation
 
@@ -314,8 +292,8 @@ class Session:
         if self.backend.world == 1 and self.interrupted():
             raise Interrupted("stopped during the last evaluation; everything is saved.")
 
-    def _valid(self, phase: Phase, splits: Splits) -> dict[str, float]:
-        said = self.collect(phase.learner, "valid", phase.data, phase.train.precision)
+    def _valid(self, phase: Phase, splits: Splits, name: str) -> dict[str, float]:
+        said = self.collect(name, "valid", phase.data, phase.train.precision)
         return self.task.report(said.logits, said.labels)
 
     # going on after a kill
@@ -379,7 +357,7 @@ class RoundRoster:
 
     def teacher_names(self) -> list[str]:
         """The teachers that the phase listens to; they count as changed from now on."""
-        names = [term.from_ for term in self.phase.objective.values()]
+        names = [term.from_ for term in self.phase.objective.values() if term.from_ not in self.phase.members]
         known = [name for name in dict.fromkeys(names) if name in self.session.models]
         self.session._touched.update(known)  # noqa: SLF001
         return known

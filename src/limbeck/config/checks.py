@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from ..data.mixing import MIXINGS
 from ..errors import LimbeckError, UnknownName, did_you_mean
@@ -16,6 +16,8 @@ from .optimizers import check_optimizer
 from .references import check_code, check_model, check_source
 from .terms import Term, is_code
 
+PEERS = "peers"
+"""What a term listens to that listens to all peers."""
 _LABEL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -102,6 +104,11 @@ class Checker:
         for name in ("student", "teacher"):
             if teachers is not None and name in teachers.mapping:
                 self.report.at_key(self.tree, ("teachers", name), f"expected a name other than 'student' and 'teacher', found {name!r}.")
+        for section in ("teachers", "models"):
+            if PEERS in self.keys(section):
+                self.report.at_key(
+                    self.tree, (section, PEERS), "expected a name other than 'peers', which stands for all peers of a stage."
+                )
 
     def model(self, path: Parts) -> None:
         """A model reference, its weights, and the optimizer of a further player."""
@@ -209,6 +216,8 @@ class Checker:
         for term in self.terms_below((*path, "objective")):
             self.signals(term)
             self.origin(term, node, learner)
+        for name in self.peers(node):
+            self.peer((*path, "peers", name), name, node, learner)
 
     def terms_below(self, path: Parts) -> Iterator[Term]:
         """The terms of one objective."""
@@ -224,6 +233,35 @@ class Checker:
             self.report.at_value(self.tree, (*path, "learner"), str(UnknownName("model of this recipe", value.text, names)))
             return None
         return value.text
+
+    def peer(self, path: Parts, name: str, node: Node, learner: str | None) -> None:
+        """A model that learns in the same updates: it is one of the recipe's, and listens to others than itself."""
+        names = [other for other in [*self.keys("models"), *self.teachers(node)] if other != learner]
+        if name not in names:
+            hint = "`peers` are names under `models`, or teachers with a model of their own."
+            text = (
+                f"{name!r} is what this stage trains. {hint}" if name == learner else str(UnknownName("possible peer", name, names, hint))
+            )
+            self.report.at_key(self.tree, path, text)
+            return
+        if (optimizer := self.tree.get(*path, "optimizer")) is not None:
+            check_optimizer(self.report, self.tree, (*path, "optimizer"), optimizer)
+        own = self.tree.get(*path, "objective")
+        if own is not None and own.value == {}:
+            self.no_objective(path, name)
+        for term in self.terms_below((*path, "objective")):
+            self.signals(term)
+            self.origin(term, node, name, [learner or "student", *self.peers(node)])
+        shared = self.terms_below((*path[:-2], "objective")) if own is None or own.value is None else ()
+        for term in shared:
+            if self._listens_to(term) == name:
+                text = f"{name!r} shares the objective of the stage, whose term {term.path[-1]!r} listens to {name!r} itself."
+                self.report.at_key(self.tree, path, f"{text} Let the term listen to `peers`, or give {name!r} an `objective` of its own.")
+
+    def peers(self, node: Node) -> list[str]:
+        """The peers of a phase."""
+        found = node.mapping.get("peers")
+        return list(found.mapping) if found is not None else []
 
     def keys(self, section: str) -> list[str]:
         """The names in a section of named models."""
@@ -300,30 +338,46 @@ class Checker:
                 self.report.at_value(self.tree, (*term.path, side, position), str(error))
         return values
 
-    def origin(self, term: Term, node: Node, learner: str | None) -> None:
-        """The teacher that a term asks exists and is not the learner itself."""
+    def origin(self, term: Term, node: Node, learner: str | None, members: Sequence[str] = ()) -> None:
+        """The teacher that a term asks exists and is not the learner itself.
+
+        Args:
+            term: the term.
+            node: the phase.
+            learner: who learns from the term.
+            members: all who learn in the phase; the learner and its peers where it is empty.
+        """
         given = term.node.mapping.get("from")
-        known = self.teachers(node)
-        if given is None or given.value is None:
-            if term.needs is None or not term.needs.teacher:
-                return
-            name = "teacher"
-        elif given.text is None:
+        name = self._listens_to(term)
+        if name is None:
             return
-        else:
-            name = given.text
+        others = [member for member in members or self.peers(node) if member != learner]
+        known = [*self.teachers(node), *(member for member in others if member not in self.teachers(node))]
         where = (*term.path, "from" if given is not None and given.text is not None else "loss")
-        if not known:
+        if name == PEERS and others:
+            return
+        if name == PEERS or (name in self.keys("models") and name not in known and name != learner):
+            what = "peers" if name == PEERS else f"the peer {name!r}"
+            example = "peers: [NAME]" if name == PEERS else f"peers: [{name}]"
+            self.report.at_value(self.tree, where, f"expected {what} in this stage, found none. Add `{example}` beside `objective`.")
+        elif not known:
             subject = f"loss {term.loss!r}" if term.loss else "this term"
             self.report.at_value(
                 self.tree, where, f"expected a teacher for {subject}, found none. Add `teacher: {{model: ...}}` to the recipe."
             )
-        elif name not in known:
-            self.report.at_value(self.tree, where, self._choose(name, known))
         elif name == learner:
             self.report.at_value(
                 self.tree, where, f"expected a teacher other than the learner, found {name!r}, which is what this stage trains."
             )
+        elif name not in known:
+            self.report.at_value(self.tree, where, self._choose(name, [*known, *([PEERS] if others else [])]))
+
+    def _listens_to(self, term: Term) -> str | None:
+        """Whom a term asks; None where nobody, or where its value is no text."""
+        given = term.node.mapping.get("from")
+        if given is None or given.value is None:
+            return "teacher" if term.needs is not None and term.needs.teacher else None
+        return given.text
 
     def _choose(self, name: str, known: Iterable[str]) -> str:
         known = list(known)

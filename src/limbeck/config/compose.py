@@ -14,10 +14,10 @@ from .marks import MAX_DEPTH, Mark, Node, Parts, Report, Source, file_name, foun
 from .reader import read_file, read_text
 from .shorthand import expand
 
-_LABELLED = {"objective": "term", "teachers": "teacher", "models": "model", "stages": "stage"}
+_LABELLED = {"objective": "term", "teachers": "teacher", "models": "model", "peers": "peer", "stages": "stage"}
 """Sections whose keys are the user's own; removing one that does not exist is a mistake."""
 
-_INHERITED = ("data", "teacher", "objective", "train")
+_INHERITED = ("data", "teacher", "objective", "train", "peers")
 
 
 def read_mapping(values: Mapping[str, Any]) -> Node:
@@ -199,7 +199,7 @@ class Composer:
         items, keys = dict(stage.mapping), dict(stage.keys)
         for key in _INHERITED:
             top, own = root.mapping.get(key), items.get(key)
-            if top is None or (key == "objective" and not student):
+            if top is None or (key in ("objective", "peers") and not student):
                 continue
             if own is not None and own.value is None:
                 del items[key]

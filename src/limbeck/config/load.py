@@ -153,6 +153,9 @@ def _terms(report: Report, tree: Node, *, allow_code: bool) -> dict[Parts, Term]
     places: list[Parts] = [("objective",)]
     stages = tree.mapping.get("stages")
     places += [("stages", name, "objective") for name in stages.mapping] if stages is not None else []
+    for above in [(), *(("stages", name) for name in (stages.mapping if stages is not None else ()))]:
+        peers = tree.get(*above, "peers")
+        places += [(*above, "peers", name, "objective") for name in peers.mapping] if peers is not None else []
     terms: dict[Parts, Term] = {}
     for place in places:
         node = tree.get(*place)

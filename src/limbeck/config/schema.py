@@ -208,7 +208,8 @@ class TermSpec(Spec):
     teacher: list[str] = Field(default_factory=list)
     """Layer path(s) of the teacher; those of the student where absent."""
     from_: str = Field(default="teacher", alias="from")
-    """Which teacher, where a recipe names several."""
+    """Which teacher, where a recipe names several; in a stage with `peers` also one of its members, or `peers`: the mean over all other
+    members."""
     adapter: AdapterSpec = AdapterSpec()
     """How the student's feature is brought to the shape of the teacher's; a mapping, or just the kind."""
     targets: list[TargetSpec] = Field(default_factory=list)
@@ -226,6 +227,15 @@ class PlayerSpec(ModelSpec):
     """Its optimizer; a player without one is not trained."""
 
 
+class PeerSpec(Spec):
+    """A model that learns in the same updates as the learner of a stage, with an optimizer of its own."""
+
+    objective: dict[str, TermSpec] | None = None
+    """What it learns from; the stage's objective where absent. `from` names a teacher, a member of the cohort, or `peers`."""
+    optimizer: OptimizerSpec | None = None
+    """Its optimizer; that of the model (`models.NAME.optimizer`), else the training's, where absent."""
+
+
 class StageSpec(Spec):
     """A phase. What it does not say, it takes from the top of the recipe."""
 
@@ -239,6 +249,9 @@ class StageSpec(Spec):
     """Merged over the recipe's; a label set to null is removed. A stage whose learner is no student has no inherited objective."""
     train: TrainSpec | None = None
     """Merged over the recipe's."""
+    peers: dict[str, PeerSpec] | None = None
+    """Models (of `models`, or teachers) that learn in the same updates: a mapping by name, or a list of names that share the stage's
+    objective. Merged over the recipe's; a stage whose learner is no student has no inherited peers."""
     trainable: list[str] = Field(default_factory=list)
     """Patterns of parameter names of the learner that learn, such as `layer4.*`; all where empty."""
     start: Literal["continue", "fresh"] = "continue"
@@ -272,6 +285,9 @@ class Recipe(Spec):
     """Label to term."""
     train: TrainSpec = TrainSpec()
     """How it trains."""
+    peers: dict[str, PeerSpec] = Field(default_factory=dict)
+    """Models (of `models`, or teachers) that learn in the same updates as the student: a mapping by name, or a list of names that share
+    its objective."""
     stages: dict[str, StageSpec] = Field(default_factory=dict)
     """Phases in order; without any there is one, named `distil`, that is the recipe itself."""
     baseline: bool = False
@@ -283,4 +299,4 @@ class Recipe(Spec):
         """The stages by name; a recipe without any has one, `distil`, made of its top level."""
         if self.stages:
             return self.stages
-        return {"distil": StageSpec(teacher=self.teacher, data=self.data, objective=self.objective, train=self.train)}
+        return {"distil": StageSpec(teacher=self.teacher, data=self.data, objective=self.objective, train=self.train, peers=self.peers)}

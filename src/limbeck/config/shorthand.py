@@ -20,6 +20,7 @@ def expand(root: Node) -> Node:
         models=_each(_player),
         objective=_each(_term),
         train=_train,
+        peers=_peers,
         stages=_each(_stage),
         track=_listed,
     )
@@ -102,5 +103,19 @@ def _targets(node: Node) -> Node:
     return node if entries is None else Node([_keyed("name")(entry) for entry in entries], node.mark)
 
 
+def _peers(node: Node) -> Node:
+    """`x` and `[x, y]` become `{x: {}, y: {}}`; such a list replaces what it is merged over."""
+    entries = node.value if isinstance(node.value, list) else [node]
+    if not entries or not all(entry.text for entry in entries):
+        return _each(_peer)(node)
+    names = {str(entry.value): entry for entry in entries}
+    items = {name: Node({}, entry.mark) for name, entry in names.items()}
+    return Node(items, node.mark, {name: entry.mark for name, entry in names.items()}, replaces=True)
+
+
+def _peer(node: Node) -> Node:
+    return _entries(node, objective=_each(_term), optimizer=_keyed("name"))
+
+
 def _stage(node: Node) -> Node:
-    return _entries(node, teacher=_teacher, data=_data, objective=_each(_term), train=_train, trainable=_listed)
+    return _entries(node, teacher=_teacher, data=_data, objective=_each(_term), train=_train, peers=_peers, trainable=_listed)

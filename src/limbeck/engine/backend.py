@@ -127,6 +127,17 @@ class Backend:
             self._accelerator.unscale_gradients(optimizer)
         torch.nn.utils.clip_grad_norm_(parameters, norm)
 
+    def step(self, optimizers: Sequence[Any]) -> None:
+        """Steps several optimizers whose gradients come from one backward."""
+        scaler = self._accelerator.scaler if self._clips else None
+        for optimizer in optimizers:
+            if scaler is None:
+                optimizer.step()
+            else:  # Accelerate would change the scale after the first, and the gradients of the others still have the old one
+                scaler.step(optimizer.optimizer)
+        if scaler is not None:
+            scaler.update()
+
     def no_sync(self, module: nn.Module, *, last: bool) -> AbstractContextManager[Any]:
         """Holds back the gradient exchange until the last forward pass of an update."""
         return nullcontext() if last or self.world == 1 else self._accelerator.no_sync(module)

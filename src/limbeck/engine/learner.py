@@ -23,19 +23,39 @@ class Learner(nn.Module):
 
     Its forward runs the model, reads its taps and evaluates the objective, so that everything that learns is used
     inside the one wrapped forward, as data-parallel wrappers require.
+
+    Args:
+        model: the model that learns.
+        objective: what it learns from.
+        call: how the model is run on a batch.
+        compile_model: compile it with torch.compile.
+        taps: layers that its peers read, beside those of its own objective.
+        logits: whether its peers read its logits.
     """
 
-    def __init__(self, model: nn.Module, objective: Objective, call: Call, *, compile_model: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        call: Call,
+        *,
+        compile_model: bool = False,
+        taps: Sequence[str] = (),
+        logits: bool = False,
+    ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
-        taps = objective.student_taps()
+        every = list(dict.fromkeys([*objective.student_taps(), *taps]))
+        self.stops_early = bool(every) and not (logits or objective.needs_student_logits())
         self._call = call
-        self._tapped = Tapped(model, taps, stop_early=not objective.needs_student_logits()) if taps else None
+        self._tapped = Tapped(model, every, stop_early=self.stops_early) if every else None
         # Not by plain assignment, which would register the model (or its compiled form) a second time.
         self.__dict__["_run"] = self._tapped or (_compiled(model) if compile_model else model)
 
     _run: Any
+    stops_early: bool
+    """Whether the end of the model is not run, because no term reads it."""
 
     def signals(self, batch: Batch) -> Signals:
         """What the model says about `batch`."""
@@ -48,11 +68,6 @@ class Learner(nn.Module):
         signals = self._call(self._run, batch)
         total, values = self.objective(signals, teachers, batch.labels, counts, gather, batch.mixed)
         return total, values, signals
-
-    @property
-    def stops_early(self) -> bool:
-        """Whether the end of the model is not run, because no term reads it."""
-        return self._tapped is not None and not self.objective.needs_student_logits()
 
     def train_only(self, patterns: Sequence[str]) -> None:
         """Freezes the model's parameters that match none of `patterns`; adapters and losses always learn.

@@ -6,10 +6,11 @@ at the end of an epoch, every `evaluate_every`: evaluation -> best weights -> ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,7 +19,8 @@ from ..data.loader import EpochPlan, train_loader
 from ..errors import Interrupted
 from ..objective import Counts
 from ..types import Batch, labelled
-from .checkpoint import load_tensors, seed_everything
+from .checkpoint import seed_everything
+from .member import Member
 from .stage import Stage
 from .watch import LossWatch
 
@@ -33,6 +35,8 @@ class Outcome:
     best_step: int
     best: float | None
     """Value of the monitored metric at the best evaluation; None where there was none."""
+    peers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of each peer: `best`, `best_step`, and `failed`, the update at which it was found to be no longer finite, and `why`."""
 
 
 def train(stage: Stage, resume: Path | None = None) -> Outcome:
@@ -46,15 +50,15 @@ def train(stage: Stage, resume: Path | None = None) -> Outcome:
     per_epoch = epoch_plan(stage, 0).updates
     total = prepare(stage)
     began = stage.journal.seconds
-    watch = LossWatch(plan.name, stage.step.labels, stage.context.backend.sum)
+    if resume is not None:
+        stage.restore(resume)
+        progress = stage.progress
+    watch = stage.watch()
     if resume is None:
         seed_everything(plan.seed + stage.context.backend.rank)
         stage.save(watch)
-    else:
-        stage.restore(resume)
-        progress = stage.progress
     stage.listener.stage(plan.name, plan.learner, plan.round, plan.rounds, total, progress.update)
-    stage.context.learner.train()
+    stage.train_mode()
 
     # A checkpoint may stand after the last update of an epoch and before what follows it; then only that is left to do.
     while (progress.update < total or progress.within == per_epoch) and not _exhausted(stage):
@@ -71,11 +75,17 @@ def train(stage: Stage, resume: Path | None = None) -> Outcome:
 
     stage.log(watch)
     if progress.within:
-        _evaluate(stage)
+        stage.judge()
     hand_on(stage)
-    sign = 1 if plan.maximize else -1
-    best = progress.best * sign if progress.best is not None else None
-    return Outcome(progress.update, progress.epoch, stage.journal.seconds - began, progress.best_step, best)
+    ends = {member.name: _end(member, plan.maximize) for member in stage.members}
+    own = ends.pop(stage.learner.name)
+    seconds = stage.journal.seconds - began
+    return Outcome(progress.update, progress.epoch, seconds, stage.learner.best_step, own["best"], ends)
+
+
+def _end(member: Member, maximize: bool) -> dict[str, Any]:
+    best = None if member.best is None else member.best * (1 if maximize else -1)
+    return {"best": best, "best_step": member.best_step, "failed": member.failed, "why": member.why}
 
 
 def prepare(stage: Stage) -> int:
@@ -125,8 +135,8 @@ def one_update(stage: Stage, batches: list[Batch], watch: LossWatch, total: int)
     values = stage.step.update(batches, _counts(stage, batches))
     for teacher in context.teachers.values():
         teacher.after_step(context.learner.model)
-    if stage.ema is not None:
-        stage.ema.update()
+    for average in stage.averages:
+        average.update()
     progress.update += 1
     watch.add(progress.update, values, [batch.index for batch in batches])
 
@@ -177,24 +187,11 @@ def _after_epoch(stage: Stage, watch: LossWatch, *, last: bool) -> None:
     improved = False
     if due:
         stage.log(watch)
-        improved = _evaluate(stage)
+        improved = stage.judge()
     for teacher in stage.context.teachers.values():
         teacher.after_epoch(stage.context.learner.model, improved)
     if due:
         stage.save(watch)
-
-
-def _evaluate(stage: Stage) -> bool:
-    """Judges the learner on the validation split; whether it is better than ever."""
-    if stage.evaluate is None:
-        return False
-    if stage.ema is not None:
-        with stage.ema.applied():
-            metrics = stage.evaluate()
-    else:
-        metrics = stage.evaluate()
-    stage.record("valid", metrics)
-    return stage.keep_best(metrics)
 
 
 def _exhausted(stage: Stage) -> bool:
@@ -204,9 +201,7 @@ def _exhausted(stage: Stage) -> bool:
 
 
 def hand_on(stage: Stage) -> None:
-    """Puts the weights that the round hands on into the model: the best, else the average, else the last."""
+    """Puts the weights that the round hands on into the model of every member."""
     stage.context.backend.wait()
-    if stage.plan.select_best and stage.progress.best is not None:
-        stage.context.learner.model.load_state_dict(load_tensors(stage.best_file))
-    elif stage.ema is not None:
-        stage.context.learner.model.load_state_dict(stage.ema.average)
+    for member in stage.members:
+        member.hand_on(select_best=stage.plan.select_best)

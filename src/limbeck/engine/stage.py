@@ -11,8 +11,11 @@ import torch
 
 from ..data.base import Examples
 from ..data.mixing.base import Mixing
+from ..errors import NonFinite
+from ..files import writing
 from . import checkpoint
 from .ema import EMA
+from .member import Member
 from .optim import LRPlan
 from .steps.base import Context, Step
 from .watch import Journal, Listener, LossWatch
@@ -58,8 +61,6 @@ class Progress:
     epoch: int = 0
     within: int = 0
     """Updates done in the current epoch."""
-    best: float | None = None
-    best_step: int = 0
     waited: int = 0
     """Evaluations since the last improvement."""
 
@@ -73,9 +74,8 @@ class Stage:
     step: Step
     train: Examples
     partly_labelled: bool
-    evaluate: Callable[[], dict[str, float]] | None
-    """Metrics of the learner on the validation split; None without one."""
-    ema: EMA | None
+    members: tuple[Member, ...]
+    """The learner, and its peers after it."""
     journal: Journal
     listener: Listener
     folder: Path
@@ -85,30 +85,89 @@ class Stage:
     interrupted: Callable[[], bool]
     progress: Progress = field(default_factory=Progress)
 
+    def __post_init__(self) -> None:
+        self.averages: tuple[EMA, ...] = ()
+        self._count_averages()
+
     @property
-    def best_file(self) -> Path:
-        """Weights of the best evaluation of this round."""
-        return self.folder / "checkpoints" / f"best-{self.plan.name}-{self.plan.round}.safetensors"
+    def learner(self) -> Member:
+        """Whose validation decides when the stage ends."""
+        return self.members[0]
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """The learner's model as it would be handed on: the average where there is one."""
-        return self.ema.average if self.ema is not None else self.context.learner.model.state_dict()
+    def watch(self) -> LossWatch:
+        """The watch over the values that the step returns."""
+        peers = [member.name for member in self.members[1:]]
+        return LossWatch(self.plan.name, self.step.labels, self.context.backend.sum, peers)
 
-    def keep_best(self, metrics: Mapping[str, float]) -> bool:
+    def train_mode(self) -> None:
+        """Puts every member into training mode."""
+        for member in self.members:
+            member.learner.train()
+
+    def active(self) -> list[Member]:
+        """The members that still learn."""
+        return [member for member in self.members if member.failed is None]
+
+    def _count_averages(self) -> None:
+        self.averages = tuple(member.ema for member in self.active() if member.ema is not None)
+
+    # judging
+
+    def judge(self) -> bool:
+        """Judges every member on the validation split; whether the learner is better than ever."""
+        if self.learner.evaluate is None:
+            return False
+        found = {member.name: metrics for member in self.active() if (metrics := self._metrics(member)) is not None}
+        self.record("valid", {self._label(name, key): value for name, own in found.items() for key, value in own.items()})
+        improved = [self._keep_best(member, found[member.name]) for member in self.active()]
+        self.progress.waited = 0 if improved[0] else self.progress.waited + 1
+        return improved[0]
+
+    def _metrics(self, member: Member) -> dict[str, float] | None:
+        """Metrics of a member; None where it is a peer that says nothing finite any more."""
+        try:
+            with member.judged():
+                return member.evaluate() if member.evaluate is not None else None
+        except NonFinite:
+            if member is self.learner:
+                raise
+            self.retire(member, "its outputs are not a number on the validation split")
+            return None
+
+    def _keep_best(self, member: Member, metrics: Mapping[str, float]) -> bool:
         """Notes an evaluation; saves the weights where it is the best so far. Returns whether it improved."""
         score = metrics[self.plan.monitor] * (1 if self.plan.maximize else -1)
-        self.context.players["learner"].rate.watch(score)  # pyright: ignore[reportOptionalMemberAccess]
-        progress = self.progress
-        if progress.best is not None and not score > progress.best + self.plan.min_delta:
-            progress.waited += 1
+        self.context.player(member.name).rate.watch(score)  # pyright: ignore[reportOptionalMemberAccess]
+        if member.best is not None and not score > member.best + self.plan.min_delta:
             return False
-        progress.best, progress.best_step, progress.waited = score, progress.update, 0
+        member.best, member.best_step = score, self.progress.update
         if self.context.backend.is_main and self.plan.select_best:
-            from ..files import writing
-
-            with writing(self.best_file) as temporary:
-                checkpoint.save_tensors(temporary, self.weights())
+            with writing(member.best_file) as temporary:
+                checkpoint.save_tensors(temporary, member.weights())
         return True
+
+    def retire(self, member: Member, why: str) -> None:
+        """Lets a peer that is no longer finite learn and speak no more, and says so; the others go on.
+
+        Raises:
+            NonFinite: where the learner listened to nobody else.
+        """
+        text = f"stage {self.plan.name!r}: the peer {member.name!r} failed by update {self.progress.update}: {why}."
+        member.failed, member.why = self.progress.update, why
+        alone = self._exclude(member)
+        self.listener.message(f"{text} It is left out from here on; the others go on.")
+        self.record("failed", {member.name: self.progress.update})
+        for other in [other for other in self.active() if other.name in alone]:
+            if other is self.learner:
+                raise NonFinite(f"{text} {self.plan.learner!r} has nothing else to learn from, so the stage ends here.")
+            self.retire(other, f"it listened to nobody but {member.name!r}")
+
+    def _exclude(self, member: Member) -> list[str]:
+        cohort = self.context.cohort
+        self._count_averages()
+        return cohort.retire(member.name) if cohort is not None else []
+
+    # checkpoints
 
     def save(self, watch: LossWatch) -> None:
         """Writes a checkpoint, after the losses since the last one were found finite."""
@@ -125,12 +184,11 @@ class Stage:
                 "scaler": backend.scaler_state(),
                 "random": [plain for _, plain in states],
                 "players": {},
-                "ema": self.ema.updates if self.ema is not None else None,
+                "members": {member.name: member.state() for member in self.members},
                 "samples": list(context.samples),
             }
             groups |= {f"random-{rank}": tensors for rank, (tensors, _) in enumerate(states)}
-            if self.ema is not None:
-                groups["ema"] = self.ema.average
+            groups |= {_average(member): member.ema.average for member in self.members if member.ema is not None}
             for name, player in context.players.items():
                 if name != "learner":
                     groups[f"player-{name}"] = _bare(player.module).state_dict()
@@ -151,8 +209,11 @@ class Stage:
         self.progress = Progress(**state["progress"])
         self.journal.resume(state["journal"]["lines"], state["journal"]["seconds"])
         context.backend.load_scaler(state["scaler"])
-        if self.ema is not None:
-            self.ema.load(groups["ema"], state["ema"])
+        for member in self.members:
+            saved = state["members"][member.name]
+            member.load_state(saved)
+            if member.ema is not None:
+                member.ema.load(groups[_average(member)], saved["ema"])
         for name, player in context.players.items():
             if name != "learner":
                 _bare(player.module).load_state_dict(groups[f"player-{name}"])
@@ -160,6 +221,9 @@ class Stage:
                 saved = state["players"][name]
                 checkpoint.join_optimizer(player.optimizer, groups.get(f"optimizer-{name}", {}), saved["optimizer"])
                 player.rate.load(saved["rate"])
+        for member in self.members:
+            if member.failed is not None:
+                self._exclude(member)
         for name in state["samples"]:
             saved = groups[f"samples-{name}"]
             context.sample_state(name, tuple(saved["rows"].shape[1:])).load(saved)
@@ -168,16 +232,32 @@ class Stage:
         rank = min(context.backend.rank, len(state["random"]) - 1)
         checkpoint.restore_random_state(groups[f"random-{rank}"], state["random"][rank])
 
+    # the journal
+
     def log(self, watch: LossWatch) -> None:
-        """Writes the terms since the last line, where there are any."""
+        """Writes the terms since the last line, where there are any; a peer whose terms are not finite is retired."""
         values = watch.flush()
-        if not values:
-            return
-        objective = self.context.learner.objective
-        weighted = {label: value * objective.weights.get(label, 1.0) for label, value in values.items()}
-        player = self.context.players["learner"]
-        values = {"total": sum(weighted.values()), **values, "lr": player.optimizer.param_groups[0]["lr"]}
-        self.record("train", values)
+        if values:
+            self.record("train", {key: value for member in self.active() for key, value in self._line(member, values).items()})
+        for member in self.active():
+            if member.name in watch.failed and member.failed is None:
+                self.retire(member, watch.failed[member.name])
+        watch.labels = self.step.labels
+
+    def _line(self, member: Member, values: Mapping[str, float]) -> dict[str, float]:
+        """Total, terms and learning rate of a member; what else the step returns stands with the learner."""
+        objective, player = member.learner.objective, self.context.player(member.name)
+        peers = {peer.name for peer in self.members[1:]}
+        if member is self.learner:
+            own = {key: value for key, value in values.items() if key.partition("/")[0] not in peers}
+        else:
+            own = {label: values[self._label(member.name, label)] for label in objective.terms}
+        weighted = [value * objective.weights.get(label, 1.0) for label, value in own.items()]
+        line = {"total": sum(weighted), **own, "lr": player.optimizer.param_groups[0]["lr"]}
+        return {self._label(member.name, key): value for key, value in line.items()}
+
+    def _label(self, name: str, key: str) -> str:
+        return self.context.cohort.label(name, key) if self.context.cohort is not None else key
 
     def record(self, kind: str, values: Mapping[str, float]) -> None:
         """Writes a line of metrics, on the main process."""
@@ -187,6 +267,10 @@ class Stage:
         plan, progress = self.plan, self.progress
         self.journal.write(stage=plan.name, round=plan.round, kind=kind, step=progress.update, epoch=progress.epoch, values=values)
         backend.track({f"{plan.name}/{kind}/{key}": value for key, value in values.items()}, step=self.journal.lines)
+
+
+def _average(member: Member) -> str:
+    return f"ema-{member.name}"
 
 
 def _bare(module: torch.nn.Module) -> torch.nn.Module:

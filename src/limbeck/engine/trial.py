@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from .checkpoint import seed_everything
 from .loop import one_update, prepare, updates
 from .stage import Stage
-from .watch import LossWatch
 
 
 def trial(stage: Stage) -> Iterator[None]:
@@ -16,9 +15,9 @@ def trial(stage: Stage) -> Iterator[None]:
     Nothing is evaluated and nothing is saved.
     """
     total = prepare(stage)
-    watch = LossWatch(stage.plan.name, stage.step.labels, stage.context.backend.sum)
+    watch = stage.watch()
     seed_everything(stage.plan.seed + stage.context.backend.rank)
-    stage.context.learner.train()
+    stage.train_mode()
     while True:
         for batches in updates(stage):
             one_update(stage, batches, watch, total)

@@ -101,9 +101,11 @@ class LossWatch:
     exactly. No checkpoint is written before the updates since the last reading were found finite.
     """
 
-    def __init__(self, stage: str, labels: Sequence[str], reduce: Callable[[Tensor], Tensor]) -> None:
-        self.stage, self.labels, self._reduce = stage, labels, reduce
+    def __init__(self, stage: str, labels: Sequence[str], reduce: Callable[[Tensor], Tensor], peers: Sequence[str] = ()) -> None:
+        self.stage, self.labels, self._reduce, self._peers = stage, labels, reduce, peers
         self._pending: list[tuple[int, Tensor, list[Tensor]]] = []
+        self.failed: dict[str, str] = {}
+        """Of each peer whose terms the last flush found to be not finite: which, and when."""
 
     def add(self, update: int, values: Tensor, indices: list[Tensor]) -> None:
         """Takes the values `(labels,)` of an update, unread."""
@@ -113,8 +115,9 @@ class LossWatch:
         """Mean of each term over the updates since the last flush.
 
         Raises:
-            NonFinite: with the term, the update and the examples.
+            NonFinite: with the term, the update and the examples, where a term of the learner is not finite.
         """
+        self.failed = {}
         if not self._pending:
             return {}
         rows = self._reduce(torch.stack([values.float() for _, values, _ in self._pending])).tolist()
@@ -122,7 +125,10 @@ class LossWatch:
         for row, (update, _, indices) in zip(rows, pending, strict=True):
             for label, value in zip(self.labels, row, strict=True):
                 if not math.isfinite(value):
-                    raise NonFinite(_not_finite(self.stage, label, value, update, indices))
+                    peer, _, term = label.partition("/")
+                    if peer not in self._peers:
+                        raise NonFinite(_not_finite(self.stage, label, value, update, indices))
+                    self.failed.setdefault(peer, f"its term {term} became {value} at update {update}")
         return {label: sum(row[i] for row in rows) / len(rows) for i, label in enumerate(self.labels)}
 
 

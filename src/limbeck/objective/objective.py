@@ -20,8 +20,9 @@ from ..losses.base import Loss
 from ..targets.base import Target
 from ..types import Head, Mixed, Signals, labelled
 from .equip import Asked
+from .guard import Guarded
 from .passes import apart, by_part, mass_of
-from .schedules import Ramp
+from .schedules import Ramp, scaled
 
 Gather = Callable[[Tensor], Tensor]
 """Collects a tensor from all processes along the batch; only the local part carries a gradient."""
@@ -65,6 +66,10 @@ class Term:
     """Hyper-parameters of the loss that change over the stage."""
     targets: tuple[Target, ...] = ()
     """What is done to the signals before the loss sees them, in this order."""
+    peer: bool = False
+    """Whether the source learns in the same updates, so that it may break."""
+    part_of: str = ""
+    """The label of the recipe, where one term listens to several peers and so became several."""
 
     def __post_init__(self) -> None:
         if self.student and not self.teacher:
@@ -168,10 +173,24 @@ class Objective(nn.Module):
                 raise ShapeMismatch(f"objective.{term.label}: student {s!r} and teacher {t!r}: {error}") from None
         return made
 
+    def leave_out(self, source: str) -> bool:
+        """Stops listening to a peer; its share of a mean over peers goes to the others. Whether any term is left."""
+        for label in [term.label for term in self._of(source)]:
+            whole = self.terms.pop(label).part_of
+            del self.weights[label]
+            parts = [term for term in self.terms.values() if whole and term.part_of == whole]
+            for term in parts:
+                term.weight = scaled(term.weight, (len(parts) + 1) / len(parts))
+        self._plan = [slot for slot in self._plan or () if slot.term.label in self.terms]
+        self._settled, self._kept_for = False, []
+        self.set_progress(self._progress)
+        return bool(self.terms)
+
     def set_progress(self, progress: float) -> None:
         """Moves scheduled weights and hyper-parameters to `progress`, a fraction of the stage."""
         if self._settled:
             return
+        self._progress = progress
         for label, term in self.terms.items():
             self.weights[label] = term.weight.at(progress) if isinstance(term.weight, Ramp) else term.weight
             for name, ramp in term.ramps.items():
@@ -215,7 +234,7 @@ class Objective(nn.Module):
                 own = gather(own) if own is not None else None
                 known = gather(known.to(torch.uint8)).bool() if known is not None else None
                 repeats = counts.world  # every process computes the whole term; the shares are summed over them
-            value, share = _reduce(slot.loss(s, t, own), known, needs.labels, counts, s)
+            value, share = _reduce(slot.value(s, t, own), known, needs.labels, counts, s)
             sums.append(value)
             shares.append(share / repeats if repeats > 1 else share)
         values = torch.stack(sums) if len({value.dtype for value in sums}) == 1 else torch.stack([value.float() for value in sums])
@@ -228,8 +247,12 @@ class Objective(nn.Module):
         return any(target.weighs for term in self.terms.values() for target in term.targets)
 
     def masses(self, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None = None) -> dict[str, Tensor]:
-        """The sum of the weights of a forward pass's examples, by label of every term whose targets weigh them."""
-        return {slot.term.label: mass_of(slot, teachers, labels, mixed) for slot in self._plan or () if slot.weighs}
+        """The sum of the weights of a forward pass's examples, by label of every term whose targets weigh them.
+
+        What peers say is not known before the forward pass; terms that listen to them are averaged over each forward pass by itself.
+        """
+        weighed = [slot for slot in self._plan or () if slot.weighs and not slot.term.peer]
+        return {slot.term.label: mass_of(slot, teachers, labels, mixed) for slot in weighed}
 
     def _factors(self, shares: list[float | Tensor], world: int, values: Tensor) -> tuple[Tensor, Tensor]:
         """What turns sums into means, for logging and for the total; kept while nothing changes, so that nothing is copied."""
@@ -254,6 +277,7 @@ class _Slot:
 
     def __init__(self, term: Term, adapters: tuple[Adapter | None, ...]) -> None:
         self.term, self.loss, self.needs = term, term.loss, term.loss.needs
+        self.value = Guarded(term.loss) if term.peer and self.needs.teacher else term.loss
         self.source = term.source if self.needs.teacher else None
         self.targets = term.targets
         self.weighs = any(target.weighs for target in term.targets)

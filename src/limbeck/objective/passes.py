@@ -92,7 +92,7 @@ def _values(slot: _Slot, student: Signals, teachers: Mapping[str, Signals], labe
         known = labelled(labels)
         known = known if known.ndim == labels.ndim else known.unflatten(0, (-1, *[1] * (labels.ndim - 1)))
         safe = torch.where(known, labels, torch.zeros_like(labels))
-    values = slot.loss(s, t, safe)
+    values = slot.value(s, t, safe)
     if values.ndim == 0:
         raise LimbeckError(
             f"objective.{slot.term.label}: this loss has one value for the whole batch, and the examples of this one do not count alike. "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 
@@ -36,3 +36,8 @@ class Ramp:
         if self.shape == "step":
             return self.start if u < 0.5 else self.end
         return self.start * (self.end / self.start) ** u
+
+
+def scaled(value: float | Ramp, factor: float) -> float | Ramp:
+    """A value, or both ends of its change, times `factor`."""
+    return replace(value, start=value.start * factor, end=value.end * factor) if isinstance(value, Ramp) else value * factor

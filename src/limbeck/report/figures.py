@@ -57,13 +57,21 @@ def training_figures(run: RunFiles) -> list[Figure]:
     valid = {name: curves(run.log, name, "valid") for name in names}
     main = _monitored(run, valid)
     if main is not None:
-        found = {name: values[main.key] for name, values in valid.items() if main.key in values}
-        roles = [_stage_role(name, stages) for name in found]
-        figures.append(_overlay("valid", f"Validation {main.noun}", main, [Curve(name, c.x, c.y) for name, c in found.items()], roles))
+        found, roles = [], []
+        for name, values in valid.items():
+            for key, curve in values.items():
+                peer, _, own = key.rpartition("/")
+                if own == main.key:
+                    found.append(Curve(f"{name}: {peer}" if peer else name, curve.x, curve.y))
+                    roles.append("peer" if peer else _stage_role(name, stages))
+        figures.append(_overlay("valid", f"Validation {main.noun}", main, found, roles))
     for name in names:
-        terms = {key: curve for key, curve in curves(run.log, name, "train").items() if key not in _HIDDEN}
-        if terms:
-            figures.append(_terms(name, terms))
+        members: dict[str, dict[str, Curve]] = {}
+        for key, curve in curves(run.log, name, "train").items():
+            peer, _, own = key.rpartition("/")
+            if own not in _HIDDEN:
+                members.setdefault(f"{name}: {peer}" if peer else name, {})[own] = curve
+        figures += [_terms(member, terms) for member, terms in members.items()]
     return figures
 
 

@@ -19,6 +19,7 @@ VARIABLES = {
     "#010104": "--surface",
     "#010111": "--teacher",
     "#010112": "--alone",
+    "#010114": "--peer",
     "#010113": "--distilled",
     **{f"#0102{i:02x}": f"--series-{i}" for i in range(8)},
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from .numbers import ABSENT, amount, finite, metric, milliseconds, percent, plain, primary_metric, size
 
-_ROLES = {"teacher": 0, "alone": 1, "distilled": 2}
+_ROLES = {"teacher": 0, "peer": 1, "alone": 2, "distilled": 3}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Table:
     models: tuple[str, ...]
     """Names in results.json."""
     roles: tuple[str, ...]
-    """`teacher`, `alone` or `distilled`, one a model."""
+    """`teacher`, `peer`, `alone` or `distilled`, one a model."""
     titles: tuple[str, ...]
     references: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -45,7 +45,7 @@ def role_of(name: str, model: Mapping[str, Any]) -> str:
 
 
 def ordered(models: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Name, role and contents of the models: teachers first, then alone, then distilled."""
+    """Name, role and contents of the models: teachers first, then peers, then alone, then distilled."""
     found = [(name, role_of(name, model), model) for name, model in models.items() if isinstance(model, Mapping)]
     return sorted(found, key=lambda item: _ROLES[item[1]])
 
@@ -66,6 +66,8 @@ def summary_table(results: Mapping[str, Any]) -> Table:
 
 
 def _title(name: str, role: str, teachers: int) -> str:
+    if role == "peer":
+        return name
     if role == "teacher" and (teachers > 1 or name != "teacher"):
         return name.capitalize() if name == "teacher" else name
     return role.capitalize()

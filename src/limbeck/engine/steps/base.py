@@ -14,6 +14,7 @@ from ...objective import Counts
 from ...teachers.base import Call, Teacher
 from ...types import Batch, Signals
 from ..backend import Backend
+from ..cohort import Cohort
 from ..learner import Learner
 from ..optim import LRControl
 from ..samples import SampleState
@@ -53,6 +54,8 @@ class Context:
     """Size of the training data, for per-sample state."""
     heard: tuple[str, ...] | None = None
     """Names of the teachers that the objective reads; the others only speak through an ensemble. All, where it is None."""
+    cohort: Cohort | None = None
+    """The learner with its peers, where the stage has some; then `players["learner"].module` is the wrapped cohort."""
     samples: dict[str, SampleState] = field(default_factory=dict)
     """Per-sample state by name, saved with every checkpoint."""
     progress: float = 0.0
@@ -70,17 +73,31 @@ class Context:
         names = self.teachers if self.heard is None else self.heard
         return {name: self.teachers[name].signals(batch) for name in names}
 
-    def masses(self, batches: Sequence[Batch], heard: Sequence[Mapping[str, Signals]]) -> dict[str, Tensor]:
+    def masses(self, batches: Sequence[Batch], heard: Sequence[Mapping[str, Signals]], peer: str | None = None) -> dict[str, Tensor]:
         """Sums over the whole update of the weights that targets give to examples, by label of the term.
 
         Args:
             batches: those of this process.
             heard: what the teachers say of each.
+            peer: whose terms; the learner's where it is None.
         """
-        objective = self.learner.objective
+        objective = self.learner.objective if peer is None or self.cohort is None else self.cohort[peer].objective
         with torch.no_grad():
             found = [objective.masses(said, batch.labels, batch.mixed) for batch, said in zip(batches, heard, strict=True)]
             return {label: self.backend.sum(torch.stack([part[label] for part in found]).sum()) for label in found[0]}
+
+    def player(self, member: str) -> Player:
+        """The player of the learner, or of the peer of that name."""
+        return self.players["learner" if self.cohort is None or member == self.cohort.names[0] else member]
+
+    def apply_all(self, players: Sequence[Player]) -> None:
+        """Clips, steps and clears the gradients that one backward gave to several players."""
+        for player in players:
+            if player.clip is not None:
+                self.backend.clip(player.optimizer, player.parameters, player.clip)
+        self.backend.step([player.optimizer for player in players])
+        for player in players:
+            player.optimizer.zero_grad(set_to_none=True)
 
     def apply(self, player: Player) -> None:
         """Clips, steps and clears one player's gradient."""
