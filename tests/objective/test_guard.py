@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import pytest
 import torch
 
 from limbeck.losses.at import AT
+from limbeck.losses.base import Loss
 from limbeck.losses.bdkd import BDKD
 from limbeck.losses.hint import Hint
 from limbeck.losses.kd import KD
@@ -123,13 +125,12 @@ def test_a_broken_classifier_is_not_read(draw):
     logits, _ = draw(3, 4)
     heads: list[Head | None] = []
 
-    class Looks(KD):
-        def forward(self, student, teacher, labels=None):
-            heads.append(teacher.head)
-            return super().forward(student, teacher, labels)
+    def looks(student, teacher, labels=None):
+        heads.append(teacher.head)
+        return KD()(student, teacher, labels)
 
     for bias in (None, torch.tensor([math.inf])):
-        Guarded(Looks())(Signals(logits), Signals(logits, head=Head(torch.tensor([[math.nan, 2.0]]), bias)), None)
+        Guarded(cast(Loss, looks))(Signals(logits), Signals(logits, head=Head(torch.tensor([[math.nan, 2.0]]), bias)), None)
     assert [head.weight.tolist() for head in heads if head] == [[[0.0, 2.0]]] * 2
     assert [head.bias for head in heads if head] == [None, torch.zeros(1)]
 
@@ -140,12 +141,11 @@ def test_rotated_views_are_healed_too(draw):
     view[1] = math.nan
     seen: list[Signals] = []
 
-    class Looks(KD):
-        def forward(self, student, teacher, labels=None):
-            seen.append(teacher)
-            return super().forward(student, teacher, labels)
+    def looks(student, teacher, labels=None):
+        seen.append(teacher)
+        return KD()(student, teacher, labels)
 
-    values = Guarded(Looks())(Signals(student, views=(Signals(student),)), Signals(teacher, views=(Signals(view),)), None)
+    values = Guarded(cast(Loss, looks))(Signals(student, views=(Signals(student),)), Signals(teacher, views=(Signals(view),)), None)
     assert values[0] != 0
     assert values[1] == 0
     torch.testing.assert_close(seen[0].views[0].logits, torch.stack([teacher[0], student[1]]))

@@ -188,7 +188,7 @@ class Stage:
                 "samples": list(context.samples),
             }
             groups |= {f"random-{rank}": tensors for rank, (tensors, _) in enumerate(states)}
-            groups |= {_average(member): member.ema.average for member in self.members if member.ema is not None}
+            groups |= {self._average(member): member.ema.average for member in self.members if member.ema is not None}
             for name, player in context.players.items():
                 if name != "learner":
                     groups[f"player-{name}"] = _bare(player.module).state_dict()
@@ -213,7 +213,7 @@ class Stage:
             saved = state["members"][member.name]
             member.load_state(saved)
             if member.ema is not None:
-                member.ema.load(groups[_average(member)], saved["ema"])
+                member.ema.load(groups[self._average(member)], saved["ema"])
         for name, player in context.players.items():
             if name != "learner":
                 _bare(player.module).load_state_dict(groups[f"player-{name}"])
@@ -231,6 +231,9 @@ class Stage:
             teacher.load_state(groups.get(f"teacher-{name}", {}))
         rank = min(context.backend.rank, len(state["random"]) - 1)
         checkpoint.restore_random_state(groups[f"random-{rank}"], state["random"][rank])
+
+    def _average(self, member: Member) -> str:
+        return "ema" if member is self.learner else f"ema-{member.name}"
 
     # the journal
 
@@ -267,10 +270,6 @@ class Stage:
         plan, progress = self.plan, self.progress
         self.journal.write(stage=plan.name, round=plan.round, kind=kind, step=progress.update, epoch=progress.epoch, values=values)
         backend.track({f"{plan.name}/{kind}/{key}": value for key, value in values.items()}, step=self.journal.lines)
-
-
-def _average(member: Member) -> str:
-    return f"ema-{member.name}"
 
 
 def _bare(module: torch.nn.Module) -> torch.nn.Module:
