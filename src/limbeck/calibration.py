@@ -22,7 +22,6 @@ from .data.loader import eval_loader
 from .engine.loop import epoch_plan
 from .engine.stage import Stage
 from .engine.trial import trial
-from .engine.watch import LossWatch
 from .evaluate.cost import undisturbed
 from .session import EVAL_BATCH, Session
 from .store.manifest import Manifest
@@ -156,11 +155,12 @@ def calibrate(session: Session, phase: Phase, *, budget: float, share: int = 1) 
             teacher_flops={name: teacher.flops * share for name, teacher in clocked.items() if teacher.said is not None},
             forward_flops=_forward_flops(stage),
             peak=peak,
-            exchanged=sum(p.numel() * p.element_size() for p in stage.context.learner.parameters() if p.requires_grad),
+            exchanged=sum(p.numel() * p.element_size() for m in stage.members for p in m.learner.parameters() if p.requires_grad),
             said=said,
         )
     finally:
-        stage.context.learner.close()
+        for member in stage.members:
+            member.learner.close()
         for teacher in stage.context.teachers.values():
             teacher.close()
 
@@ -268,11 +268,11 @@ def _resident(stage: Stage) -> list[Tensor]:
 def _evaluation(session: Session, stage: Stage, phase: Phase, budget: float) -> float:
     """Seconds of an evaluation; of a long one, from its first batches."""
     valid = session.data(phase.data).valid
-    if stage.evaluate is None or valid is None:
+    if valid is None:
         return 0.0
     if len(valid) <= 4 * EVAL_BATCH:
-        return _least(stage.evaluate)
-    return _forwards(session, phase.learner, valid, budget) * len(valid)
+        return sum(_least(member.evaluate) for member in stage.members if member.evaluate is not None)
+    return sum(_forwards(session, name, valid, budget / len(phase.members)) for name in phase.members) * len(valid)
 
 
 def _least(run: Callable[[], Any]) -> float:
@@ -306,7 +306,7 @@ def judging(session: Session, names: Sequence[str], budget: float) -> float:
 
 
 def _saving(stage: Stage) -> float:
-    watch = LossWatch(stage.plan.name, stage.step.labels, stage.context.backend.sum)
+    watch = stage.watch()
     return _least(lambda: stage.save(watch))
 
 
