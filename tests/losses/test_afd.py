@@ -98,3 +98,18 @@ def test_layers_are_needed(draw):
         "space",
         False,
     )
+
+
+@pytest.mark.parametrize(("own", "size", "pooled"), [
+    ((6, 2), (2, 2), True),
+    ((2, 6), (2, 2), True),
+    ((6, 6), (3, 2), True),
+    ((6, 1), (2, 2), False),
+    ((1, 6), (2, 2), False),
+    ((3, 6), (4, 2), False),
+    ((2, 3), (4, 6), False),
+])  # fmt: skip
+def test_only_what_is_larger_both_ways_is_averaged(draw, own, size, pooled):
+    (x,) = draw(2, 3, *own, count=1)
+    resized = F.adaptive_avg_pool2d(x, size) if pooled else F.interpolate(x, size, mode="bilinear", align_corners=False)
+    torch.testing.assert_close(energy(x, torch.Size(size)), energy(resized))

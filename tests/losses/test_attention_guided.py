@@ -132,3 +132,10 @@ def test_needs():
         "full",
         False,
     )
+
+
+@pytest.mark.parametrize("weight", ["alpha", "beta", "gamma"])
+def test_weights_are_not_negative(weight):
+    assert AttentionGuided(**{weight: 0}) is not None
+    with pytest.raises(ValueError, match=rf"^AttentionGuided\.{weight} must be >= 0, got -1$"):
+        AttentionGuided(**{weight: -1})

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 
+from limbeck.errors import SignalMissing
 from limbeck.losses.bdkd import BDKD, both_divergences
 from limbeck.ops.divergence import kl
 from limbeck.types import Signals
@@ -88,3 +89,14 @@ def test_equal_entropies_do_not_make_the_student_confident(monkeypatch, confiden
     monkeypatch.setattr("limbeck.losses.bdkd.both_divergences", lambda *_, temperature: parts)
     got = BDKD(delta=2.0, temperature=1.0, confident=confident)(Signals(UNSURE), Signals(SURE))
     assert got.tolist() == [expected]
+
+
+def test_half_precision_is_divided_in_float32(draw):
+    student, teacher = (x.half() for x in draw(3, 5))
+    got = both_divergences(student, teacher, temperature=3.0)
+    torch.testing.assert_close(got, both_divergences(student.float(), teacher.float(), temperature=3.0), rtol=0, atol=0)
+
+
+def test_says_who_gave_no_logits():
+    with pytest.raises(SignalMissing, match=r"^the teacher gave no logits"):
+        BDKD()(Signals(torch.zeros(1, 2)), Signals())

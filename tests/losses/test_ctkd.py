@@ -118,3 +118,22 @@ def test_needs():
 
 def test_golden():
     check_parity("ctkd")
+
+
+def test_low_precision_is_divided_in_float32(draw):
+    """Even where the temperature is in low precision, too."""
+    student, teacher = (x.half() for x in draw(3, 5))
+    temperature = torch.tensor([3.0]).half()
+    for explicit in (False, True):
+        got = tempered_kl(student, teacher, temperature, explicit=explicit)
+        expected = tempered_kl(student.float(), teacher.float(), temperature.float(), explicit=explicit)
+        torch.testing.assert_close(got, expected, rtol=1e-6, atol=1e-6)
+        assert got.dtype == torch.float32
+
+
+def test_variants_round_differently(draw):
+    (logits,) = draw(64, 50, count=1)
+    signals = Signals(4 * logits.float())
+    values = [ready(CTKD(variant=variant))(signals, signals) for variant in ("paper", "official")]
+    assert not values[0].any()
+    assert values[1].any()

@@ -135,3 +135,16 @@ def test_needs_and_default():
 
 def test_golden():
     check_parity("dho_loss", "dho_fusion")
+
+
+def test_fuse_widens_half_precision(draw):
+    logits, second = (x.half() for x in draw(3, 5))
+    got = fuse(logits, second, alpha=0.3, beta=0.7)
+    assert torch.equal(got, fuse(logits.float(), second.float(), alpha=0.3, beta=0.7))
+
+
+def test_the_head_has_a_precision_of_its_own():
+    feature, logits = torch.randn(2, 4), torch.randn(2, 3)
+    loss = DHO()
+    loss.setup(Signals(logits, {"pool": feature}), Signals(logits))
+    assert torch.equal(loss.answers(feature.double()), loss.answers(feature))

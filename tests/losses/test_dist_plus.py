@@ -10,7 +10,7 @@ import pytest
 import torch
 from tests.losses.parity import check_parity
 
-from limbeck.errors import ShapeMismatch
+from limbeck.errors import ShapeMismatch, SignalMissing
 from limbeck.losses.dist import DIST
 from limbeck.losses.dist_plus import DISTPlus
 from limbeck.types import Signals
@@ -117,3 +117,9 @@ def test_needs():
 
 def test_golden():
     check_parity("dist_plus")
+
+
+def test_says_who_gave_no_logits(draw):
+    (x,) = draw(2, 3, count=1)
+    with pytest.raises(SignalMissing, match=r"^the teacher gave no logits"):
+        DISTPlus()(Signals(x, {"a": x}), Signals.of(x))

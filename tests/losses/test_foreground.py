@@ -56,6 +56,7 @@ def test_a_given_mask_is_averaged_to_the_size_of_the_layer():
     assert torch.equal(resized_mask(mask[None, None].bool(), torch.empty(1, 3, 2, 2)), got)
     wide = resized_mask(mask[None], torch.empty(1, 3, 2, 4, dtype=torch.float64))
     assert (wide.shape, wide.dtype) == ((1, 2, 4), torch.float64)
+    assert resized_mask(mask[None], torch.empty(1, 3, 1, 2)).tolist() == [[[0.375, 0.5]]]
 
 
 def test_a_given_mask_is_used(draw):
@@ -89,6 +90,8 @@ def test_defaults_and_mistakes():
     assert (Foreground().mask, Foreground().background) == ("attention", 0.5)
     with pytest.raises(ValueError, match=r"^Foreground\.mask must be one of 'attention', 'given', got 'boxes'$"):
         Foreground(mask="boxes")
+    with pytest.raises(ValueError, match=r"^Foreground\.background must be >= 0, got -1$"):
+        Foreground(background=-1)
     x = torch.zeros(1, 2, 2, 2)
     with pytest.raises(SignalMissing, match=r"needs the signal 'mask' of the batch, found none"):
         Foreground(mask="given")(Signals.of(x), Signals.of(x))

@@ -33,6 +33,7 @@ def test_blocks_are_a_sparse_matrix(draw):
 
 @pytest.mark.parametrize(("fields", "shape"), [
     ({"pattern": "diagonal"}, (12, 1, 1)),
+    ({"pattern": "diagonal", "groups": 4}, (12, 1, 1)),
     ({}, (12, 1, 1)),
     ({"groups": 4}, (4, 3, 3)),
     ({"groups": 5}, (4, 3, 3)),

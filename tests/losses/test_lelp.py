@@ -176,3 +176,34 @@ def test_defaults_and_needs():
     needs = loss.needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match) == (True, False, True, "one", "any")
     assert (needs.label_kinds, needs.global_batch, needs.head) == (("class",), True, "teacher")
+
+
+def test_half_precision_is_divided_in_float32(draw):
+    (student,), (splits,), (teacher,), (coordinates,) = (draw(*shape, count=1, seed=len(shape)) for shape in ((2, 3), (2, 3, 4)) * 2)
+    half = [x.half() for x in (student, splits, teacher + 1, coordinates)]
+    got = subclass_cross_entropy(half[0], splits, half[2], coordinates, temperature=3.0)
+    expected = subclass_cross_entropy(half[0].float(), splits, half[2].float(), coordinates, temperature=3.0)
+    torch.testing.assert_close(got, expected, rtol=1e-6, atol=0)
+
+
+def test_the_least_spread_is_what_rounding_leaves_of_the_mean(draw):
+    student, teacher = signals(draw)
+    loss = ready(student, teacher, subclasses=2)
+    (loss.means[:],) = draw(2, 5, count=1, seed=9)
+    rows = unseen(teacher.feature, teacher.head.weight)
+    scores = torch.stack([(rows - loss.means[c]) @ loss.basis[c] @ loss.rotation.T for c in range(2)], 1)
+    lengths = loss.means.norm(dim=1, keepdim=True) * torch.finfo(torch.float64).eps ** 0.5
+    torch.testing.assert_close(loss.coordinates(rows), scores / lengths)
+
+
+def test_signals_may_be_wider_than_the_state_and_carry_gradients(draw):
+    student, teacher = signals(draw)
+    loss = ready(student, teacher).float()
+    taught = (student.logits, student.feature, teacher.logits, teacher.feature)
+    for x in taught:
+        x.requires_grad_()
+    for _ in range(2):
+        loss(student, teacher).backward()
+    assert not any(buffer.requires_grad for buffer in loss.buffers())
+    assert teacher.feature.grad is None
+    assert student.logits.grad is not None

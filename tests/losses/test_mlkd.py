@@ -121,3 +121,22 @@ def test_needs():
 
 def test_golden():
     check_parity("mlkd", "logit_std_mlkd")
+
+
+def test_confidence_is_the_largest_probability():
+    """The rows .6 .2 .2 (twice) and .4 .3 .3: the median .6 is the largest; of the least probabilities it would be the smaller of two."""
+    p = torch.tensor([[0.6, 0.2, 0.2], [0.6, 0.2, 0.2], [0.4, 0.3, 0.3]]).double()
+    assert unsure_shares(p.log())[0].item() == 1
+
+
+def test_a_class_counts_by_its_probabilities():
+    """The third class is certain once, though its logits are the lowest on average; the first two are alike."""
+    logits = torch.tensor([[0.0, 0.0, 3.0, 1.0], [0.0, 0.0, -10.0, 1.0]])
+    assert unsure_shares(logits)[1].item() == 0.5
+
+
+def test_half_precision_is_divided_in_float32(draw):
+    student, teacher = (x.half() for x in draw(3, 5))
+    got = three_levels(student, teacher, temperature=3.0)
+    torch.testing.assert_close(got, three_levels(student.float(), teacher.float(), temperature=3.0))
+    assert all(value.dtype == torch.float32 for value in got)

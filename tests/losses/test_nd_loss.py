@@ -159,3 +159,11 @@ def test_needs():
 
 def test_golden():
     check_parity("nd_loss")
+
+
+def test_the_means_have_no_gradient(draw):
+    (teacher,) = draw(2, 4, count=1)
+    loss = ready(4)
+    loss.observe(teacher.requires_grad_(), torch.tensor([0, 1]))
+    assert loss.means.any()
+    assert not loss.means.requires_grad

@@ -120,3 +120,11 @@ def test_needs():
 
 def test_golden():
     check_parity("nst")
+
+
+def test_channels_that_are_nearly_alike(draw):
+    """The Gaussian is narrow then."""
+    student, teacher = (1 + 0.1 * x for x in draw(2, 3, 2, 2))
+    got = NST(kernel="gaussian")(Signals.of(student), Signals.of(teacher))
+    expected = [oracle(s.flatten(1), t.flatten(1), "gaussian") for s, t in zip(student, teacher, strict=True)]
+    assert got.tolist() == pytest.approx(expected, rel=1e-9)

@@ -38,14 +38,14 @@ from .base import Loss
 
 def energy(feature: Tensor, size: torch.Size | None = None) -> Tensor:
     """Mean of the squared channels at every position of height and width `size`, scaled to length 1: `(batch, positions)`."""
-    if size is not None and feature.shape[2:] != size:
+    if size is not None and feature.shape[2:] != size:  # mutate: equivalent constant (a map that is resized to its own size stays)
         smaller = feature.shape[2] >= size[0] and feature.shape[3] >= size[1]
         feature = (
             F.adaptive_avg_pool2d(feature, (size[0], size[1]))
             if smaller
             else F.interpolate(feature, size, mode="bilinear", align_corners=False)
         )
-    return unit(feature.square().mean(1).flatten(1))
+    return unit(feature.square().mean(1).flatten(1))  # mutate: equivalent function (what is a constant factor is taken away)
 
 
 class LayerAttention(nn.Module):

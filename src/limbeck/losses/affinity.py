@@ -75,4 +75,4 @@ class Affinity(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         gap = affinity_gap if self.variant == "paper" else channel_affinity_gap
-        return gap(student.feature, teacher.feature)
+        return gap(student.feature, teacher.feature)  # mutate: equivalent swapped (symmetric)

@@ -97,4 +97,4 @@ class CC(Loss):
         if self.variant == "paper":
             sides = [unit(x) for x in sides]
         gap = congruence_gap(*sides, kernel=self.kernel, gamma=self.gamma, order=self.order, chunk=self.chunk)
-        return (gap.square() if self.variant == "paper" else gap) / len(sides[0]) ** 2
+        return (gap.square() if self.variant == "paper" else gap) / len(student.feature) ** 2

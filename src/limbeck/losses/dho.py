@@ -47,7 +47,7 @@ def second_head_loss(student: Tensor, teacher: Tensor, *, temperature: float) ->
 def fuse(logits: Tensor, second: Tensor, *, alpha: float, beta: float) -> Tensor:
     """Probabilities of both heads together, `(batch, classes)`: `alpha` of the first, the rest of the second at temperature `beta`."""
     logits, second = agree(widen(logits), widen(second))
-    return alpha * logits.softmax(-1) + (1 - alpha) * (second / beta).softmax(-1)
+    return alpha * logits.softmax(1) + (1 - alpha) * (second / beta).softmax(1)
 
 
 def search_fusion(
@@ -68,7 +68,7 @@ def search_fusion(
     best = (0.0, 0.0, 1.0)
     for beta in betas:
         for alpha in alphas:
-            hits = int((fuse(logits, second, alpha=alpha, beta=beta).max(-1).indices == labels).sum())
+            hits = int((fuse(logits, second, alpha=alpha, beta=beta).max(1).indices == labels).sum())
             if hits / len(labels) > best[0]:
                 best = (hits / len(labels), alpha, beta)
     return best
@@ -93,7 +93,7 @@ class DHO(Loss):
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         feature = as_positions(student.feature)
-        self.head = nn.Linear(feature.shape[1], logits_of(teacher, "teacher").shape[-1], device=feature.device)
+        self.head = nn.Linear(feature.shape[1], logits_of(teacher, "teacher").shape[1], device=feature.device)
 
     def answers(self, feature: Tensor) -> Tensor:
         """Logits of the second head for a feature of the student, `(batch, classes)`."""

@@ -38,13 +38,13 @@ Gap = Callable[..., Tensor]
 
 def guarded_gap(x: Tensor, y: Tensor, *, dim: int) -> Tensor:
     """1 less the mean correlation along `dim`, as the authors' code guards it."""
-    return 1 - guarded_correlation(x, y, dim=dim, epsilon=1e-8).mean()
+    return 1 - guarded_correlation(x, y, dim=dim, epsilon=1e-8).mean()  # mutate: equivalent swapped (symmetric)
 
 
 def relations(student: Tensor, teacher: Tensor, *, temperature: float, gap: Gap) -> tuple[Tensor, Tensor]:
     """Inter-class and intra-class term, two tensors of logits to two scalars."""
     ours, theirs = ((_rows(widen(logits)) / temperature).softmax(1) for logits in (student, teacher))
-    return gap(ours, theirs, dim=1), gap(ours, theirs, dim=0)
+    return gap(ours, theirs, dim=1), gap(ours, theirs, dim=0)  # mutate: equivalent swapped (symmetric)
 
 
 def _rows(logits: Tensor) -> Tensor:

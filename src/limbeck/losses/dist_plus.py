@@ -36,17 +36,19 @@ from .dist import Gap, relations
 
 def clamped_gap(x: Tensor, y: Tensor, *, dim: int) -> Tensor:
     """1 less the mean correlation along `dim`, with lengths of at least 1e-8."""
-    return 1 - F.cosine_similarity(centred(x, dim=dim), centred(y, dim=dim), dim=dim, eps=1e-8).mean()
+    return (
+        1 - F.cosine_similarity(centred(x, dim=dim), centred(y, dim=dim), dim=dim, eps=1e-8).mean()
+    )  # mutate: equivalent swapped (symmetric)
 
 
 def channel_relation(student: Tensor, teacher: Tensor, *, gap: Gap) -> Tensor:
     """Mean gap of the channels over all positions, two features of equal shape to a scalar."""
-    return gap(as_positions(student), as_positions(teacher), dim=1)
+    return gap(as_positions(student), as_positions(teacher), dim=1)  # mutate: equivalent swapped (symmetric)
 
 
 def spatial_relation(student: Tensor, teacher: Tensor, *, gap: Gap) -> Tensor:
     """Mean gap over the batch, at every position, of the maps summed over their channels; to a scalar."""
-    return gap(as_positions(student).sum(1), as_positions(teacher).sum(1), dim=0)
+    return gap(as_positions(student).sum(1), as_positions(teacher).sum(1), dim=0)  # mutate: equivalent swapped (symmetric)
 
 
 @final
@@ -78,12 +80,12 @@ class DISTPlus(Loss):
         gap = clamped_gap if official else correlation_gap
         inter, intra = relations(*logit_pair(student, teacher), temperature=self.temperature, gap=gap)
         ours, theirs = agree(student.feature, teacher.feature)
-        channels = channel_relation(ours, theirs, gap=_similarity if official else gap)
-        positions = spatial_relation(ours, theirs, gap=gap)
+        channels = channel_relation(ours, theirs, gap=_similarity if official else gap)  # mutate: equivalent swapped (symmetric)
+        positions = spatial_relation(ours, theirs, gap=gap)  # mutate: equivalent swapped (symmetric)
         predictions = self.temperature**2 * (self.beta * inter + self.gamma * intra)
         return predictions + self.iota * channels + self.kappa * positions
 
 
 def _similarity(x: Tensor, y: Tensor, *, dim: int) -> Tensor:
     """What the public code takes for the gap of the channels."""
-    return guarded_correlation(x, y, dim=dim, epsilon=1e-8).mean()
+    return guarded_correlation(x, y, dim=dim, epsilon=1e-8).mean()  # mutate: equivalent swapped (symmetric)

@@ -60,7 +60,7 @@ def masked_gap(student: Tensor, teacher: Tensor, mask: Tensor, *, background: fl
 
 def attention_mask(teacher: Tensor) -> Tensor:
     """Mean absolute activation, relative to the largest of each map; `(batch, channels, height, width)` to `(batch, height, width)`."""
-    strength = teacher.abs().mean(1)
+    strength = teacher.abs().mean(1)  # mutate: equivalent function (relative to the largest)
     most = strength.amax((1, 2), keepdim=True)
     return strength / most.masked_fill(most == 0, math.inf)
 

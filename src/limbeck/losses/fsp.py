@@ -69,9 +69,8 @@ def _aligned(first: Tensor, second: Tensor, pooling: Pooling) -> tuple[Tensor, T
     if first.ndim == second.ndim == 4:
         size = (min(first.shape[2], second.shape[2]), min(first.shape[3], second.shape[3]))
         pool = F.adaptive_max_pool2d if pooling == "max" else F.adaptive_avg_pool2d
-        first, second = (
-            x if x.shape[2:] == size else pool(x, size) for x in (first, second)
-        )  # mutate: equivalent constant (a map of that size stays)
+        shapes = first.shape[2:], second.shape[2:]  # mutate: equivalent constant (a map of that size stays, if pooled)
+        first, second = (x if shape == size else pool(x, size) for x, shape in zip((first, second), shapes, strict=True))
     ours, theirs = as_positions(first), as_positions(second)
     if ours.shape[2] != theirs.shape[2]:
         raise ShapeMismatch(
@@ -105,8 +104,7 @@ class FSP(Loss):
             raise SignalMissing(f"a flow needs two layers: with pairing {self.pairing!r} name {count} layers, found {len(layers)}.")
         step = 2 if self.pairing == "pairs" else 1
         values: list[Tensor] = []
-        for (s1, t1), (s2, t2) in zip(layers[:-1:step], layers[1::step], strict=True):  # mutate: equivalent constant (as many)
-            values.append(
-                flow_gap((s1, s2), (t1, t2), pooling=self.pooling, variant=self.variant)
-            )  # mutate: equivalent swapped (symmetric)
+        for (s1, t1), (s2, t2) in zip(layers[:-1:step], layers[1::step], strict=True):
+            ours, theirs = (s1, s2), (t1, t2)
+            values.append(flow_gap(ours, theirs, pooling=self.pooling, variant=self.variant))  # mutate: equivalent swapped (symmetric)
         return torch.stack(values).sum(0)

@@ -79,13 +79,13 @@ class FT(Loss):
         theirs = as_map(teacher.feature).detach().to(ours.dtype)
         with without_autocast(ours):
             code = self.paraphraser.encoder(theirs)
-            value = self._gap(self.translator(ours), code.detach())
+            value = self._gap(self.translator(ours), code.detach())  # mutate: equivalent swapped (symmetric)
             if self.reconstruction > 0:
                 value = value + self.reconstruction * (self.paraphraser.decoder(code) - theirs).square().mean((1, 2, 3))
         return value
 
     def _gap(self, ours: Tensor, theirs: Tensor) -> Tensor:
         if self.variant == "zoo":
-            return attended_gap(ours, theirs, power=2, norm=self.norm).mean(1)
-        gap = factor_gap(ours, theirs, p=self.norm, q=2)
-        return gap**self.norm / ours[0].numel() if self.variant == "official" else gap
+            return attended_gap(ours, theirs, power=2, norm=self.norm).mean(1)  # mutate: equivalent swapped (symmetric)
+        gap = factor_gap(ours, theirs, p=self.norm, q=2)  # mutate: equivalent swapped (symmetric)
+        return gap**self.norm / ours.flatten(1).shape[1] if self.variant == "official" else gap

@@ -69,6 +69,7 @@ class GSSF(Loss):
         self.metric = nn.Parameter(identity.expand(blocks, -1, -1).clone())
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        ours, theirs = (unit(x.mean(2)) for x in agree(*(as_positions(x.feature) for x in (student, teacher))))
+        both = agree(*(as_positions(x.feature) for x in (student, teacher)))
+        ours, theirs = (unit(x.mean(2)) for x in both)  # mutate: equivalent function (of length 1 afterwards)
         with without_autocast(ours):
             return pairing_entropy(block_product(ours, self.metric), theirs, temperature=self.temperature, chunk=self.chunk)

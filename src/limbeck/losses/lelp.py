@@ -50,7 +50,7 @@ def subclass_cross_entropy(student: Tensor, splits: Tensor, teacher: Tensor, coo
     """
     p = log_softmax(widen(teacher) / temperature).exp()
     within = (coordinates.softmax(-1) * log_softmax(splits)).sum(-1)
-    return -(p * (log_softmax(widen(student) / temperature) + within)).sum(-1)
+    return -(p * (log_softmax(widen(student) / temperature) + within)).sum(1)
 
 
 @final
@@ -91,7 +91,6 @@ class LELP(Loss):
         self.spread = nn.Buffer(torch.zeros(classes, k, **like))
         self.seen = nn.Buffer(torch.zeros(classes, **like))
 
-    @torch.no_grad()
     def _follow(self, rows: Tensor, shares: Tensor) -> None:
         counts = shares.sum(0)
         rate = counts / (self.seen + counts).clamp_min(torch.finfo(counts.dtype).tiny)
@@ -103,8 +102,8 @@ class LELP(Loss):
     def coordinates(self, rows: Tensor) -> Tensor:
         """What the teacher's split of each class is the softmax of, `(batch, channels)` to `(batch, classes, subclasses)`."""
         scores = centred_scores(rows, self.means, self.basis)
-        floor = self.means.square().sum(-1) * torch.finfo(scores.dtype).eps + torch.finfo(scores.dtype).tiny
-        return self.sharpness * (scores @ self.rotation.mT) / (self.spread.mean(-1) + floor).sqrt().unsqueeze(-1)
+        floor = self.means.square().sum(1) * torch.finfo(scores.dtype).eps + torch.finfo(scores.dtype).tiny
+        return self.sharpness * (scores @ self.rotation.mT) / (self.spread.mean(1) + floor).sqrt().unsqueeze(1)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = logit_pair(student, teacher)
@@ -113,6 +112,6 @@ class LELP(Loss):
             rows = unseen(pooled(teacher.feature), head_of(teacher).weight).detach().to(self.basis.dtype)
             if self.training and ours.requires_grad:  # what is only measured leaves the directions as they are
                 self._follow(rows, log_softmax(theirs).exp().detach().to(rows.dtype))
-            splits = self.head(feature.to(self.head.weight.dtype)).unflatten(-1, (-1, self.subclasses))
+            splits = self.head(feature.to(self.head.weight.dtype)).unflatten(1, (-1, self.subclasses))
             coordinates = self.coordinates(rows)
         return subclass_cross_entropy(ours, splits, theirs, coordinates, temperature=self.temperature).mean()

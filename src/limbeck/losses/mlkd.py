@@ -37,15 +37,16 @@ from .kd import softened_kl
 def three_levels(student: Tensor, teacher: Tensor, *, temperature: float) -> tuple[Tensor, Tensor, Tensor]:
     """The instance, batch and class level at one temperature; logits `(batch, classes)` to three scalars."""
     batch, classes = student.shape
-    ours, theirs = ((widen(logits) / temperature).softmax(-1) for logits in (student, teacher))
+    ours, theirs = ((widen(logits) / temperature).softmax(1) for logits in (student, teacher))
     instance = temperature**2 * softened_kl(student, teacher, temperature=temperature).mean()
-    return instance, gram_gap(ours, theirs) / batch, gram_gap(ours.mT, theirs.mT) / classes
+    rows, columns = gram_gap(ours, theirs), gram_gap(ours.mT, theirs.mT)  # mutate: equivalent swapped (symmetric)
+    return instance, rows / batch, columns / classes
 
 
 def unsure_shares(teacher: Tensor) -> tuple[Tensor, Tensor]:
     """Share of the examples, and of the classes, whose confidence is at most the median; logits `(batch, classes)` to two scalars."""
-    probabilities = widen(teacher).softmax(-1)
-    confidences = probabilities.amax(-1), probabilities.sum(0)
+    probabilities = widen(teacher).softmax(1)
+    confidences = probabilities.amax(1), probabilities.sum(0)  # mutate: equivalent function (a mean has the same order)
     examples, classes = ((x <= x.quantile(0.5)).to(x.dtype).mean() for x in confidences)
     return examples, classes
 

@@ -69,7 +69,7 @@ def _gaussian_gap(ours: Tensor, theirs: Tensor) -> Tensor:
 
     def mean(squares: Tensor) -> Tensor:
         # The ones that expm1 takes away cancel in the sum of the three means.
-        return torch.expm1(-squares / width).mean((1, 2))  # mutate: equivalent function (as the comment says)
+        return torch.expm1(-squares / width).mean((1, 2))
 
     return mean(distances(theirs, theirs)) + mean(distances(ours, ours)) - 2 * mean(cross)
 

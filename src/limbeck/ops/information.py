@@ -66,7 +66,7 @@ def explicit_log_mean_exp_without(scores: Tensor) -> Tensor:
     There the logarithm of the sum and of what is left out are subtracted, which says nothing where they are equal: the difference then
     counts as 1.
     """
-    highest = scores.amax(1, keepdim=True)  # mutate: equivalent function (it is added again; but for rounding any value would do)
+    highest = scores.amax(1, keepdim=True)
     gap = (scores - highest).logsumexp(1, keepdim=True) + (highest - scores)
     gap = gap.masked_fill(gap == 0, 1)
     return scores + gap + (-torch.expm1(-gap)).log() - math.log(scores.shape[1] - 1)
