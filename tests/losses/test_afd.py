@@ -38,9 +38,9 @@ def test_oracle(draw):
     def norm(x):
         return F.batch_norm(x, None, None, training=True)
 
-    q = norm(t0.mean((2, 3)) @ a.queries[0][0].weight[:, :, 0, 0].T)
-    keys = [norm(s.mean((2, 3)) @ a.keys[i][0].weight[:, :, 0, 0].T).relu() for i, s in enumerate((s0, s1))]
-    mapped = norm(torch.cat(keys) @ a.bilinear[0].weight[:, :, 0, 0].T).chunk(2)
+    q = norm(t0.mean((2, 3)) @ a.queries[0][0].weight[:, :, 0, 0].T)  # pyright: ignore[reportIndexIssue]
+    keys = [norm(s.mean((2, 3)) @ a.keys[i][0].weight[:, :, 0, 0].T).relu() for i, s in enumerate((s0, s1))]  # pyright: ignore[reportIndexIssue]
+    mapped = norm(torch.cat(keys) @ a.bilinear[0].weight[:, :, 0, 0].T).chunk(2)  # pyright: ignore[reportIndexIssue]
     logits = torch.stack([(m * q).sum(1) + a.teacher_places[0] @ a.student_places[i] for i, m in enumerate(mapped)], 1) / 2
     weight = logits.softmax(1)
 

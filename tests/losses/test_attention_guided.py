@@ -66,11 +66,11 @@ def test_relations_are_learned_one_module_a_model_and_layer(draw):
     assert len(list(loss.parameters())) == 2 * 2 * 2
     value = loss(Signals.of(s, s), Signals.of(t, t))
     expected = 0
-    for ours, theirs in loss.relations:
+    for ours, theirs in loss.relations:  # pyright: ignore[reportGeneralTypeIssues]
         expected = expected + 0.5 * (ours(s.flatten(2)) - theirs(t.flatten(2))).square().sum((1, 2)).sqrt()
     torch.testing.assert_close(value, expected)
     value.sum().backward()
-    assert all(p.grad.any() for p in loss.parameters())
+    assert all(p.grad.any() for p in loss.parameters())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_masks_are_constants(draw):
@@ -101,7 +101,7 @@ def test_equality_and_zeros_are_finite(draw):
         value = loss(Signals.of(student), Signals.of(same))
         value.sum().backward()
         assert not value.any()
-        assert student.grad.isfinite().all()
+        assert student.grad.isfinite().all()  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_autocast_does_not_touch_the_relations():

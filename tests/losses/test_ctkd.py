@@ -51,7 +51,7 @@ def test_the_temperature_climbs(draw, reversal):
         return KD(temperature=temperature)(student, teacher).sum().item()
 
     up, down = (value(0.4 + d) for d in (1e-3, -1e-3))
-    assert loss.theta.grad.item() == pytest.approx(-reversal * (up - down) / 2e-3, rel=1e-5, abs=1e-12)
+    assert loss.theta.grad.item() == pytest.approx(-reversal * (up - down) / 2e-3, rel=1e-5, abs=1e-12)  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_the_student_descends(draw):
@@ -68,7 +68,7 @@ def test_the_strength_can_be_scheduled(draw):
     loss = ready(CTKD(reversal=0.0))
     loss.reversal = 0.5
     loss(student, teacher).sum().backward()
-    assert loss.theta.grad.abs().item() > 0
+    assert loss.theta.grad.abs().item() > 0  # pyright: ignore[reportOptionalMemberAccess]
 
 
 @pytest.mark.parametrize("explicit", [False, True])
@@ -88,8 +88,8 @@ def test_the_slope_is_finite_where_probabilities_underflow(variant):
     loss = ready(CTKD(variant=variant)).float()
     student, teacher = (1e4 * torch.randn(4, 9, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
     loss(Signals(student), Signals(teacher)).sum().backward()
-    assert loss.theta.grad.isfinite().all()
-    assert loss.theta.grad.abs().item() > 0
+    assert loss.theta.grad.isfinite().all()  # pyright: ignore[reportOptionalMemberAccess]
+    assert loss.theta.grad.abs().item() > 0  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_starts_at_one_and_is_one_parameter():

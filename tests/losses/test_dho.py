@@ -45,7 +45,7 @@ def test_the_own_head_is_left_alone_and_the_second_learns(draw):
     logits.requires_grad_()
     loss(Signals(logits, {"pool": feature}), Signals(teacher)).sum().backward()
     assert logits.grad is None
-    assert all(x.grad.isfinite().all() and x.grad.any() for x in (feature, loss.head.weight, loss.head.bias))
+    assert all(x.grad.isfinite().all() and x.grad.any() for x in (feature, loss.head.weight, loss.head.bias))  # pyright: ignore[reportOptionalMemberAccess]
     assert sum(p.numel() for p in loss.parameters()) == 6 * (3 + 1)
 
 

@@ -83,13 +83,13 @@ def test_a_dead_teacher_is_finite():
     value = Foreground()(Signals.of(student), Signals.of(torch.zeros(1, 2, 2, 2)))
     value.sum().backward()
     assert value.item() == 0
-    assert student.grad.isfinite().all()
+    assert student.grad.isfinite().all()  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_defaults_and_mistakes():
     assert (Foreground().mask, Foreground().background) == ("attention", 0.5)
     with pytest.raises(ValueError, match=r"^Foreground\.mask must be one of 'attention', 'given', got 'boxes'$"):
-        Foreground(mask="boxes")
+        Foreground(mask="boxes")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"^Foreground\.background must be >= 0, got -1$"):
         Foreground(background=-1)
     x = torch.zeros(1, 2, 2, 2)

@@ -54,7 +54,7 @@ def test_a_learned_metric_counts(draw):
     value = loss(Signals.of(s), Signals.of(t))
     torch.testing.assert_close(value, F.cross_entropy(scores, torch.arange(5)))
     value.backward()
-    assert loss.metric.grad.abs().min() > 0
+    assert loss.metric.grad.abs().min() > 0  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_maps_and_tokens_are_averaged(draw):
@@ -70,7 +70,7 @@ def test_dead_features_and_single_examples_are_finite():
         value = ready(4)(Signals.of(student), Signals.of(torch.ones(batch, 4, dtype=torch.float64)))
         value.backward()
         assert value.isfinite()
-        assert student.grad.isfinite().all()
+        assert student.grad.isfinite().all()  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_autocast_does_not_touch_it():

@@ -59,7 +59,7 @@ def test_oracle(draw):
     student, teacher = signals(draw)
     loss = ready(student, teacher, subclasses=3, sharpness=2.0, temperature=3.0)
     (loss.means[:],), (loss.spread[:],) = draw(2, 5, count=1, seed=9), (x.abs() for x in draw(2, 3, count=1, seed=10))
-    got, rows, values = loss(student, teacher), unseen(teacher.feature, teacher.head.weight), []
+    got, rows, values = loss(student, teacher), unseen(teacher.feature, teacher.head.weight), []  # pyright: ignore[reportOptionalMemberAccess]
     for i in range(6):
         p, total = (teacher.logits[i] / 3).softmax(-1), 0
         splits = (loss.head.weight @ student.feature[i] + loss.head.bias).view(2, 3)
@@ -80,12 +80,12 @@ def test_a_batch_with_a_gradient_moves_the_directions(draw):
     loss.eval()(student, teacher)
     assert all(torch.equal(value, start[name]) for name, value in loss.named_buffers())
     loss.train()
-    rows, p = unseen(teacher.feature, teacher.head.weight), teacher.logits.softmax(-1)
+    rows, p = unseen(teacher.feature, teacher.head.weight), teacher.logits.softmax(-1)  # pyright: ignore[reportOptionalMemberAccess]
     first, means = loss(student, teacher), loss.means.clone()
     torch.testing.assert_close(means, (p / p.sum(0)).T @ rows)
     torch.testing.assert_close(loss.seen, p.sum(0).clamp_max(4))
     torch.testing.assert_close(loss.basis.mT @ loss.basis, torch.eye(2).double().expand(2, -1, -1))
-    assert (teacher.head.weight @ loss.basis).abs().max() < 1e-10  # nothing that the logits say
+    assert (teacher.head.weight @ loss.basis).abs().max() < 1e-10  # nothing that the logits say  # pyright: ignore[reportOptionalMemberAccess]
     assert torch.equal(loss.rotation, start["rotation"])
     assert first.item() != loss(student, teacher).item()  # a second step of the iteration
 
@@ -95,7 +95,7 @@ def test_later_batches_weigh_less_until_the_memory_is_full(draw):
     student.logits.requires_grad_()
     loss = ready(student, teacher, memory=7)
     loss.seen.fill_(4.0)
-    rows, p = unseen(teacher.feature, teacher.head.weight), teacher.logits.softmax(-1)
+    rows, p = unseen(teacher.feature, teacher.head.weight), teacher.logits.softmax(-1)  # pyright: ignore[reportOptionalMemberAccess]
     loss(student, teacher)
     rate = p.sum(0) / (4 + p.sum(0))
     torch.testing.assert_close(loss.means, rate[:, None] * ((p / p.sum(0)).T @ rows))
@@ -133,14 +133,14 @@ def test_meta_device_and_low_precision(draw):
     loss = LELP()
     meta = {"device": "meta"}
     loss.setup(
-        Signals(torch.zeros(2, 3, **meta), {"pool": torch.zeros(2, 6, 4, 4, **meta)}),
-        Signals(torch.zeros(2, 3, **meta), {"e": torch.zeros(2, 8, **meta)}, head=Head(torch.zeros(3, 8, **meta))),
+        Signals(torch.zeros(2, 3, **meta), {"pool": torch.zeros(2, 6, 4, 4, **meta)}),  # pyright: ignore[reportArgumentType]
+        Signals(torch.zeros(2, 3, **meta), {"e": torch.zeros(2, 8, **meta)}, head=Head(torch.zeros(3, 8, **meta))),  # pyright: ignore[reportArgumentType]
     )
     assert {x.device.type for x in (*loss.parameters(), *loss.buffers())} == {"meta"}
     student, teacher = signals(draw)
     loss = ready(student, teacher).float()
     half = [Signals(x.logits.bfloat16(), {k: v.bfloat16() for k, v in x.features.items()}) for x in (student, teacher)]
-    half[1].head = Head(teacher.head.weight.bfloat16())
+    half[1].head = Head(teacher.head.weight.bfloat16())  # pyright: ignore[reportOptionalMemberAccess]
     with torch.autocast("cpu", dtype=torch.bfloat16):
         got = loss(*half)
     torch.testing.assert_close(got, loss(*half))
@@ -152,7 +152,7 @@ def test_an_embedding_without_spread_splits_evenly(draw):
     student.logits.requires_grad_()
     loss = ready(student, constant)
     assert loss(student, constant).isfinite()
-    assert loss.coordinates(unseen(torch.ones(6, 5).double(), teacher.head.weight)).abs().max() < 1e-3
+    assert loss.coordinates(unseen(torch.ones(6, 5).double(), teacher.head.weight)).abs().max() < 1e-3  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_mistakes():
@@ -190,7 +190,7 @@ def test_the_least_spread_is_what_rounding_leaves_of_the_mean(draw):
     student, teacher = signals(draw)
     loss = ready(student, teacher, subclasses=2)
     (loss.means[:],) = draw(2, 5, count=1, seed=9)
-    rows = unseen(teacher.feature, teacher.head.weight)
+    rows = unseen(teacher.feature, teacher.head.weight)  # pyright: ignore[reportOptionalMemberAccess]
     scores = torch.stack([(rows - loss.means[c]) @ loss.basis[c] @ loss.rotation.T for c in range(2)], 1)
     lengths = loss.means.norm(dim=1, keepdim=True) * torch.finfo(torch.float64).eps ** 0.5
     torch.testing.assert_close(loss.coordinates(rows), scores / lengths)

@@ -55,9 +55,9 @@ def test_each_bound_is_that_of_the_scores():
                 baseline = loss.baseline(levelled(teacher.feature))[:, 0]
             if bound == "alpha":
                 others = (log_mean_exp_without if variant == "paper" else explicit_log_mean_exp_without)(scores)
-                expected = interpolated(scores, baseline, others, alpha=0.3)
+                expected = interpolated(scores, baseline, others, alpha=0.3)  # pyright: ignore[reportPossiblyUnboundVariable]
             elif bound == "tuba":
-                expected = tuba(scores, baseline)
+                expected = tuba(scores, baseline)  # pyright: ignore[reportPossiblyUnboundVariable]
             else:
                 expected = infonce(scores) if bound == "infonce" else tuba(scores, 1.0)
             assert torch.equal(loss(student, teacher), -expected)
@@ -67,7 +67,7 @@ def test_variants_differ_where_a_score_towers():
     losses = [made(variant=variant)[0] for variant in ("paper", "official")]
     _, student, teacher = made()
     for loss in losses:
-        loss.teacher_critic[-1].weight.data.mul_(1e4)
+        loss.teacher_critic[-1].weight.data.mul_(1e4)  # pyright: ignore[reportCallIssue]
     values = [loss(student, teacher).item() for loss in losses]
     assert values[0] != pytest.approx(values[1], rel=1e-3)
 
@@ -80,7 +80,7 @@ def test_batch_of_one_is_zero(bound, critic):
     value = loss(student, teacher)
     value.backward()
     assert (value.item(), value.shape) == (0, ())
-    assert not own.grad.any()
+    assert not own.grad.any()  # pyright: ignore[reportOptionalMemberAccess]
     for p in loss.parameters():
         p.data.zero_()
     assert loss(student, teacher).item() == 0

@@ -53,7 +53,7 @@ def test_a_longer_student_is_not_lengthened_further(draw):
     for factor, along in ((2.0, True), (1.0, True), (0.5, False)):
         student = (t.flip(1) * factor).requires_grad_()
         norm_direction(student, t, label, means=c).sum().backward()
-        assert ((student.grad * student).sum().abs() < 1e-12) == along
+        assert ((student.grad * student).sum().abs() < 1e-12) == along  # pyright: ignore[reportOptionalOperand]
         if not along:
             torch.testing.assert_close(student.grad, -c / c.norm() / t.norm())
 
@@ -64,8 +64,8 @@ def test_zeros_and_missing_labels_are_finite():
     got = norm_direction(student, teacher, torch.tensor([0, 1, IGNORE]), means=torch.tensor([[1.0, 0.0], [0.0, 0.0]]))
     got.sum().backward()
     assert got.tolist() == [1, 1, 0]
-    assert student.grad.isfinite().all()
-    assert not student.grad[2].any()
+    assert student.grad.isfinite().all()  # pyright: ignore[reportOptionalMemberAccess]
+    assert not student.grad[2].any()  # pyright: ignore[reportOptionalSubscript]
 
 
 def test_one_class_and_one_label(draw):

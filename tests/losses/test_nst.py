@@ -77,7 +77,7 @@ def test_dead_channels_are_finite(kernel):
         value = NST(kernel=kernel)(Signals.of(student), Signals.of(teacher))
         value.sum().backward()
         assert value.isfinite().all()
-        assert student.grad.isfinite().all()
+        assert student.grad.isfinite().all()  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_one_and_the_same_channel_is_finite():
@@ -86,7 +86,7 @@ def test_one_and_the_same_channel_is_finite():
     value = NST(kernel="gaussian")(Signals.of(student), Signals.of(torch.ones(1, 1, 2, 2)))
     value.sum().backward()
     assert value.item() == pytest.approx(0, abs=1e-6)
-    assert student.grad.isfinite().all()
+    assert student.grad.isfinite().all()  # pyright: ignore[reportOptionalMemberAccess]
 
 
 @pytest.mark.parametrize("kernel", ["polynomial", "gaussian"])
@@ -100,7 +100,7 @@ def test_autocast_does_not_touch_the_products(kernel):
 def test_defaults_and_mistakes():
     assert NST().kernel == "polynomial"
     with pytest.raises(ValueError, match=r"^NST\.kernel must be one of 'polynomial', 'linear', 'gaussian', got 'cubic'$"):
-        NST(kernel="cubic")
+        NST(kernel="cubic")  # pyright: ignore[reportArgumentType]
     text = r"^student \[2, 3, 4, 4\] and teacher \[2, 3, 2, 2\] must have as many positions here; pick layers of one height and width or "
     with pytest.raises(ShapeMismatch, match=text + r"let an adapter resize the larger\.$"):
         NST()(Signals.of(torch.zeros(2, 3, 4, 4)), Signals.of(torch.zeros(2, 3, 2, 2)))
