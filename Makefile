@@ -51,6 +51,7 @@ docs-serve: $(VENV)/.dev  ## the documentation in a browser
 bench: $(VENV)/.dev  ## how fast Limbeck and its losses are, beside a hand-written loop and torchdistill
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/losses.py
+	$(BIN)/python benchmarks/store.py
 
 mutate: $(VENV)/.dev  ## does a test fail for every small mistake in ops/ and losses/? (some: make mutate ONLY="dkd at")
 	$(BIN)/python tools/mutate.py $(if $(ONLY),--only $(ONLY))

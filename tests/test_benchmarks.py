@@ -30,3 +30,14 @@ def test_unknown_names_are_refused():
     done = subprocess.run([sys.executable, SCRIPT, "--only", "kdd"], capture_output=True, check=False, text=True)
     assert done.returncode == 2
     assert "no such pair: kdd" in done.stderr
+
+
+@pytest.mark.slow
+def test_store():
+    done = subprocess.run([sys.executable, SCRIPT.with_name("store.py"), "--quick", "--json"], capture_output=True, check=True)
+    found = json.loads(done.stdout)
+    assert list(found) == ["x4", "x20", "label_over_inference", "bytes_over_arithmetic", "open_seconds_1m", "peers_over_n"]
+    for pair in ("x4", "x20"):
+        assert list(found[pair]) == ["stored_over_supervised", "share_of_ideal"]
+    assert 1 <= found["bytes_over_arithmetic"] <= 1.05
+    assert found["open_seconds_1m"] < 1
