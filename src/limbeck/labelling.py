@@ -12,6 +12,7 @@ from torch import Tensor
 
 from . import assemble
 from .assemble import ALONE, Phase
+from .config.data_schema import DataSpec
 from .config.load import LoadedRecipe, load_recipe
 from .data.base import Examples
 from .data.loader import BatchStream
@@ -103,6 +104,14 @@ def label(
         teacher.close()
 
 
+def ready(
+    loaded: LoadedRecipe, wish: Labelling, backend: Backend, listener: Listener, interrupted: Callable[[], bool], allow_code: bool
+) -> tuple[Session, Teacher, Examples]:
+    """A session whose stages before the student's are done, the teacher that is to be asked, and the examples to ask it about."""
+    session = _session(loaded, wish, backend, listener, interrupted, allow_code)
+    return session, *_taught(session, wish, listener)
+
+
 def listening(session: Session) -> Phase:
     """The student's stages as one that reads all that they read, so that one store serves them all; those with other data are left out.
 
@@ -112,8 +121,13 @@ def listening(session: Session) -> Phase:
     own = [phase for phase in session.phases if phase.learner == "student"]
     if not own:
         raise LimbeckError("no stage trains the student, so nobody listens to a teacher.")
-    terms = {f"{phase.name}/{label}": term for phase in own if phase.data == own[0].data for label, term in phase.objective.items()}
+    terms = {f"{phase.name}/{label}": term for phase in own if _read(phase) == _read(own[0]) for label, term in phase.objective.items()}
     return replace(own[0], objective=terms)
+
+
+def _read(phase: Phase) -> DataSpec:
+    """What single examples are; how an update is composed of them is nothing to a store."""
+    return phase.data.model_copy(update={"mix": None, "crops": 1})
 
 
 def workshop(out: str | Path) -> Path:
@@ -159,7 +173,8 @@ def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Teac
     """The teacher, after the stages that train it, and the examples that the student will learn from."""
     session.build_models()
     number = next(i for i, phase in enumerate(session.phases) if phase.learner in ("student", ALONE))
-    resume = (session.folder / "checkpoints" / "latest.json").exists()
+    # Where no stage trains the teacher, it is the recipe's, whatever another recipe has left there.
+    resume = number > 0 and (session.folder / "checkpoints" / "latest.json").exists()
     session.run(resume, phases=number)
     student = listening(session)
     teachers = session.teachers_of(student)

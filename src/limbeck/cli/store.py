@@ -21,6 +21,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     info.add_argument("--json", action="store_true", help="print the manifest as JSON")
     verify = actions.add_parser("verify", help="compare with the checksums", description="Compare every shard with its checksum.")
     verify.add_argument("path", metavar="PATH", help="folder or address of the store")
+    verify.add_argument("--recipe", metavar="RECIPE", help="also ask the teacher of this recipe again about some examples, and compare")
+    verify.add_argument("--samples", type=int, default=64, metavar="N", help="how many examples, over all views (default: 64)")
+    verify.add_argument("--teacher", default="teacher", metavar="NAME", help="which teacher, where the recipe has several")
+    verify.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a value of the recipe; repeatable")
+    verify.add_argument("--allow-code", action="store_true", help="run the code of your own that the recipe names as module:Class")
+    verify.add_argument("--device", metavar="D", help="cpu, cuda, cuda:N or mps (default: the best that is there)")
     merge = actions.add_parser("merge", help="join parts", description="Join the parts of one store that were made in several places.")
     merge.add_argument("paths", metavar="PATH", nargs="+", help="folders or addresses of the parts, finished or not")
     merge.add_argument("--out", required=True, metavar="DIR", help="folder or address of the whole")
@@ -50,6 +56,8 @@ def main(args: argparse.Namespace) -> int:
     if args.action == "verify":
         manifest = StoreReader(args.path).manifest
         print(f"{args.path}: {len(manifest.shards)} shards, {size_of(manifest)}: everything is as it was written.")
+        if args.recipe is not None:
+            _again(args)
         return 0
     if args.action == "merge":
         manifest = merge(args.paths, args.out)
@@ -57,6 +65,21 @@ def main(args: argparse.Namespace) -> int:
         manifest = convert(args.path, args.out, dict(parse_codec(text) for text in args.signal))
     print(told(args.out, manifest))
     return 0
+
+
+def _again(args: argparse.Namespace) -> None:
+    """Asks the teacher about some examples again."""
+    from ..errors import LimbeckError
+    from ..recheck import recheck
+    from ..run import interruptible
+
+    if args.samples < 1:
+        raise LimbeckError(f"--samples must be at least 1, got {args.samples}.")
+    options = {"samples": args.samples, "teacher": args.teacher, "device": args.device, "allow_code": args.allow_code}
+    with interruptible() as interrupted:
+        found = recheck(args.path, args.recipe, set=args.set, interrupted=interrupted, **options)
+    gaps = ", ".join(f"{name} {gap:.2g}" for name, gap in found.worst.items())
+    print(f"The teacher says the same of {found.examples} examples, made anew; largest difference: {gaps}.")
 
 
 def _plain(manifest: Manifest) -> dict[str, object]:
