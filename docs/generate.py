@@ -28,6 +28,7 @@ from limbeck.cli._show import example, needs_in_words, recipes
 from limbeck.config import data_schema, schema
 from limbeck.config.spec import Spec
 from limbeck.data.mixing import MIXINGS
+from limbeck.data.selection import SELECTIONS
 from limbeck.data.sources import SOURCES
 from limbeck.data.transforms import TRANSFORMS
 from limbeck.describe import FAMILIES, Doc, Field, describe, describe_file
@@ -52,6 +53,10 @@ PARTS: dict[str, tuple[Registry, str]] = {
         "How the inputs of an update are mixed. Set by `data.mix`: a kind, or a kind with its fields. What it means for labels and "
         "teachers is told in [Recipes](../recipe.md#mixed-inputs).",
     ),
+    "selections": (
+        SELECTIONS,
+        "Which training examples are kept. Set by `data.select.method`, with its fields beside it, or by `limbeck select --method`.",
+    ),
     "models": (
         BUILTINS,
         "Small models that come with Limbeck. Others are named `timm:NAME`, `torchvision:NAME`, `hf:ID_OR_FOLDER` or "
@@ -64,17 +69,25 @@ PARTS: dict[str, tuple[Registry, str]] = {
 
 SECTIONS: dict[str, tuple[type[Spec], ...]] = {
     "The recipe": (schema.Recipe, schema.About),
-    "Data": (schema.DataSpec, data_schema.SplitSpec, data_schema.MixSpec, data_schema.ViewSpec),
+    "Data": (
+        schema.DataSpec,
+        data_schema.SplitSpec,
+        data_schema.MixSpec,
+        data_schema.ViewSpec,
+        data_schema.PoolSpec,
+        data_schema.SelectSpec,
+    ),
     "Models": (schema.ModelSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
-    "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule),
+    "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule, schema.Kept),
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
     "Stages": (schema.StageSpec,),
 }
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
-    "MixSpec": "data.mix", "ModelSpec": "student",
+    "MixSpec": "data.mix", "PoolSpec": "data.pool", "SelectSpec": "data.select", "ModelSpec": "student",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
     "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes",
+    "Kept": "objective.LABEL.weight",
     "TrainSpec": "train", "OptimizerSpec": "train.optimizer", "LRSchedule": "train.schedule", "EMASpec": "train.ema",
     "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME",
 }  # fmt: skip

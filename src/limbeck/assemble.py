@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .config.load import LoadedRecipe
 from .config.schema import (
     DataSpec,
+    Kept,
     ModelSpec,
     Normalize,
     OptimizerSpec,
@@ -26,13 +27,14 @@ from .data.arguments import build
 from .data.base import DataRequest
 from .data.mixing import MIXINGS
 from .data.mixing.base import Mixing
+from .data.pools import PoolRequest
 from .data.views import ViewRequest
 from .engine.optim import LRPlan
 from .engine.stage import Plan
 from .errors import LimbeckError
 from .models.base import ModelRequest, Normalization
 from .objective import Ramp, Term
-from .objective.schedules import scaled
+from .objective.schedules import between, scaled
 from .registry import LOSSES, TARGETS, TASKS, TEACHERS
 from .targets.base import Target
 from .tasks.base import Task
@@ -96,10 +98,17 @@ def located(loaded: LoadedRecipe) -> Recipe:
             changes["path"] = path(str((spec.model_extra or {}).get("path")), f"{key}.path")
         return spec.model_copy(update=changes)
 
+    def source(text: str, key: str) -> str:
+        scheme, _, rest = text.partition(":")
+        return f"{scheme}:{path(rest, f'{key}.source')}" if scheme in PATH_SCHEMES else text
+
     def data(spec: DataSpec, key: str) -> DataSpec:
-        scheme, _, rest = spec.source.partition(":")
-        source = f"{scheme}:{path(rest, f'{key}.source')}" if scheme in PATH_SCHEMES else spec.source
-        return spec.model_copy(update={"source": source, "tokenizer": path(spec.tokenizer, f"{key}.tokenizer")})
+        changes: dict[str, Any] = {"source": source(spec.source, key), "tokenizer": path(spec.tokenizer, f"{key}.tokenizer")}
+        if spec.pool is not None:
+            changes["pool"] = spec.pool.model_copy(update={"source": source(spec.pool.source, f"{key}.pool")})
+        if spec.select is not None and spec.select.manifest is not None:
+            changes["select"] = spec.select.model_copy(update={"manifest": path(spec.select.manifest, f"{key}.select.manifest")})
+        return spec.model_copy(update=changes)
 
     def stage(spec: StageSpec, key: str) -> StageSpec:
         own = {"data": data(spec.data, f"{key}.data") if spec.data is not None else None}
@@ -228,7 +237,7 @@ def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:
     return Term(
         label=label,
         loss=loss,
-        weight=_ramp(spec.weight) if isinstance(spec.weight, Schedule) else spec.weight,
+        weight=weight_of(spec),
         student=tuple(spec.student),
         teacher=tuple(spec.teacher),
         source=spec.from_,
@@ -237,6 +246,13 @@ def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:
         ramps=ramps,
         targets=tuple(_target(label, target, allow_code=allow_code) for target in spec.targets),
     )
+
+
+def weight_of(spec: TermSpec, kept: float = 1.0) -> float | Ramp:
+    """The weight of a term, where a share `kept` of the training examples is kept."""
+    if isinstance(spec.weight, Kept):
+        return between(spec.weight.kept, kept)
+    return _ramp(spec.weight) if isinstance(spec.weight, Schedule) else spec.weight
 
 
 def _target(label: str, spec: TargetSpec, *, allow_code: bool) -> Target:
@@ -279,6 +295,9 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
         transforms=list(spec.transforms),
         tokenizer=tokenizer,
         max_length=spec.max_length,
+        pool=PoolRequest(spec.pool.source, dict(spec.pool.args), spec.pool.limit) if spec.pool is not None else None,
+        select=spec.select.manifest if spec.select is not None else None,
+        test_transforms=list(spec.test_transforms),
         views={name: ViewRequest(**dict(view)) for name, view in spec.views.items()},
     )
 

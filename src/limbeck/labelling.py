@@ -22,6 +22,7 @@ from .errors import CodeNotAllowed, Interrupted, LimbeckError
 from .faculty import inputs_key, teacher_hash
 from .preflight import preflight
 from .session import Session
+from .settling import settled
 from .store.manifest import MANIFEST, Key, Manifest, Signal, StoreError, read_manifest
 from .store.places import Place, is_remote, place
 from .store.reader import LOGITS
@@ -97,7 +98,7 @@ def label(
         return _again(session, phase, where, wish)
     if backend.is_main:
         where.check_writable(found.bytes_needed)
-    teacher, examples = _taught(session, wish, listener)
+    phase, teacher, examples = _taught(session, wish, listener)
     try:
         return _write(session, phase, teacher, examples, wish, listener, interrupted)
     finally:
@@ -157,6 +158,7 @@ def _again(session: Session, phase: Phase, where: Place, wish: Labelling) -> Man
         StoreError: where it was made from other data or with other augmentation; the teacher is compared when a student reads it.
     """
     manifest = read_manifest(where)
+    phase = settled(session, phase)
     examples = session.data(phase.data).train
     view = assemble.teacher_specs(session.recipe)[wish.teacher].view if wish.teacher in assemble.teacher_specs(session.recipe) else None
     mine = {"data": examples.fingerprint(view), "inputs": inputs_key(phase, view), "seed": session.seed("train-student")}
@@ -169,14 +171,14 @@ def _again(session: Session, phase: Phase, where: Place, wish: Labelling) -> Man
     return manifest
 
 
-def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Teacher, Examples]:
-    """The teacher, after the stages that train it, and the examples that the student will learn from."""
+def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Phase, Teacher, Examples]:
+    """The student's stage, its teacher, after the stages that train it, and the examples that the student will learn from."""
     session.build_models()
     number = next(i for i, phase in enumerate(session.phases) if phase.learner in ("student", ALONE))
     # Where no stage trains the teacher, it is the recipe's, whatever another recipe has left there.
     resume = number > 0 and (session.folder / "checkpoints" / "latest.json").exists()
     session.run(resume, phases=number)
-    student = listening(session)
+    student = settled(session, listening(session))
     teachers = session.teachers_of(student)
     if wish.teacher not in teachers:
         known = ", ".join(map(repr, teachers)) or "no teacher"
@@ -184,7 +186,7 @@ def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Teac
     for name, other in teachers.items():
         if name != wish.teacher:
             other.close()
-    return teachers[wish.teacher], session.data(student.data).train
+    return student, teachers[wish.teacher], session.data(student.data).train
 
 
 def _write(

@@ -39,6 +39,7 @@ from .files import writing
 from .models.base import BuiltModel
 from .models.build import build_model
 from .registry import ACTIONS, STEPS
+from .settling import settled
 from .teachers.base import Call, Teacher
 from .types import Batch, labelled
 
@@ -105,9 +106,10 @@ class Session:
     def build_models(self) -> None:
         """Builds every model of the recipe, each from a seed of its own, so that one does not shift another."""
         for name, spec in self._specs.items():
-            self.models[name] = self._build(name, spec)
+            self.models[name] = self.build(name, spec)
 
-    def _build(self, name: str, spec: ModelSpec, round: int = 0) -> BuiltModel:  # noqa: A002
+    def build(self, name: str, spec: ModelSpec, round: int = 0) -> BuiltModel:  # noqa: A002
+        """A model with its initial weights, by a seed that follows from its name."""
         info = self.data().info
         seed_everything(self.seed("student" if name == ALONE else name, round))
         try:
@@ -156,7 +158,7 @@ class Session:
                 self._snapshot(number, turn)
 
     def _restart(self, name: str, round: int) -> None:  # noqa: A002
-        fresh = self._build(name, self._specs[name], round)
+        fresh = self.build(name, self._specs[name], round)
         self.models[name].module.load_state_dict(fresh.module.state_dict())
 
     def _round(self, phase: Phase, number: int, turn: int, resume: Path | None) -> Outcome:
@@ -171,6 +173,7 @@ class Session:
 
     def stage(self, phase: Phase, number: int, turn: int) -> Stage:
         """A round of a phase, ready to train."""
+        phase = settled(self, phase)
         self.backend.precision = phase.train.precision
         splits = self.data(phase.data)
         plan = self._plan(phase, splits, turn)
@@ -249,8 +252,8 @@ class Session:
     def _teacher_model(self, phase: Phase, name: str, spec: TeacherSpec) -> BuiltModel:
         """The model of a teacher: the run's own, that of a stage with another teacher, or one that is only looked at."""
         if phase.teacher is not None and name == "teacher":
-            self.models[name] = self._build(f"{phase.name}-teacher", spec)
-        return self.models[name] if name in self.models else self._build(name, spec)
+            self.models[name] = self.build(f"{phase.name}-teacher", spec)
+        return self.models[name] if name in self.models else self.build(name, spec)
 
     def teachers_of(self, phase: Phase) -> dict[str, Teacher]:
         """The teachers of a phase, ready to be asked outside of training."""

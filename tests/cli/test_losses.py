@@ -125,9 +125,11 @@ def test_quick_and_without_torch():
 
 def test_methods_names_every_part(capsys):
     from limbeck import registry
+    from limbeck.data.selection import SELECTIONS
 
     found = json.loads(run(capsys, "methods", "--json")[1])
     every = (registry.LOSSES, registry.ADAPTERS, registry.TARGETS, registry.TEACHERS, registry.TASKS, registry.STEPS, registry.ACTIONS)
+    every = (*every, SELECTIONS)
     assert [(e["kind"], e["name"]) for e in found] == [(r.kind, name) for r in every for name in r.names()]
     assert all(e["title"] for e in found)
 

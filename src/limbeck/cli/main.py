@@ -36,6 +36,7 @@ ORDER = (
     "export",
     "report",
     "label",
+    "select",
     "store",
     "parity",
     "doctor",

@@ -1,7 +1,7 @@
 """List every part that a recipe can name, or show one.
 
-`limbeck methods` lists losses, adapters, targets, teachers, tasks, steps and actions. `limbeck methods show NAME` prints what one of
-them says of itself; where two kinds share a name, `--kind` picks.
+`limbeck methods` lists losses, adapters, targets, teachers, tasks, steps, actions and selections. `limbeck methods show NAME` prints what
+one of them says of itself; where two kinds share a name, `--kind` picks.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from ..registry import Registry
 
-KINDS = ("loss", "adapter", "target", "teacher", "task", "step", "action")
+KINDS = ("loss", "adapter", "target", "teacher", "task", "step", "action", "selection")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,10 +29,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Runs the command."""
     from .. import registry
+    from ..data.selection import SELECTIONS
     from ..describe import describe
     from ._show import as_dict, print_doc, print_json, table
 
-    every = (registry.LOSSES, registry.ADAPTERS, registry.TARGETS, registry.TEACHERS, registry.TASKS, registry.STEPS, registry.ACTIONS)
+    every = (
+        registry.LOSSES,
+        registry.ADAPTERS,
+        registry.TARGETS,
+        registry.TEACHERS,
+        registry.TASKS,
+        registry.STEPS,
+        registry.ACTIONS,
+        SELECTIONS,
+    )
     registries = [r for r in every if args.kind in (None, r.kind)]
     if args.action == "show":
         doc = describe(_holder(registries, args.name), args.name)

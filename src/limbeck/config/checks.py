@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from ..data.mixing import MIXINGS
+from ..data.selection import SELECTIONS
 from ..errors import LimbeckError, UnknownName, did_you_mean
 from ..registry import ACTIONS, ADAPTERS, STEPS, TARGETS, TASKS, TEACHERS, Registry
 from ..taps.path import parse_tap
@@ -14,6 +15,7 @@ from .arguments import check_model_arguments, check_part, check_source_arguments
 from .marks import Node, Parts, Report, found
 from .optimizers import check_optimizer
 from .references import check_code, check_model, check_source
+from .selection import check_selection
 from .terms import Term, is_code
 
 PEERS = "peers"
@@ -149,8 +151,14 @@ class Checker:
         if source is not None:
             self.add_code(check_source(self.report, self.tree, (*prefix, "data", "source"), source))
             check_source_arguments(self.report, self.tree, (*prefix, "data"))
+        pool = self.tree.get(*prefix, "data", "pool", "source")
+        if pool is not None:
+            self.add_code(check_source(self.report, self.tree, (*prefix, "data", "pool", "source"), pool))
+            check_source_arguments(self.report, self.tree, (*prefix, "data", "pool"))
         self.split(prefix)
+        self.select(prefix)
         self.transforms((*prefix, "data", "transforms"))
+        self.transforms((*prefix, "data", "test_transforms"))
         views = self.tree.get(*prefix, "data", "views")
         for name in views.mapping if views is not None else ():
             if not _LABEL.fullmatch(name):
@@ -176,6 +184,14 @@ class Checker:
         if sum(shares.values()) >= 1:
             message = f"expected valid + test below 1, found {shares['valid']:g} + {shares['test']:g}: nothing is left to train on."
             self.report.at_key(self.tree, path, message)
+
+    def select(self, prefix: Parts) -> None:
+        """A selection names a manifest, or a method with its fields and an amount."""
+        path: Parts = (*prefix, "data", "select")
+        method = self.named((*path, "method"), SELECTIONS)
+        if self.tree.get(*path) is not None:
+            models = ["student", *self.keys("models"), *self.keys("teachers"), *(["teacher"] if "teacher" in self.tree.mapping else [])]
+            check_selection(self.report, self.tree, path, method, models, allow_code=self.allow_code)
 
     def transforms(self, path: Parts) -> None:
         """Each entry is a name, or a name with its arguments."""

@@ -49,6 +49,40 @@ class MixSpec(Spec):
     """A registered mixing (`mixup`, `cutmix`, `selfmix`, `switch`), or `module:Class`."""
 
 
+class PoolSpec(Spec):
+    """A second source, whose examples are added to the training data without labels; a mapping, or just the source."""
+
+    source: str
+    """As `data.source`; its training part is used."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the source."""
+    limit: PositiveInt | None = None
+    """Use at most so many of its examples, at random."""
+
+
+class SelectSpec(Spec):
+    """Which training examples are kept; a mapping, or just the manifest. Further keys are fields of the method."""
+
+    model_config = ConfigDict(extra="allow")
+
+    manifest: str | None = None
+    """File that `limbeck select` has written."""
+    method: str | None = None
+    """How to choose when the stage begins, instead of a manifest; what was chosen is written into the run's folder."""
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of the candidates that is kept."""
+    top: PositiveInt | None = None
+    """Number of candidates that are kept; of each class, for a method that chooses by class."""
+    among: Literal["all", "unlabelled", "pool"] = "all"
+    """Who the candidates are; all others are kept."""
+    teacher: str = "teacher"
+    """Which teacher (or other model of the recipe) is asked about the candidates."""
+    epochs: PositiveInt | None = None
+    """Ask, instead of a teacher, a model like the student trained for so many epochs on the candidates that have a label."""
+    apart: NonNegativeInt | None = None
+    """Leave out candidates that repeat a held-out example: images whose hashes differ in at most so many of 64 bits, other equal inputs."""
+
+
 class DataSpec(Spec):
     """Where examples come from."""
 
@@ -76,6 +110,12 @@ class DataSpec(Spec):
     """Augmentations of each example in an update (the crops per image of FKD); `train.batch_size` counts all of them."""
     mix: MixSpec | None = None
     """Mixing of the inputs of an update, and of labels and stored answers with them; a mapping, or just the kind: `mix: cutmix`."""
+    pool: PoolSpec | None = None
+    """A second source without labels, added to the training data; a mapping, or just the source."""
+    select: SelectSpec | None = None
+    """Which training examples are kept; a mapping, or just the manifest. All where absent."""
+    test_transforms: list[Transform] = Field(default_factory=list)
+    """What is done to the test examples, the same way every time, to judge models under a shift of the data."""
     tokenizer: str | None = None
     """Text: tokenizer by hub id or local folder; the student's own where absent."""
     max_length: PositiveInt = 128

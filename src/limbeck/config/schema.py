@@ -39,6 +39,13 @@ class Schedule(Spec):
     """Where the change is complete, as a fraction of the stage."""
 
 
+class Kept(Spec):
+    """A weight that is tied to the share of the training examples that a selection keeps."""
+
+    kept: Annotated[list[Annotated[list[NonNegative], Field(min_length=2, max_length=2)]], Field(min_length=1)]
+    """Points `[share, weight]` in ascending order; linear between them and constant beyond."""
+
+
 class Normalize(Spec):
     """Per-channel input normalisation, `(x - mean) / std`, of inputs in [0, 1]."""
 
@@ -51,7 +58,16 @@ class Normalize(Spec):
 Normalization = Annotated[
     Annotated[Normalize, Tag(TAGS[0])] | Annotated[Literal["auto", "data", "none"], Tag(TAGS[1])], Discriminator(form)
 ]
-Weight = Annotated[Annotated[Schedule, Tag(TAGS[0])] | Annotated[NonNegative, Tag(TAGS[1])], Discriminator(form)]
+
+
+def _weight(value: Any) -> str:
+    kept = isinstance(value, Kept) or (isinstance(value, dict) and "kept" in value)
+    return TAGS[2] if kept else form(value)
+
+
+Weight = Annotated[
+    Annotated[Schedule, Tag(TAGS[0])] | Annotated[NonNegative, Tag(TAGS[1])] | Annotated[Kept, Tag(TAGS[2])], Discriminator(_weight)
+]
 
 
 class ModelSpec(Spec):

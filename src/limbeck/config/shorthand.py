@@ -66,7 +66,15 @@ def _data(node: Node) -> Node:
         node = Node({"transforms": entry}, entry.mark, {"transforms": entry.mark}) if isinstance(entry.value, list | str) else entry
         return _entries(node, transforms=transforms, columns=_listed)
 
-    return _entries(_keyed("source")(node), transforms=transforms, views=_each(view), mix=_keyed("kind"))
+    return _entries(
+        _keyed("source")(node),
+        transforms=transforms,
+        test_transforms=transforms,
+        views=_each(view),
+        mix=_keyed("kind"),
+        pool=_keyed("source"),
+        select=_keyed("manifest"),
+    )
 
 
 def _train(node: Node) -> Node:

@@ -6,8 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-TAGS = ("<mapping>", "<scalar>")
-"""Names of the two forms of a value that may be a mapping or a scalar; they appear in pydantic's locations only."""
+TAGS = ("<mapping>", "<scalar>", "<kept>")
+"""Names of the forms of a value that may be a mapping or a scalar; they appear in pydantic's locations only."""
 
 
 def form(value: Any) -> str:

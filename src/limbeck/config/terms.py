@@ -65,7 +65,9 @@ def split_term(report: Report, tree: Node, path: Parts, node: Node, *, allow_cod
             else:
                 term.options[key] = value.plain()
     weight = node.get("weight")
-    if weight is not None and weight.mapping:
+    if weight is not None and "kept" in weight.mapping:
+        _kept(report, tree, (*path, "weight", "kept"), weight.mapping["kept"])
+    elif weight is not None and weight.mapping:
         _schedule(report, tree, (*path, "weight"), weight, hint=None, minimum=0.0)
     return term
 
@@ -177,6 +179,23 @@ def _schedule(report: Report, tree: Node, path: Parts, node: Node, *, hint: Any,
             tree, (*path, "schedule"), f"expected two ends of one sign for 'exponential', found {ramp.start:g} and {ramp.end:g}."
         )
     return ramp.model_dump() if len(report.problems) == count else None
+
+
+def _kept(report: Report, tree: Node, path: Parts, node: Node) -> None:
+    """The shares of a weight's points ascend within (0, 1]; their form is a matter of the recipe's own validation."""
+    points = node.plain()
+    if not isinstance(points, list) or not all(isinstance(point, list) and len(point) == 2 for point in points):
+        return
+    shares = [point[0] for point in points]
+    if not all(isinstance(share, (int, float)) and not isinstance(share, bool) for share in shares):
+        return
+    last = 0.0
+    for position, share in enumerate(shares):
+        if not last < share <= 1:
+            message = f"expected a share above {last:g} and at most 1, found {found(share)}: the points ascend."
+            report.at_value(tree, (*path, position, 0), message)
+            return
+        last = share
 
 
 def _bad_schedule(report: Report, tree: Node, path: Parts, detail: ErrorDetails) -> None:

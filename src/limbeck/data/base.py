@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from ..errors import UnknownName
 from ..types import Batch, DataInfo
+from .pools import PoolRequest
 from .views import View, ViewRequest
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ class DataRequest:
     """Text: longest sequence in tokens."""
     views: Mapping[str, ViewRequest] = field(default_factory=dict)
     """Further views of every example, by name."""
+    pool: PoolRequest | None = None
+    """A second source, added to the training examples without labels."""
+    select: str | None = None
+    """File that lists which training examples are kept."""
+    test_transforms: Sequence[str | Mapping[str, Any]] = ()
+    """What is done to the test examples, the same way every time."""
 
 
 class Examples(Dataset[Batch]):
@@ -159,3 +166,7 @@ class Splits:
     info: DataInfo
     notes: tuple[str, ...] = ()
     """What was done to the data that its owner should know, such as filled-in missing values; one sentence each."""
+    kept: float = 1.0
+    """Share of the training examples (with the pool) that a selection keeps."""
+    pooled: int = 0
+    """Number of examples of the pool; they come last, where nothing is selected."""

@@ -21,6 +21,8 @@ from .base import DataRequest, Examples, Splits
 from .groups import cut_groups, groups_of
 from .labels import Labels, encode_labels
 from .narrow import of_classes
+from .pools import join, pool_rows, size_of
+from .selected import read_selected
 from .sources import SOURCES
 from .sources.base import Kind, Pool, Source, Wanted
 from .split import cut, labelled_rows, limit_rows
@@ -41,6 +43,12 @@ class _Prepared:
     """Which rows have a label in the source."""
     kept: NDArray[np.int64]
     """Training rows that keep their label."""
+    measured: NDArray[np.int64]
+    """Rows from which statistics are taken: the training rows of the source itself, before any selection."""
+    candidates: NDArray[np.int64]
+    """Rows among which a selection chooses: these, then those of the pool."""
+    share: float
+    """Share of the candidates that is kept."""
     notes: list[str]
 
 
@@ -61,26 +69,39 @@ def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, all
     prepared = _prepare(request, kind, labels, allow_code=allow_code, preview=False)
     pool, parts = prepared.pool, prepared.parts
     check_transforms_fit(request.source, transforms, request.transforms, pool.kind)
-    train_rows = torch.from_numpy(parts["train"])
-    store, notes = _encode_inputs(pool, request, parts["train"])
+    store, notes = _encode_inputs(pool, request, prepared.measured)
+    if request.select is not None:
+        candidates = Examples(store, torch.from_numpy(prepared.candidates), torch.from_numpy(prepared.candidates))
+        read_selected(Path(request.select)).check_content(candidates.fingerprint(), request.select)
     values = prepared.labels.values
     if build_source_standardises(request):
         values, note = _standardise(values, prepared, labels, request.source)
         notes.append(note)
-    mean, std = moments(store, train_rows, pool.kind)
+    mean, std = moments(store, torch.from_numpy(prepared.measured), pool.kind)
     hidden = values.clone()
     hidden[torch.from_numpy(np.setdiff1d(parts["train"], prepared.kept))] = IGNORE if labels == "class" else torch.nan
 
     views, seen = _views(prepared, request, store, allow_code=allow_code)
+    shift = tuple(parse_transforms(request.test_transforms, allow_code=allow_code))
+    check_transforms_fit(request.source, shift, request.test_transforms, pool.kind)
 
     def split(name: str) -> Examples:
         rows = torch.from_numpy(parts[name])
         if name == "train":
             return Examples(store, hidden[rows], rows, transforms, views)
-        return Examples(store, values[rows], rows, (), {view: replace(own, transforms=()) for view, own in views.items()})
+        examples = Examples(store, values[rows], rows, shift, {view: replace(own, transforms=()) for view, own in views.items()})
+        return examples.augmented(request.split_seed, 0) if name == "test" and shift else examples
 
     info = replace(_info(prepared, labels, store.shape), mean=mean, std=std, views=_measured(prepared, labels, views, seen))
-    return Splits(split("train"), split("valid") if "valid" in parts else None, split("test"), info, tuple(prepared.notes + notes))
+    return Splits(
+        split("train"),
+        split("valid") if "valid" in parts else None,
+        split("test"),
+        info,
+        tuple(prepared.notes + notes),
+        prepared.share,
+        len(prepared.candidates) - len(prepared.measured),
+    )
 
 
 def data_info(request: DataRequest, *, kind: Kind | None, labels: LabelKind, allow_code: bool = False) -> DataInfo:
@@ -94,7 +115,7 @@ def data_info(request: DataRequest, *, kind: Kind | None, labels: LabelKind, all
     if prepared.pool.kind == "text":
         own = _info(prepared, labels, (request.max_length,))
         return replace(own, views=dict.fromkeys(request.views, own))
-    store = inputs if isinstance(inputs, Store) else _encode_inputs(prepared.pool, request, prepared.parts["train"])[0]
+    store = inputs if isinstance(inputs, Store) else _encode_inputs(prepared.pool, request, prepared.measured)[0]
     store = _resized(store, prepared.pool.kind, request.size)
     views, kinds = _views(prepared, request, store, allow_code=allow_code)
     own = _info(prepared, labels, store.shape)
@@ -115,7 +136,7 @@ def _views(prepared: _Prepared, request: DataRequest, store: Store, *, allow_cod
 
 def _measured(prepared: _Prepared, labels: LabelKind, views: Mapping[str, View], kinds: Mapping[str, Kind]) -> dict[str, DataInfo]:
     """What models need to know of every view."""
-    rows = torch.from_numpy(prepared.parts["train"])
+    rows = torch.from_numpy(prepared.measured)
     found: dict[str, DataInfo] = {}
     for name, view in views.items():
         mean, std = moments(view.store, rows, kinds[name])
@@ -128,22 +149,21 @@ def is_local_code(source: str) -> bool:
     return ":" in source and source.partition(":")[0] not in SOURCES.names()
 
 
-def build_source(request: DataRequest, *, allow_code: bool = False) -> tuple[Source, str]:
-    """The source of a request, its arguments checked, and the location that it is to read.
+def build_source(source: str, args: Mapping[str, Any], *, allow_code: bool = False, where: str = "data.source") -> tuple[Source, str]:
+    """A source by its reference, its arguments checked, and the location that it is to read.
 
     Raises:
         UnknownName: no such source.
         DataError: an argument that the source does not take.
         CodeNotAllowed: local code that the user has not allowed.
     """
-    name, colon, location = request.source.partition(":")
+    name, colon, location = source.partition(":")
     if name in SOURCES.names():
-        source = build(SOURCES.get(name), request.args, f"data.source {name!r}")
-        return source, location
+        return build(SOURCES.get(name), args, f"{where} {name!r}"), location
     if colon and _importable(name):
         from .sources._code import CodeSource
 
-        return CodeSource(reference=request.source, args=dict(request.args), allow_code=allow_code), location
+        return CodeSource(reference=source, args=dict(args), allow_code=allow_code), location
     hint = "A source is written `csv:data.csv`." if colon else f"A source is written NAME:WHERE, such as csv:{name}."
     raise UnknownName("data source", name, SOURCES.names(), hint)
 
@@ -160,36 +180,81 @@ def _importable(module: str) -> bool:
     return (Path.cwd() / top).is_dir() or (Path.cwd() / f"{top}.py").is_file() or importlib.util.find_spec(top) is not None
 
 
-def _prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allow_code: bool, preview: bool) -> _Prepared:
-    source, location = build_source(request, allow_code=allow_code)
+def _read(source: str, args: Mapping[str, Any], wanted: Wanted, *, allow_code: bool, where: str = "data.source") -> Pool:
+    """All rows of a source."""
+    reader, location = build_source(source, args, allow_code=allow_code, where=where)
     try:
-        pool = source.read(location, Wanted(kind, labels, _largest(request), preview, _arrays(request), request.group))
+        return reader.read(location, wanted)
     except (OSError, MemoryError) as error:
-        raise DataError(f"{request.source}: cannot be read: {error}") from error
+        raise DataError(f"{source}: cannot be read: {error}") from error
+
+
+def _prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allow_code: bool, preview: bool) -> _Prepared:
+    wanted = Wanted(kind, labels, _largest(request), preview, _arrays(request), request.group)
+    pool = _read(request.source, request.args, wanted, allow_code=allow_code)
     if kind is not None and pool.kind != kind:
         raise DataError(f"{request.source} gives {pool.kind} data, the task needs {kind} data. Choose another source or task.")
     encoded = encode_labels(pool.labels, labels, names=pool.names, where=request.source)
     known = labelled(encoded.values).numpy()
     classes = encoded.values.numpy() if labels == "class" else None
     notes = list(pool.notes)
-    own = _judged(pool.parts, known, notes, request.source)
-    divide = cut if request.group is None else partial(cut_groups, groups_of(pool, request.group, request.source))
-    parts = divide(own, classes, known, valid=request.valid, test=request.test, seed=request.split_seed)
-    if classes is not None:
-        _check_classes(classes, parts, encoded.names, request.source)
-    if request.classes:
-        parts = of_classes(parts, classes, request.classes, encoded.names, request.source)
+    parts = _parts(request, pool, encoded, labels, notes)
     train = parts["train"]
     if missing := int((~known[train]).sum()):
         notes.append(f"{missing} training examples have no (complete) label in the source; they count as unlabelled.")
     if request.limit is not None:
         train = limit_rows(train, classes, request.limit, seed=request.split_seed)
     kept = labelled_rows(train, classes, known, request.label_fraction, seed=request.split_seed)
-    if not request.unlabelled:
-        train = kept
+    measured = candidates = train
+    if request.pool is not None:
+        more = _read(
+            request.pool.source, request.pool.args, replace(wanted, arrays=(), group=None), allow_code=allow_code, where="data.pool"
+        )
+        used = pool_rows(more, request.pool.limit, request.split_seed)
+        candidates = np.concatenate([train, used + len(known)])
+        pool, encoded, known = _with_pool(pool, more, encoded, known, request.pool.source)
+        notes.append(f"{len(used)} examples of {request.pool.source} are added without labels.")
+    chosen, kept = _chosen(request, candidates, kept, notes)
+    train = chosen if request.unlabelled else kept
     if len(train) == 0:
-        raise DataError("no training example is left: data.label_fraction is 0 and data.unlabelled is false. Raise one of them.")
-    return _Prepared(pool, encoded, {**parts, "train": train}, known, kept, notes)
+        why = "data.label_fraction is 0" if request.select is None else "the selection keeps none that has a label"
+        raise DataError(f"no training example is left: {why} and data.unlabelled is false. Raise one of them.")
+    share = len(chosen) / len(candidates)
+    return _Prepared(pool, encoded, {**parts, "train": train}, known, kept, measured, candidates, share, notes)
+
+
+def _parts(request: DataRequest, pool: Pool, encoded: Labels, labels: LabelKind, notes: list[str]) -> dict[str, NDArray[np.int64]]:
+    """The rows of every part, of which training still has all."""
+    known = labelled(encoded.values).numpy()
+    classes = encoded.values.numpy() if labels == "class" else None
+    own = _judged(pool.parts, known, notes, request.source)
+    divide = cut if request.group is None else partial(cut_groups, groups_of(pool, request.group, request.source))
+    parts = divide(own, classes, known, valid=request.valid, test=request.test, seed=request.split_seed)
+    if classes is not None:
+        _check_classes(classes, parts, encoded.names, request.source)
+    return of_classes(parts, classes, request.classes, encoded.names, request.source) if request.classes else parts
+
+
+def _chosen(
+    request: DataRequest, candidates: NDArray[np.int64], kept: NDArray[np.int64], notes: list[str]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The training rows that a stored selection keeps, and those of them that keep their label."""
+    if request.select is None:
+        return candidates, kept
+    chosen = read_selected(Path(request.select))
+    chosen.check_count(len(candidates), request.select)
+    train = candidates[list(chosen.indices)]
+    notes.append(f"{len(train)} of {len(candidates)} training examples are kept ({Path(request.select).name}).")
+    return train, np.intersect1d(kept, train)
+
+
+def _with_pool(first: Pool, second: Pool, labels: Labels, known: NDArray[np.bool_], where: str) -> tuple[Pool, Labels, NDArray[np.bool_]]:
+    """Inputs, labels and their absence, with the rows of a pool after those of the source."""
+    pool = join(first, second, where)
+    count = size_of(second)
+    missing = labels.values.new_full((count, *labels.values.shape[1:]), IGNORE if not labels.values.is_floating_point() else torch.nan)
+    values = torch.cat([labels.values, missing])
+    return pool, replace(labels, values=values), np.concatenate([known, np.zeros(count, dtype=bool)])
 
 
 def _judged(

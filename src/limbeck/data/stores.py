@@ -35,6 +35,10 @@ class Store(ABC):
     def content(self, rows: Tensor) -> Iterator[bytes]:
         """Bytes that differ where the inputs at `rows` differ, to tell data sets apart."""
 
+    def resized(self, size: int) -> Store:
+        """Images scaled to `size` by `size`; anything else as it is."""
+        return self
+
 
 class TensorStore(Store):
     """Inputs in memory: bytes that stand for [0, 1] in steps of 1/255, or float32 as it is.

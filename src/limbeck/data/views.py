@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import DataError, UnknownName
 from .sources.base import Kind, Pool
-from .stores import ImageFiles, Store, TensorStore
+from .stores import Store, TensorStore
 from .transforms.base import Draws, Transform
 
 
@@ -109,7 +109,7 @@ def view_store(name: str, request: ViewRequest, pool: Pool, store: Store, size: 
 
 def scaled(store: Store, size: int) -> Store:
     """Images of `size` by `size`."""
-    return store.resized(size) if isinstance(store, TensorStore | ImageFiles) else store
+    return store.resized(size)
 
 
 def check_transforms_fit(name: str, transforms: Sequence[Transform], entries: Sequence[str | Mapping[str, Any]], kind: Kind) -> None:

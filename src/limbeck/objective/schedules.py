@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Literal
+
+
+def between(points: Sequence[Sequence[float]], at: float) -> float:
+    """The value at `at` of the line through `points` `(place, value)` in ascending order; constant before the first and after the last."""
+    if at <= points[0][0]:
+        return points[0][1]
+    for (left, low), (right, high) in pairwise(points):
+        if at <= right:
+            return low + (high - low) * (at - left) / (right - left)
+    return points[-1][1]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,101 @@
+"""Checks `data.select` of a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..data.selection import SELECTIONS
+from ..errors import LimbeckError, UnknownName
+from .arguments import check_argument
+from .compose import from_python, parse_override
+from .data_schema import SelectSpec
+from .marks import Mark, Node, Parts, Report, Source, found
+from .messages import explain, unknown_key
+from .terms import hyper_parameters, is_code
+
+
+def check_selection(report: Report, tree: Node, path: Parts, method: str | None, models: Sequence[str], *, allow_code: bool) -> None:
+    """A manifest, or a method with its own fields and an amount.
+
+    Args:
+        report: receives the problems.
+        tree: the recipe.
+        path: of `data.select`.
+        method: a method that exists; None where there is none or another one was named.
+        models: names of the models that can be asked.
+        allow_code: whether local code may be imported for its fields.
+    """
+    node = tree.get(*path)
+    if node is None or not isinstance(node.value, dict):
+        return  # the recipe's own validation says it
+    names = node.mapping
+    if ("manifest" in names) == ("method" in names):
+        report.at_key(tree, path, f"expected either a manifest or a method, found {'both' if 'method' in names else 'neither'}.")
+        return
+    if "method" in names and ("fraction" in names) == ("top" in names):
+        report.at_key(tree, path, f"expected either `fraction` or `top`, found {'both' if 'top' in names else 'neither'}.")
+    _fields(report, tree, path, node, method, allow_code=allow_code)
+    teacher = names.get("teacher")
+    if teacher is not None and teacher.text is not None and teacher.text not in models:
+        report.at_value(tree, (*path, "teacher"), str(UnknownName("model of this recipe", teacher.text, models)))
+
+
+def _fields(report: Report, tree: Node, path: Parts, node: Node, method: str | None, *, allow_code: bool) -> None:
+    """The keys beside `method` are those of every selection and the fields of the method."""
+    parameters = {}
+    place = "data.select" if method is None else f"selection {method!r}"
+    if method is not None and is_code(method) and not allow_code:
+        return
+    if method is not None:
+        try:
+            cls = SELECTIONS.get(method, allow_code=allow_code)
+            parameters = hyper_parameters(cls)
+        except (LimbeckError, NameError, ImportError) as error:
+            report.at_value(tree, (*path, "method"), f"the selection {method!r} cannot be used: {error}")
+            return
+        if "history" in cls.reads and "epochs" not in node.mapping:
+            text = f"expected `epochs` for {method!r}, which watches a model while it is trained, found {found(None)}."
+            report.at_key(tree, path, text)
+    elif "method" in node.mapping:
+        return
+    own = SelectSpec.model_fields
+    for key, value in node.mapping.items():
+        if key in parameters:
+            check_argument(report, tree, (*path, key), value.plain(), parameters[key][1])
+        elif key not in own:
+            report.at_key(tree, (*path, key), unknown_key(key, value.plain(), place, [*parameters, *own]))
+
+
+def selection_of(values: Mapping[str, Any], fields: Sequence[str], *, allow_code: bool) -> SelectSpec:
+    """A selection from the words of a command, checked like that of a recipe.
+
+    Args:
+        values: the keys of `data.select`.
+        fields: fields of the method as texts `key=value`, whose values are YAML.
+        allow_code: whether local code may be imported for its fields.
+
+    Raises:
+        LimbeckError: the first thing that is wrong.
+    """
+    given = dict(values)
+    for text in fields:
+        if "=" not in text:
+            raise LimbeckError(f"--field {text}: expected KEY=VALUE, such as balanced=true.")
+        key, node = parse_override(text)
+        given[key] = node.plain()
+    method = str(given.get("method", ""))
+    if not is_code(method) and method not in SELECTIONS.names():
+        raise UnknownName(SELECTIONS.kind, method, SELECTIONS.names())
+    report = Report()
+    tree = from_python(given, Mark(Source("limbeck select", "set")), report, ())
+    _fields(report, tree, (), tree, method, allow_code=allow_code)
+    if report.problems:
+        raise LimbeckError(f"{report.problems[0].key}: {report.problems[0].message}")
+    try:
+        return SelectSpec.model_validate(given)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        raise LimbeckError(f"--{detail['loc'][0]}: {explain(detail)}") from None
