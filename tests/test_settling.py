@@ -77,7 +77,7 @@ def test_the_teacher_judges_the_candidates(tmp_path, method):
     examples = session.data(recipe_data(session)).train
     module = session.models["teacher"].module.eval()
     features: list[Any] = []
-    module.head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
+    module.get_submodule("head").register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
     session.call("teacher")(module, examples.__getitems__(list(range(200))))
     from limbeck.data.selection.herding import herd
 

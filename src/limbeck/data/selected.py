@@ -95,8 +95,8 @@ def read_selected(path: Path) -> Selected:
 
 def _checked(found: Mapping[str, Any], path: Path) -> Selected:
     examples, indices, scores = found.get("examples"), found.get("indices"), found.get("scores") or []
-    good = isinstance(examples, int) and isinstance(indices, list) and isinstance(scores, list) and isinstance(found.get("data"), str)
-    if not good or not indices or not all(type(i) is int for i in indices):
+    lists = isinstance(indices, list) and isinstance(scores, list) and isinstance(found.get("data"), str)
+    if not lists or not isinstance(examples, int) or not indices or not all(type(i) is int for i in indices):
         raise SelectionError(f"{path}: expected 'examples', 'data' and a list 'indices' of at least one whole number.")
     if indices != sorted(set(indices)) or indices[0] < 0 or indices[-1] >= examples:
         raise SelectionError(f"{path}: expected 'indices' in ascending order, each once, from 0 to {examples - 1}.")
