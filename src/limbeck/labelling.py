@@ -107,8 +107,8 @@ def label(
 
 def ready(
     loaded: LoadedRecipe, wish: Labelling, backend: Backend, listener: Listener, interrupted: Callable[[], bool], allow_code: bool
-) -> tuple[Session, Teacher, Examples]:
-    """A session whose stages before the student's are done, the teacher that is to be asked, and the examples to ask it about."""
+) -> tuple[Session, Phase, Teacher, Examples]:
+    """A session whose stages before the student's are done, the student's own, the teacher that is to be asked, and the examples to ask it about."""
     session = _session(loaded, wish, backend, listener, interrupted, allow_code)
     return session, *_taught(session, wish, listener)
 

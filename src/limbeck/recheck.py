@@ -16,7 +16,7 @@ from .data.hashing import permutation
 from .engine.backend import Backend
 from .engine.watch import Listener, Silent
 from .errors import CodeNotAllowed
-from .labelling import Labelling, draft, listening, present, ready
+from .labelling import Labelling, draft, present, ready
 from .preflight import preflight
 from .store.manifest import Signal, StoreError
 from .store.reader import LOGITS, StoreReader
@@ -80,9 +80,9 @@ def recheck(
     preflight(loaded, allow_code=allow_code, device=device).raise_problems()
     backend = Backend(precision=loaded.recipe.train.precision, device=device)
     wish = Labelling(store, manifest.signals, manifest.views, teacher=teacher)
-    session, speaker, examples = ready(loaded, wish, backend, listener or Silent(), interrupted, allow_code)
+    session, phase, speaker, examples = ready(loaded, wish, backend, listener or Silent(), interrupted, allow_code)
     try:
-        reader.check(draft(session, listening(session), speaker, examples, wish, manifest.views).key, len(examples))
+        reader.check(draft(session, phase, speaker, examples, wish, manifest.views).key, len(examples))
         return _compared(reader, speaker, examples, samples, backend.device)
     finally:
         speaker.close()
