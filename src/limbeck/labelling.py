@@ -108,7 +108,7 @@ def label(
 def ready(
     loaded: LoadedRecipe, wish: Labelling, backend: Backend, listener: Listener, interrupted: Callable[[], bool], allow_code: bool
 ) -> tuple[Session, Phase, Teacher, Examples]:
-    """A session whose stages before the student's are done, the student's own, the teacher that is to be asked, and the examples to ask it about."""
+    """A session after all stages before the student's, the student's stage, the teacher to be asked, and the examples to ask it about."""
     session = _session(loaded, wish, backend, listener, interrupted, allow_code)
     return session, *_taught(session, wish, listener)
 
