@@ -21,6 +21,7 @@ from .models.base import BuiltModel
 from .objective import Objective
 from .objective.equip import Call, equip
 from .store.manifest import Key
+from .teachers._once import Once
 from .teachers.base import Setting, Teacher, TeacherRequest
 from .teachers.stored import StoredTeacher
 
@@ -32,6 +33,7 @@ class Faculty:
     Attributes:
         specs: every teacher of the recipe.
         model: gives the model of a teacher that has its own.
+        total: sums a tensor over all processes.
         call: how the model of that name is run, on a view of the data other than its own where one is named.
     """
 
@@ -47,6 +49,7 @@ class Faculty:
     updates: int
     epochs: int
     seed: int
+    total: Callable[[torch.Tensor], torch.Tensor]
     allow_code: bool
     found: dict[str, Teacher] = field(default_factory=dict)
     _open: list[str] = field(default_factory=list)
@@ -81,12 +84,18 @@ class Faculty:
             examples=len(self.examples),
             updates=self.updates,
             epochs=self.epochs,
+            total=self.total,
         )
         teacher.open(setting)
         if isinstance(teacher, StoredTeacher):
             teacher.reader.check(self._key(name, spec, teacher), len(self.examples))
-        self.found[name] = teacher
-        return teacher
+        self.found[name] = Once(teacher=teacher) if self._listeners(name) > 1 else teacher
+        return self.found[name]
+
+    def _listeners(self, name: str) -> int:
+        """How many ask a teacher about every batch: the terms, and each ensemble that it is a member of."""
+        ensembles = sum(name in (spec.model_extra or {}).get("members", ()) for spec in self.specs.values())
+        return ensembles + (name in self.objective.teacher_names())
 
     def _spec(self, name: str) -> TeacherSpec:
         if self.phase.teacher is not None and name == "teacher":

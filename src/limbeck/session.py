@@ -246,6 +246,7 @@ class Session:
             updates=updates,
             epochs=-(-updates // per_epoch),
             seed=plan.seed,
+            total=self.backend.sum,
             allow_code=self.allow_code,
         ).open()
 

@@ -56,6 +56,8 @@ class Setting:
     """Updates of the stage, for what changes over it; 0 where it is not known."""
     epochs: int = 0
     """Epochs of the stage, likewise."""
+    total: Callable[[Tensor], Tensor] = field(default=lambda value: value)
+    """Sums a tensor over all processes, for what learns."""
 
 
 @dataclass(eq=False, kw_only=True)

@@ -6,6 +6,9 @@ With the members' logits :math:`z_k` and weights :math:`w_k` (summing to 1) the 
 - logits: :math:`\sum_k w_k z_k`
 - confidence: those of the member that is surest of its own answer, example by example
 - label: those of the member that gives the true class the highest probability; where the label is unknown, as `confidence`
+- gate: as probabilities, with weights that a small gate learns for each example, :math:`w = softmax_k(a_k \cdot s_k + b_k)` with the
+  largest probability, the entropy and the margin of each member as :math:`s_k`; it minimises :math:`-\log \sum_k w_k\, p_k(y)` on the
+  labelled examples of the training batches, beginning with the given weights, and rests otherwise
 - dataset: those of the member that belongs to the example's data set, `Batch.extra["dataset"]`
 
 A specialist knows some of the classes only: `classes` says which, in the order of its outputs. In a mean, the classes that a member does
@@ -23,14 +26,15 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import LimbeckError, ShapeMismatch, SignalMissing
 from ..ops.precision import widen
 from ..types import Batch, NonNegative, Positive, Signals, labelled
+from ._gate import Gate, statistics
 from .base import Setting, Teacher
 
-Combine = Literal["probabilities", "logits", "confidence", "label", "dataset"]
+Combine = Literal["probabilities", "logits", "confidence", "label", "gate", "dataset"]
 UNKNOWN = -30.0
 """Distance below its largest logit at which a member puts the classes that it does not know."""
 
@@ -41,14 +45,14 @@ def combined(logits: Tensor, known: Tensor, weights: Tensor, *, combine: Literal
     Args:
         logits: `(members, batch, classes)`.
         known: which classes each member knows, `(members, 1, classes)`, bool.
-        weights: of the members, `(members,)`; for each class they are divided by their sum over those that know it.
+        weights: of the members, `(members,)` or `(members, batch)`; for each class they are divided by their sum over those that know it.
         combine: what is averaged.
         temperature: of the softmax.
 
     Returns:
         `(batch, classes)`; for `probabilities` logits whose softmax at `temperature` is the mean.
     """
-    share = weights[:, None, None] * known
+    share = weights.view(len(weights), -1, 1) * known
     share = share / share.sum(0).clamp_min(1e-12)
     if combine == "logits":
         return (share * logits.where(known, torch.zeros_like(logits))).sum(0)
@@ -92,6 +96,8 @@ class EnsembleTeacher(Teacher):
     """Softmax temperature at which probabilities are averaged and compared."""
     classes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     """Which classes a member's outputs stand for, where it knows only some, such as `{digits: [0, 1, 2]}`."""
+    gate_rate: Positive = 0.01
+    """Learning rate of the gate (Adam)."""
     outputs: int | None = None
     """Number of all classes; needed where every member is a specialist."""
 
@@ -112,6 +118,7 @@ class EnsembleTeacher(Teacher):
             raise LimbeckError("an ensemble needs two or more members; name them with `members`.")
         self._members = dict(setting.members)
         self._weights = list(self.weights) or [1.0] * len(self._members)
+        self._gate = Gate(self._weights, self.gate_rate, setting.request.device, setting.total) if self.combine == "gate" else None
 
     def signals(self, batch: Batch) -> Signals:
         answers = {name: widen(teacher.signals(batch).logits) for name, teacher in self._members.items()}
@@ -119,12 +126,37 @@ class EnsembleTeacher(Teacher):
         if self.combine in ("probabilities", "logits"):
             weights = torch.tensor(self._weights, dtype=logits.dtype, device=logits.device)
             return Signals(combined(logits, known, weights, combine=self.combine, temperature=self.temperature))
+        if self._gate is not None:
+            return self._gated(self._gate, logits, known, batch.labels)
         logits = logits.where(known, logits.masked_fill(~known, -torch.inf).amax(-1, keepdim=True) + UNKNOWN)
         if self.combine == "dataset":
             chosen = self._dataset(batch)
         else:
             chosen = surest(logits, batch.labels if self.combine == "label" else None, temperature=self.temperature)
         return Signals(logits[chosen, torch.arange(logits.shape[1], device=logits.device)], extra={"member": chosen})
+
+    def _gated(self, gate: Gate, logits: Tensor, known: Tensor, labels: Tensor | None) -> Signals:
+        found = statistics(logits, known, temperature=self.temperature)
+        if labels is not None and labels.is_floating_point():
+            raise LimbeckError("an ensemble with `combine: gate` learns from the classes of examples, and these data have no classes.")
+        if labels is not None and torch.is_grad_enabled():  # not while adapters are set up, which is no update
+            log = (logits / self.temperature).masked_fill(~known, -torch.inf).log_softmax(-1)
+            gate.learn(found, log, labels)
+        with torch.no_grad():
+            shares = gate.shares(found)
+        said = combined(logits, known, shares, combine="probabilities", temperature=self.temperature)
+        return Signals(said, extra={"shares": shares.T})
+
+    def after_step(self, learner: nn.Module) -> None:
+        if self._gate is not None:
+            self._gate.move()
+
+    def state(self) -> dict[str, Tensor]:
+        return self._gate.state() if self._gate is not None else {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        if self._gate is not None:
+            self._gate.load_state(state)
 
     def _aligned(self, answers: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Logits of all members over all classes, and which are known."""
