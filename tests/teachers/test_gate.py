@@ -17,7 +17,7 @@ from limbeck.teachers.base import Setting, TeacherRequest
 from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.types import IGNORE, Batch, Signals
 from tests.runs import SMALL
-from tests.teachers.test_kinds import Says, ensemble, logs
+from tests.teachers.test_kinds import Says, call, ensemble, logs
 
 CPU = torch.device("cpu")
 LEARNER = nn.Linear(1, 1)
@@ -58,6 +58,7 @@ def test_the_gradient_is_that_of_the_mixture():
     labels[5] = IGNORE
     teacher = ensemble(answers, combine="gate")
     gate = teacher._gate
+    assert gate is not None
     teacher.signals(batch(labels))
     logits = torch.tensor([answers["a"], answers["b"]])
     found = statistics(logits, torch.ones(2, 1, 3, dtype=torch.bool), temperature=1.0)
@@ -173,7 +174,7 @@ def test_who_is_heard_twice_answers_once_a_batch():
     inner = Counts([[1.0, 2.0]])
     once = Once(teacher=inner)
     both = EnsembleTeacher(members=["a", "b"])
-    both.open(Setting(request=TeacherRequest((), True, CPU), call=lambda m, x: x, members={"a": once, "b": Says([[1.0, 2.0]])}))
+    both.open(Setting(request=TeacherRequest((), True, CPU), call=call, members={"a": once, "b": Says([[1.0, 2.0]])}))
     first = batch(None)
     once.signals(first)
     both.signals(first)
