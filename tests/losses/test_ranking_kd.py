@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limbeck.losses.kd import softened_kl
-from limbeck.losses.ranking_kd import RankingKD, listwise, pairwise
+from limbeck.losses.ranking_kd import RankingKD, listwise, pairwise, preferences
 from limbeck.types import Signals
 
 
@@ -113,7 +113,7 @@ def test_large_logits_and_many_classes(form):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("tokens", [3, 13])
-@pytest.mark.parametrize("form", ["listwise", "pairwise"])
+@pytest.mark.parametrize("form", ["listwise", "pairwise", "logistic", "gap"])
 def test_half_precision_and_tokens(draw, form, tokens, dtype):
     student, teacher = (x.to(dtype) for x in draw(2, tokens, 12))
     got = RankingKD(form=form)(Signals(student), Signals(teacher))
@@ -121,6 +121,40 @@ def test_half_precision_and_tokens(draw, form, tokens, dtype):
     torch.testing.assert_close(got[1], RankingKD(form=form)(Signals(student[1]), Signals(teacher[1])))
     assert got.dtype == torch.float32
     torch.testing.assert_close(got, RankingKD(form=form)(Signals(student.float()), Signals(teacher.float())))
+
+
+@pytest.mark.parametrize("top", [1, 3, 20])
+@pytest.mark.parametrize("form", ["logistic", "gap"])
+def test_forms_for_a_stored_teacher_by_loops(draw, form, top):
+    student, teacher = draw(4, 5)
+    p, q = teacher.softmax(-1).tolist(), student.softmax(-1).tolist()
+    expected = []
+    for i in range(4):
+        best = sorted(range(5), key=lambda k: -p[i][k])[:top]
+        pairs = [(a, b) for a in best for b in best if p[i][a] > p[i][b]]
+        if form == "gap":
+            values = [max(0.0, p[i][a] - p[i][b] - (q[i][a] - q[i][b])) for a, b in pairs]
+        else:
+            values = [math.log1p(math.exp(student[i, b].item() - student[i, a].item())) for a, b in pairs]
+        expected.append(sum(values) / max(len(pairs), 1))
+    assert RankingKD(form=form, top=top)(Signals(student), Signals(teacher)).tolist() == pytest.approx(expected, rel=1e-9)
+
+
+def test_pairs_of_a_stored_teacher():
+    """Sum and number; a margin of its own; classes of almost no probability are not told apart."""
+    student, worth = torch.tensor([[1.0, 0.0, 2.0, 0.0]]), torch.tensor([[0.6, 0.2, 1e-10]])
+    index = torch.tensor([[2, 0, 1]])
+    q = student.softmax(-1)[0].tolist()
+    total, count = preferences(student, worth, index, form="gap", margin=0.9, least=1e-9)
+    assert count.tolist() == [1]
+    assert total.item() == pytest.approx(0.9 - (q[2] - q[0]))
+    total, count = preferences(student, worth, index, form="logistic", margin=None, least=1e-11)
+    assert count.tolist() == [3]
+    assert total.item() == pytest.approx(2 * math.log1p(math.exp(-1)) + math.log1p(math.exp(-2)))
+    smallest = torch.tensor([[0.6, 0.6 - 2e-9, 0.5e-9]], dtype=torch.float64)
+    for form in ("logistic", "gap"):
+        _, count = preferences(student, smallest, index, form=form, margin=None, least=1e-9)
+        assert count.tolist() == [1]
 
 
 def test_defaults_and_bounds():

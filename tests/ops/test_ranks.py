@@ -1,11 +1,13 @@
-"""Ranks of the right answer, and which rows count."""
+"""Ranks of the right answer, which rows count, and pairs of answers."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 
-from limbeck.ops.ranks import least_wrong_mean, wrongness
+from limbeck.ops.ranks import first_hit, hinge_pairs, least_wrong_mean, logistic_pairs, preferred_pairs, wrongness
 
 
 def test_wrongness_by_hand():
@@ -46,4 +48,30 @@ def test_nothing_counts():
     value = least_wrong_mean(values, torch.full((3,), 2.0), share=0.1)
     value.backward()
     assert value.item() == 0
+    assert values.grad is not None
     assert values.grad.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_preferred_pairs_by_hand():
+    """Of (0.5, 0.4, 0.05, 0.2): with least 0.1 the third counts nothing, and the first is not far enough above the second."""
+    found = preferred_pairs(torch.tensor([0.5, 0.4, 0.05, 0.2]), least=0.11)
+    assert found.nonzero().tolist() == [[0, 3], [1, 3]]
+    assert preferred_pairs(torch.tensor([1.0, 0.5, 0.25]), least=0.25).nonzero().tolist() == [[0, 1]]
+
+
+def test_losses_of_pairs_by_hand():
+    scores = torch.tensor([1.0, -1.0])
+    torch.testing.assert_close(
+        logistic_pairs(scores), torch.tensor([[math.log(2), math.log1p(math.exp(-2))], [math.log1p(math.exp(2)), math.log(2)]])
+    )
+    assert hinge_pairs(scores, 1.5).tolist() == [[1.5, 0.0], [3.5, 1.5]]
+    assert hinge_pairs(scores, torch.tensor([[0.0, 3.0], [-3.0, 0.0]])).tolist() == [[0.0, 1.0], [0.0, 0.0]]
+
+
+def test_first_hit_by_hand():
+    """The answers in order: 4, 0, 2, 5, ..."""
+    scores = torch.tensor([[5.0, 0.0, 4.0, 0.5, 9.0, 3.0]]).expand(5, 6)
+    targets = torch.tensor([4, 5, 2, 1, 3])
+    assert first_hit(scores, targets, before=0, after=0, top=3).tolist() == pytest.approx([1, 0, 1 / 3, 0, 0])
+    assert first_hit(scores, targets, before=1, after=0, top=9).tolist() == pytest.approx([1, 1, 1 / 3, 1 / 2, 1 / 3])
+    assert first_hit(scores, targets, before=0, after=1, top=6).tolist() == pytest.approx([1, 1 / 4, 1 / 3, 1 / 3, 1])

@@ -1,8 +1,9 @@
-"""How wrong a prediction is, and means over those that are least wrong."""
+"""How wrong a prediction is, means over those that are least wrong, and pairs of answers in the right order."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -40,3 +41,42 @@ def least_wrong_mean(values: Tensor, errors: Tensor, *, share: float) -> Tensor:
     kept = len(errors) - wrong + (wrong.to(exact) * share).floor()
     counted = errors.argsort(stable=True).argsort() < kept  # mutate: equivalent constant (on the CPU every sort is stable)
     return (values * counted).sum() / counted.sum().clamp_min(1)
+
+
+def preferred_pairs(worth: Tensor, *, least: float) -> Tensor:
+    """Which answer of a pair is preferred to the other, `(..., answers)` to `(..., answers, answers)`, bool.
+
+    Both are worth more than `least`, and the first by more than `least` more than the second.
+    """
+    counted = worth > least
+    above = worth.unsqueeze(-1) > worth.unsqueeze(-2) + least
+    return above & counted.unsqueeze(-1) & counted.unsqueeze(-2)
+
+
+def logistic_pairs(scores: Tensor) -> Tensor:
+    r""":math:`-\log \sigma(s_i - s_j)` of all pairs, `(..., answers)` to `(..., answers, answers)`."""
+    return F.softplus(scores.unsqueeze(-2) - scores.unsqueeze(-1))
+
+
+def hinge_pairs(scores: Tensor, margin: Tensor | float) -> Tensor:
+    """How much of `margin` the first of a pair lacks above the second, of all pairs, `(..., answers)` to `(..., answers, answers)`."""
+    return (margin - (scores.unsqueeze(-1) - scores.unsqueeze(-2))).clamp_min(0)
+
+
+def first_hit(scores: Tensor, target: Tensor, *, before: int, after: int, top: int) -> Tensor:
+    """1 / rank of the best answer near the right one, 0 where none of the first `top` is.
+
+    Args:
+        scores: of the positions of a sequence, `(..., positions)`.
+        target: the right position, `(...)`.
+        before: how far before the right position is near.
+        after: how far behind it is near.
+        top: how many of the answers with the highest scores count; all where there are fewer.
+
+    Returns:
+        `(...)`.
+    """
+    found = scores.topk(min(top, scores.shape[-1])).indices - target.unsqueeze(-1)
+    hit = (found >= -before) & (found <= after)
+    ranks = torch.arange(1, hit.shape[-1] + 1, device=scores.device)
+    return (hit / ranks).amax(-1)

@@ -1,0 +1,82 @@
+"""Divergences from a teacher of whom only the likeliest classes are known, by what is made of the others."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .divergence import Divergence, divergence, log_softmax
+
+Rest = Literal["tail", "teacher", "renormalised", "zero", "partial"]
+
+
+def log1mexp(x: Tensor) -> Tensor:
+    """Logarithm of 1 - exp(x), exact near 0 and far below; minus infinity, without a gradient, where x is not below 0."""
+    whole = x >= 0
+    near = x > -math.log(2)
+    close = x.masked_fill(whole | ~near, -0.5)
+    far = x.masked_fill(near, -1.0)
+    return torch.where(near, (-torch.expm1(close)).log(), torch.log1p(-far.exp())).masked_fill(whole, -math.inf)
+
+
+def log_rest(log_p: Tensor) -> Tensor:
+    """Logarithm of the probability that is left beside the given ones, `(..., k)` to `(...)`.
+
+    It is minus infinity where they hold all up to rounding, which would else be all that is left.
+    """
+    total = log_p.logsumexp(-1)
+    return log1mexp(total.masked_fill(total > -4 * torch.finfo(total.dtype).eps, 0))
+
+
+def tempered(log_p: Tensor, *, power: float, tail: bool) -> Tensor:
+    """The given probabilities raised to `power` and normalised again: those of the temperature 1 at 1 / power, as far as they are known.
+
+    Args:
+        log_p: logarithms of some of a distribution's probabilities, `(..., k)`.
+        power: 1 / T, or the ratio of the temperature that they have to the one that is wanted.
+        tail: whether what they leave is one more class; else it is taken to be nothing.
+
+    Returns:
+        Logarithms, `(..., k)`; with a tail they still leave its part.
+    """
+    if not tail:
+        return log_softmax(power * log_p)
+    return log_softmax(power * torch.cat([log_p, log_rest(log_p).unsqueeze(-1)], -1))[..., :-1]
+
+
+def topk_divergence(log_p: Tensor, index: Tensor, q_logits: Tensor, *, rest: Rest, kind: Divergence, weight: float) -> Tensor:
+    r"""A divergence of the student from k classes of the teacher, `(..., k)` to `(...)`.
+
+    What is made of all other classes:
+
+    - `tail`: they are one more class of both. It is a divergence (zero where the two agree as far as is known, and never negative), and
+      at most that of all classes.
+    - `teacher`: the teacher never says them: its k probabilities are normalised to 1, and the student's own are taken as they are.
+    - `renormalised`: both are normalised over the k classes, so that what the student says of the others is free.
+    - `zero`: the teacher's k probabilities stay as they are and the others are 0.
+    - `partial`: they are left out of the sum, and nothing is normalised. It can be negative, and is not least where the two agree.
+
+    Args:
+        log_p: logarithms of the teacher's probabilities, of all its classes the k that are known, `(..., k)`.
+        index: which classes they are, `(..., k)`.
+        q_logits: the student's logits of all classes, `(..., classes)`.
+        rest: what is made of the other classes.
+        kind: which divergence.
+        weight: as in `divergence`.
+    """
+    log_q = log_softmax(q_logits)
+    known = log_q.gather(-1, index)
+    if rest == "partial" or (rest in ("tail", "zero") and index.shape[-1] == q_logits.shape[-1]):
+        return divergence(log_p, known, kind=kind, weight=weight)
+    if rest == "renormalised":
+        return divergence(log_softmax(log_p), log_softmax(known), kind=kind, weight=weight)
+    if rest == "teacher":
+        log_p = log_softmax(log_p)
+    left = log_rest(log_p) if rest == "tail" else torch.full_like(log_p[..., 0], -math.inf)
+    # Of the student all classes are known, so what is left is summed up instead of taken as a difference from 1.
+    ours = log_q.scatter(-1, index, -math.inf).logsumexp(-1)
+    coarse = (torch.cat([log, last.unsqueeze(-1)], -1) for log, last in ((log_p, left), (known, ours)))
+    return divergence(*coarse, kind=kind, weight=weight)

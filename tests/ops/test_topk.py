@@ -1,0 +1,125 @@
+"""Divergences from the likeliest classes: the logarithm of what is left, temperatures, and what is made of the other classes."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+
+from limbeck.ops.divergence import kl, log_softmax
+from limbeck.ops.topk import Rest, log1mexp, log_rest, tempered, topk_divergence
+
+KINDS = ("forward", "reverse", "symmetric", "js", "tv", "skew_forward", "skew_reverse")
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return 2 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def known(logits: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
+    log_p, index = log_softmax(logits).topk(k)
+    return log_p, index
+
+
+@pytest.mark.parametrize("x", [-1e-7, -1e-3, -0.6, -0.7, -1.5, -30.0])
+def test_log1mexp(x):
+    """Against float64, where float32 by either of the two formulas alone would be off."""
+    got = log1mexp(torch.tensor(x))
+    assert got.item() == pytest.approx(math.log(-math.expm1(torch.tensor(x).item())), rel=1e-6)
+    assert log1mexp(torch.tensor(-30.0)).item() == pytest.approx(-math.exp(-30), rel=1e-6)
+
+
+def test_log1mexp_has_its_gradient():
+    x = torch.tensor([-1e-3, -0.5, -0.7, -5.0, -100.0, 0.0, 1e-7], dtype=torch.float64, requires_grad=True)
+    value = log1mexp(x)
+    assert value[5:].tolist() == [-math.inf, -math.inf]
+    (found,) = torch.autograd.grad(value[:5].sum() + value[5:].exp().sum(), x)
+    expected = [-math.exp(v) / -math.expm1(v) for v in x[:5].tolist()]
+    assert found[:5].tolist() == pytest.approx(expected, rel=1e-9)
+    assert found[5:].tolist() == [0, 0]
+
+
+def test_log_rest_by_hand():
+    assert log_rest(torch.tensor([[0.5, 0.2], [0.5, 0.5]]).log()).tolist() == pytest.approx([math.log(0.3), -math.inf])
+
+
+def test_what_is_left_by_rounding_is_nothing():
+    log_p = log_softmax(draw(40, 30).float())
+    assert log_rest(log_p).tolist() == [-math.inf] * 40
+    assert log_rest(torch.tensor([math.log1p(-2e-6)])).item() == pytest.approx(math.log(2e-6), rel=0.1)
+
+
+def test_tempered_by_hand():
+    """Of (0.5, 0.2) and 0.3 left over, squared: (0.25, 0.04) and 0.09."""
+    log_p = torch.tensor([0.5, 0.2]).log()
+    assert tempered(log_p, power=2.0, tail=True).exp().tolist() == pytest.approx([0.25 / 0.38, 0.04 / 0.38])
+    assert tempered(log_p, power=2.0, tail=False).exp().tolist() == pytest.approx([0.25 / 0.29, 0.04 / 0.29])
+    torch.testing.assert_close(tempered(log_p, power=1.0, tail=True), log_p)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("rest", get_args(Rest))
+def test_all_classes_known(kind, rest):
+    """Then nothing is left to be made anything of."""
+    t, s = draw(3, 5), draw(3, 5, seed=1).requires_grad_()
+    log_p, index = known(t, 5)
+    expected = topk_divergence(log_softmax(t), torch.arange(5).expand(3, 5), s, rest="partial", kind=kind, weight=0.3)
+    got = topk_divergence(log_p, index, s, rest=rest, kind=kind, weight=0.3)
+    torch.testing.assert_close(got, expected, atol=1e-7, rtol=1e-5)
+    (found,) = torch.autograd.grad(got.sum(), s)
+    assert found.isfinite().all()
+
+
+def test_forward_by_hand():
+    """Teacher (0.5, 0.2) of classes 1 and 0; the student has (0.1, 0.3) of them and 0.6 of others."""
+    log_p, index = torch.tensor([[0.5, 0.2]]).log(), torch.tensor([[1, 0]])
+    student = torch.tensor([[0.1, 0.3, 0.4, 0.2]]).log()
+    known_part = 0.5 * math.log(0.5 / 0.3) + 0.2 * math.log(0.2 / 0.1)
+    expected = {
+        "partial": known_part,
+        "zero": known_part,
+        "tail": known_part + 0.3 * math.log(0.3 / 0.6),
+        "teacher": known_part / 0.7 - math.log(0.7),
+        "renormalised": known_part / 0.7 - math.log(0.7) + math.log(0.4),  # the student has 0.4 of them
+    }
+    for rest in get_args(Rest):
+        assert topk_divergence(log_p, index, student, rest=rest, kind="forward", weight=0).item() == pytest.approx(expected[rest], rel=1e-4)
+
+
+def test_total_variation_by_hand():
+    log_p, index = torch.tensor([[0.5, 0.2]]).log(), torch.tensor([[1, 0]])
+    student = torch.tensor([[0.1, 0.3, 0.4, 0.2]]).log()
+    expected = {
+        "partial": (0.2 + 0.1) / 2,
+        "zero": (0.2 + 0.1 + 0.6) / 2,
+        "tail": (0.2 + 0.1 + 0.3) / 2,
+        "teacher": (5 / 7 - 0.3 + 2 / 7 - 0.1 + 0.6) / 2,
+        "renormalised": 3 / 4 - 5 / 7,
+    }
+    for rest in get_args(Rest):
+        value = topk_divergence(log_p, index, student, rest=rest, kind="tv", weight=0).item()
+        assert value == pytest.approx(abs(expected[rest]), rel=1e-5)
+
+
+def test_the_tail_is_a_lower_bound():
+    t, s = draw(50, 9), draw(50, 9, seed=1)
+    values = [topk_divergence(*known(t, k), s, rest="tail", kind="forward", weight=0) for k in (1, 3, 6, 9)]
+    for smaller, larger in zip(values, [*values[1:], kl(t, s)], strict=True):
+        assert (smaller <= larger + 1e-7).all()
+    assert (values[0] >= 0).all()
+    same = topk_divergence(*known(t, 3), t, rest="tail", kind="forward", weight=0)
+    torch.testing.assert_close(same, torch.zeros_like(same), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("rest", ["tail", "teacher", "zero"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_at_magnitude_1e4(kind, rest):
+    t, s = (1e4 * draw(4, 6, seed=seed).float() for seed in (0, 1))
+    s.requires_grad_()
+    value = topk_divergence(*known(t, 2), s, rest=rest, kind=kind, weight=0.1)
+    assert not value.isnan().any()
+    if kind in ("forward", "js", "tv", "skew_forward", "skew_reverse"):
+        (found,) = torch.autograd.grad(value.sum(), s)
+        assert found.isfinite().all()
