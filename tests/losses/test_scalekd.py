@@ -68,6 +68,10 @@ def test_defaults_and_mistakes():
     assert (loss.spatial_weight, loss.frequency_weight, loss.heads, loss.softmax_scale) == (0.08, 0.06, 8, 5.0)
     with pytest.raises(ValueError, match=r"^ScaleKD\.softmax_scale must be > 0, got 0$"):
         ScaleKD(softmax_scale=0)
+    with pytest.raises(ValueError, match=r"^ScaleKD\.spatial_weight must be >= 0, got -1$"):
+        ScaleKD(spatial_weight=-1)
+    with pytest.raises(ValueError, match=r"^ScaleKD\.frequency_weight must be >= 0, got -1$"):
+        ScaleKD(frequency_weight=-1)
     with pytest.raises(ShapeMismatch, match=r"student \[1, 3, 2, 2\] and teacher \[1, 4, 2, 2\]"):
         spatial_gap(torch.zeros(1, 3, 2, 2), torch.zeros(1, 4, 2, 2))
 

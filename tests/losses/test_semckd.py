@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +13,7 @@ from limbeck.losses.semckd import Direction, SemCKD, projector
 from limbeck.types import Signals
 
 
-def made(student, teacher, **fields):
+def made(student, teacher, **fields) -> Any:
     loss = SemCKD(**fields)
     loss.setup(student, teacher)
     return loss
@@ -90,6 +92,12 @@ def test_precision_is_kept():
     expected = loss(student, teacher)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(loss(student, teacher), expected)
+
+
+def test_a_teacher_in_another_precision(draw):
+    (s,), (t,) = draw(4, 3, 2, 2, count=1), draw(4, 5, 2, 2, count=1)
+    loss = made(Signals.of(s), Signals.of(t), batch=4)
+    torch.testing.assert_close(loss.attention([s], [t.float()]), loss.attention([s], [t.float().double()]))
 
 
 def test_layers_are_needed(draw):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 
@@ -9,7 +11,7 @@ from limbeck.losses.simkd import SimKD, same_size
 from limbeck.types import Head, Signals
 
 
-def made(student, teacher, **fields):
+def made(student, teacher, **fields) -> Any:
     loss = SimKD(**fields)
     loss.setup(Signals.of(student), Signals.of(teacher))
     return loss
@@ -33,6 +35,8 @@ def test_the_larger_map_is_pooled(draw):
         torch.testing.assert_close(pair[0], F.avg_pool2d(a, 2))
         assert torch.equal(pair[1], b)
     assert same_size(a.half(), b)[0].dtype == torch.float32
+    assert same_size(a, b)[1] is b  # nothing is computed where the size is right
+    assert same_size(b, a)[0] is b
     assert same_size(a, b[:, :, 0, 0])[0].shape == (2, 3, 1, 1)
 
 
@@ -42,6 +46,11 @@ def test_the_teachers_classifier_answers(draw):
     head = Head(weight, torch.arange(5.0, dtype=torch.float64))
     expected = loss.projector(student).mean((2, 3)) @ weight.T + torch.arange(5.0)
     torch.testing.assert_close(loss.classify(student, head), expected)
+    torch.testing.assert_close(loss.classify(student.flatten(2).mT, head), expected)
+    torch.testing.assert_close(loss.classify(student, Head(weight)), expected - torch.arange(5.0))
+    loss, narrow = loss.float(), Head(weight.bfloat16(), torch.arange(5.0).bfloat16())
+    wide = Head(weight.bfloat16().float(), torch.arange(5.0))
+    torch.testing.assert_close(loss.classify(student.float(), narrow), loss.classify(student.float(), wide))
 
 
 def test_projector_learns_and_has_at_least_one_channel(draw):

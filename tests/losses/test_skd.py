@@ -58,6 +58,21 @@ def test_instances(draw):
     torch.testing.assert_close(instance_gap(student, teacher, temperature=3.0, variant="zoo"), each[unsure].sum() / 5)
 
 
+def test_instances_of_which_the_teacher_is_as_sure_as_numbers_go_all_count():
+    """The three confidences are 1 in float32, though their logarithms would differ."""
+    student = torch.randn(3, 2, generator=torch.Generator().manual_seed(0))
+    teacher = torch.tensor([[20.0, 0.0], [22.0, 0.0], [24.0, 0.0]])
+    official, zoo = (instance_gap(student, teacher, temperature=2.0, variant=v) for v in ("official", "zoo"))
+    torch.testing.assert_close(zoo, official)
+
+
+def test_the_teacher_says_which_classes_count(draw):
+    """All classes of a teacher that knows nothing are unsure, and about half of those of the student."""
+    (student,), teacher = draw(5, 7, count=1), torch.zeros(5, 7, dtype=torch.float64)
+    loss = SKD(instance_weight=0.0, variant="official")
+    torch.testing.assert_close(loss(Signals(student), Signals(teacher)), 7 / 4 * loss(Signals(teacher), Signals(student)))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_whole(draw, variant):
     student, teacher = draw(5, 7)
@@ -89,6 +104,7 @@ def test_one_example_and_zero_logits_are_finite(variant):
         value = direction_gap(student, teacher, tikhonov=0.1, variant=variant)
         value.backward()
         assert value.item() == pytest.approx(0, abs=1e-6)
+        assert student.grad is not None
         assert student.grad.isfinite().all()
 
 
@@ -106,10 +122,10 @@ def test_defaults_and_bounds():
     assert (loss.temperature, loss.tikhonov, loss.instance_weight, loss.direction_weight, loss.variant) == (4.0, 0.1, 1.0, 1.0, "paper")
     for name in ("temperature", "tikhonov"):
         with pytest.raises(ValueError, match=rf"^SKD\.{name} must be > 0, got 0$"):
-            SKD(**{name: 0})
+            SKD(**{name: 0})  # pyright: ignore[reportArgumentType]
     for name in ("instance_weight", "direction_weight"):
         with pytest.raises(ValueError, match=rf"^SKD\.{name} must be >= 0, got -1$"):
-            SKD(**{name: -1})
+            SKD(**{name: -1})  # pyright: ignore[reportArgumentType]
 
 
 def test_needs():

@@ -44,7 +44,14 @@ def test_dead_pixels():
     value = pixel_cosine_distance(student, teacher)
     value.sum().backward()
     assert value.item() == 2
+    assert student.grad is not None
     assert student.grad.isfinite().all()
+
+
+def test_one_dead_side_is_enough():
+    dead, alive = torch.zeros(1, 2, 1, 1), torch.ones(1, 2, 1, 1)
+    assert pixel_cosine_distance(dead, alive).item() == 1
+    assert pixel_cosine_distance(alive, dead).item() == 1
 
 
 def test_close_directions_do_not_cancel():
@@ -60,7 +67,7 @@ def test_learns_the_width_of_the_teacher(draw):
     value = loss(Signals.of(s), Signals.of(t))
     value.sum().backward()
     assert [tuple(p.shape) for p in loss.parameters()] == [(5, 3, 1, 1), (5,)]
-    assert all(p.grad.any() for p in loss.parameters())
+    assert all(p.grad.any() for p in loss.parameters())  # pyright: ignore[reportOptionalMemberAccess]
     mapped = loss.projections[0](s)
     assert (mapped >= 0).all()
     torch.testing.assert_close(value, pixel_cosine_distance(mapped, t))

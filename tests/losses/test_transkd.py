@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from limbeck.losses.transkd import SelectiveFusion, TransKD
 from limbeck.types import Signals
 
 
-def made(student, teacher, **fields):
+def made(student, teacher, **fields) -> Any:
     loss = TransKD(**fields)
     loss.setup(student, teacher)
     return loss

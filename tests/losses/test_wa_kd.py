@@ -42,6 +42,13 @@ def test_tokens(draw):
     torch.testing.assert_close(WAKD()(Signals(student), Signals(teacher)), flat.view(2, 2))
 
 
+def test_half_precision_is_widened_first(draw):
+    (student,), (teacher,) = draw(4, 6, count=1), draw(4, 3, count=1, seed=8)
+    student, teacher = student.bfloat16(), teacher.bfloat16()
+    expected = old_class_cross_entropy(student.float(), teacher.float(), temperature=3.0)
+    assert torch.equal(old_class_cross_entropy(student, teacher, temperature=3.0), expected)
+
+
 @pytest.mark.parametrize(("student", "teacher"), [((2, 3), (2, 4)), ((2, 4), (3, 4))])
 def test_mismatch(student, teacher):
     text = (

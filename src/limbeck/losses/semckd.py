@@ -47,8 +47,7 @@ class Direction(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """`(batch, outputs)` from the similarity of every example to the first examples of the batch."""
-        rows = gram(features)
-        rows = F.pad(rows, (0, max(self.inputs - rows.shape[1], 0)))[:, : self.inputs]
+        rows = F.pad(gram(features), (0, self.inputs - len(features)))  # a negative number cuts columns off
         return unit(self.second(unit(self.first(rows)).relu()))
 
 

@@ -39,7 +39,7 @@ def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     ours, theirs = as_map(student), as_map(teacher)
     size = min(ours.shape[2], theirs.shape[2]), min(ours.shape[3], theirs.shape[3])
     # Pooling to the size that a map has already would cost a pass forward and one back.
-    ours, theirs = (x if list(x.shape[2:]) == size else F.adaptive_avg_pool2d(x, size) for x in (ours, theirs))
+    ours, theirs = (x if x.shape[2:] == size else F.adaptive_avg_pool2d(x, size) for x in (ours, theirs))
     return ours, theirs
 
 
@@ -78,4 +78,5 @@ class SimKD(Loss):
 
     def classify(self, feature: Tensor, head: Head) -> Tensor:
         """Answers of the student with the teacher's classifier, `(batch, channels, height, width)` to `(batch, classes)`; after `setup`."""
-        return F.linear(self.project(feature).mean((2, 3)), widen(head.weight), head.bias)
+        bias = None if head.bias is None else widen(head.bias)
+        return F.linear(self.project(feature).mean((2, 3)), widen(head.weight), bias)

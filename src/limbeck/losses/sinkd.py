@@ -40,7 +40,7 @@ def prediction_costs(student: Tensor, teacher: Tensor, *, temperature: float, ch
     The rows of `chunk` examples of the student are compared at once; where that is less than the batch, they are compared again in the
     backward pass.
     """
-    ours, theirs = ((widen(logits) / temperature).softmax(-1) for logits in (student, teacher))
+    ours, theirs = ((widen(logits) / temperature).softmax(1) for logits in (student, teacher))
 
     def part(rows: Tensor, theirs: Tensor) -> Tensor:
         return torch.cdist(rows, theirs, p=1.0)

@@ -44,7 +44,7 @@ def instance_gap(student: Tensor, teacher: Tensor, *, temperature: float, varian
         return values.mean()
     if variant == "official":
         return temperature**2 * values.mean() * unsure_shares(teacher)[0]
-    confidence = widen(teacher).softmax(-1).amax(-1)
+    confidence = widen(teacher).softmax(1).amax(1)
     return temperature**2 * (values * (confidence <= confidence.quantile(0.5))).mean()
 
 
@@ -54,8 +54,8 @@ def direction_gap(student: Tensor, teacher: Tensor, *, tikhonov: float, variant:
     with without_autocast(ours):
         rows = ours @ ours.mT - theirs @ theirs.mT
         if variant != "paper":
-            rows = rows / student.shape[-1]
-        centred = rows - rows.mean(0)
+            rows = rows / student.shape[1]
+        centred = rows - rows.mean(0)  # mutate: equivalent constant (the rows are also the columns)
         covariance = centred.mT @ centred / max(len(rows) - 1, 1) + tikhonov * torch.eye(len(rows), device=rows.device, dtype=rows.dtype)
         factor = torch.linalg.cholesky_ex(covariance).L
         lengths = torch.linalg.vector_norm(torch.linalg.solve_triangular(factor, rows.mT, upper=False), dim=0)

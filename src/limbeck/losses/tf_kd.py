@@ -34,7 +34,7 @@ from .base import Loss, logits_of, required
 def virtual_logits(labels: Tensor, *, classes: int, correct: float) -> Tensor:
     """Log-probabilities of a teacher that gives the label `correct`; indices `(...)` to `(..., classes)`, even where unlabelled."""
     others = (1 - correct) / max(classes - 1, 1)
-    index = labels.masked_fill(labels == IGNORE, 0).unsqueeze(-1)
+    index = labels.clamp_min(0).unsqueeze(-1)
     logits = torch.full((*labels.shape, classes), math.log(others), device=labels.device)
     return logits.scatter(-1, index, math.log(correct)).masked_fill((labels == IGNORE).unsqueeze(-1), 0.0)
 
@@ -60,8 +60,8 @@ class TFKD(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         logits, labels = widen(logits_of(student)), required(labels)
         classes = logits.shape[-1]
-        virtual = virtual_logits(labels, classes=classes, correct=self.correct).to(logits.dtype)
+        virtual = virtual_logits(labels, classes=classes, correct=self.correct)
         if self.variant == "official":
-            virtual = virtual.exp()
+            virtual = virtual.exp()  # mutate: equivalent function (a softmax does not see the level)
         value = kl(virtual / self.temperature, logits / self.temperature) * (labels != IGNORE)
         return value / classes if self.variant == "official" else value

@@ -73,12 +73,13 @@ class VID(Loss):
         widths = [(ours.shape[1], hidden), (hidden, hidden), (hidden, channels)]
         first, second, third = (nn.Conv2d(*width, 1, bias=False, **where) for width in widths)
         self.regressor = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
-        start = math.log(math.expm1(self.initial_variance - self.epsilon)) if self.initial_variance < 30 else self.initial_variance
+        learned = self.initial_variance - self.epsilon
+        start = learned + math.log(-math.expm1(-learned))  # whose softplus it is, also where exp(learned) would overflow
         self.log_scale = nn.Parameter(torch.full((channels,), start, **where))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours = as_map(student.feature)
-        theirs = as_map(teacher.feature).to(ours.dtype)
+        theirs = as_map(teacher.feature)
         with without_autocast(ours):
             value = negative_log_density(self.regressor(ours), F.softplus(self.log_scale) + self.epsilon, theirs)
         return value.sum((1, 2, 3)) if self.variant == "paper" else value
