@@ -44,7 +44,7 @@ def instance_gap(student: Tensor, teacher: Tensor, *, temperature: float, varian
         return values.mean()
     if variant == "official":
         return temperature**2 * values.mean() * unsure_shares(teacher)[0]
-    confidence = widen(teacher).softmax(1).amax(1)
+    confidence = widen(teacher).softmax(1).amax(1)  # mutate: equivalent function (the logarithms have the same order)
     return temperature**2 * (values * (confidence <= confidence.quantile(0.5))).mean()
 
 
