@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from limbeck.losses.srd import SRD, log_sum_gap
 from limbeck.types import Signals
 
 
-def made(student, teacher, **fields):
+def made(student, teacher, **fields) -> Any:
     loss = SRD(**fields)
     loss.setup(student, teacher)
     return loss
@@ -58,6 +59,7 @@ def test_equal_embeddings_are_finite_and_do_not_pull():
     value = log_sum_gap(x, torch.ones(2, 3), alpha=4.0)
     value.backward()
     assert value.item() == pytest.approx(4 * math.log(torch.finfo(torch.float32).tiny))
+    assert x.grad is not None
     assert not x.grad.any()
 
 
@@ -75,6 +77,20 @@ def test_oracle(draw, variant):
 
     expected = (normalised(ours) - normalised(theirs)).abs().pow(4).sum().log()
     torch.testing.assert_close(loss(student, teacher), (2 if variant == "official" else 1) * expected)
+
+
+def test_each_side_has_its_own_running_statistics(draw):
+    (s,), (t,) = draw(6, 3, count=1), draw(6, 5, count=1, seed=8)
+    loss = made(Signals.of(s), Signals.of(10 * t + 3))
+    for _ in range(60):  # until the running statistics are those of the batch
+        loss(Signals.of(s), Signals.of(10 * t + 3))
+    assert [tuple(norm.running_mean.shape) for norm in loss.norms] == [(5,), (5,)]
+    ours, theirs = loss.project(s), 10 * t + 3
+    torch.testing.assert_close(loss.norms[0].running_mean, ours.mean(0), rtol=0.01, atol=0.01)
+    torch.testing.assert_close(loss.norms[1].running_mean, theirs.mean(0), rtol=0.01, atol=0.01)
+    gap = [(x - norm.running_mean) / (norm.running_var + 1e-4).sqrt() for x, norm in zip((ours, theirs), loss.norms, strict=True)]
+    expected = (gap[0] - gap[1]).abs().pow(4).sum().log()
+    torch.testing.assert_close(loss.eval()(Signals.of(s), Signals.of(theirs)), expected)
 
 
 def test_tokens_and_vectors(draw):
@@ -112,7 +128,7 @@ def test_defaults_needs_and_mistakes():
     with pytest.raises(ValueError, match=r"^SRD\.alpha must be >= 1, got 0\.5$"):
         SRD(alpha=0.5)
     with pytest.raises(ValueError, match=r"^SRD\.variant must be one of 'paper', 'official', got 'zoo'$"):
-        SRD(variant="zoo")
+        SRD(variant="zoo")  # pyright: ignore[reportArgumentType]
     needs = SRD().needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match, needs.global_batch) == (
         False,

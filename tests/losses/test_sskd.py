@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -48,12 +49,19 @@ def test_rotation_term_by_loops(draw, share):
         torch.testing.assert_close(rotation_term(student, teacher, None, temperature=2.0, share=0.0), got)
 
 
+def test_half_precision_is_widened_first(draw):
+    student, teacher = (x.bfloat16() for x in draw(4, 4, 6))
+    expected = rotation_term(student.float(), teacher.float(), LABELS, temperature=3.0, share=0.5)
+    assert torch.equal(rotation_term(student, teacher, LABELS, temperature=3.0, share=0.5), expected)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("chunk", [2, 7, 99])
-def test_similarity_terms_by_loops(draw, share, chunk):
-    (student,), (teacher,) = draw(5, 4, 3, count=1), draw(5, 4, 2, count=1, seed=8)
+@pytest.mark.parametrize(("seed", "spread"), [(8, 0.1), (19, 0.4)])  # with the second, the temperature decides which errors are least
+def test_similarity_terms_by_loops(draw, share, chunk, seed, spread):
+    (student,), (teacher,) = draw(5, 4, 3, count=1), draw(5, 4, 2, count=1, seed=seed)
     student[2] = student[2].mean(0) + 0.1 * student[2]
-    teacher[:3] = 3 * teacher[:3, :1] + 0.1 * teacher[:3]
+    teacher[:3] = 3 * teacher[:3, :1] + spread * teacher[:3]
 
     def cosines(x, i, view):
         row = x[i, view].tolist()
@@ -74,7 +82,7 @@ def test_similarity_terms_by_loops(draw, share, chunk):
     assert own.tolist() == pytest.approx(pretext, rel=1e-9)
 
 
-def made(draw, batch=4, **fields):
+def made(draw, batch: Any = 4, **fields: Any):
     torch.manual_seed(2)
     logits = draw(batch, 6, count=8, seed=1)
     features = [*draw(batch, 3, 2, 2, count=4, seed=2), *draw(batch, 5, count=4, seed=3)]
@@ -89,12 +97,12 @@ LABELS = torch.tensor([0, 3, 5, 2])
 
 
 def test_the_terms_add_up(draw):
-    fields = {"temperature": 2.0, "temperature_similarity": 0.7, "temperature_rotated": 3.0, "similarity_share": 0.5, "rotated_share": 0.25}
+    fields = {"temperature": 3.0, "temperature_similarity": 0.7, "temperature_rotated": 2.5, "similarity_share": 0.5, "rotated_share": 0.25}
     weights = {"kd_weight": 0.3, "similarity_weight": 0.6, "rotated_weight": 0.5, "pretext_weight": 0.2}
     loss, student, teacher = made(draw, **fields, **weights)
     s, t = (torch.stack([x.logits, *(view.logits for view in x.views)], 1) for x in (student, teacher))
-    kd = sum(4 * divergence(softmax((t[i, 0] / 2).tolist()), softmax((s[i, 0] / 2).tolist())) for i in range(4)) / 4
-    rotated = rotation_term(s, t, LABELS, temperature=3.0, share=0.25)
+    kd = sum(9 * divergence(softmax((t[i, 0] / 3).tolist()), softmax((s[i, 0] / 3).tolist())) for i in range(4)) / 4
+    rotated = rotation_term(s, t, LABELS, temperature=2.5, share=0.25)
     projected = [
         torch.stack([net(x.feature), *(net(view.feature) for view in x.views)], 1)
         for net, x in ((loss.student_projection, student), (loss.teacher_projection, teacher))
@@ -108,8 +116,8 @@ def test_the_teachers_projection_learns_from_its_own_task_alone(draw):
     for weights, learns in (({"pretext_weight": 0.0}, False), ({"similarity_weight": 0.0}, True)):
         loss, student, teacher = made(draw, **weights)
         loss(student, teacher, LABELS).backward()
-        assert any(p.grad.any() for p in loss.teacher_projection.parameters()) == learns
-        assert any(p.grad.any() for p in loss.student_projection.parameters()) != learns
+        assert any(p.grad.any() for p in loss.teacher_projection.parameters()) == learns  # pyright: ignore[reportOptionalMemberAccess]
+        assert any(p.grad.any() for p in loss.student_projection.parameters()) != learns  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_shares_count(draw):
@@ -175,6 +183,15 @@ def test_needs_defaults_and_mistakes(draw):
     assert (loss.temperature, loss.temperature_similarity, loss.temperature_rotated) == (4.0, 0.5, 4.0)
     assert (loss.kd_weight, loss.similarity_weight, loss.rotated_weight, loss.pretext_weight) == (0.9, 10.0, 2.7, 1.0)
     assert (loss.similarity_share, loss.rotated_share, loss.chunk) == (0.75, 1.0, 1024)
+    for name in ("temperature", "temperature_similarity", "temperature_rotated"):
+        with pytest.raises(ValueError, match=rf"^SSKD\.{name} must be > 0, got 0$"):
+            SSKD(**{name: 0})
+    for name in ("kd_weight", "similarity_weight", "rotated_weight", "pretext_weight"):
+        with pytest.raises(ValueError, match=rf"^SSKD\.{name} must be >= 0, got -1$"):
+            SSKD(**{name: -1})
+    for name in ("similarity_share", "rotated_share"):
+        with pytest.raises(ValueError, match=rf"^SSKD\.{name} must be <= 1, got 2$"):
+            SSKD(**{name: 2})
     loss, student, teacher = made(draw)
     with pytest.raises(SignalMissing, match="three rotations of the images, found 0"):
         loss(replace(student, views=()), teacher)

@@ -51,6 +51,7 @@ def test_zero_tokens_are_finite(tokens, normalise):
     value = relation_gap(student, torch.ones(1, tokens, 3), normalise=normalise)
     value.sum().backward()
     assert value.item() == pytest.approx(0.5)
+    assert student.grad is not None
     assert student.grad.isfinite().all()
     assert relation_gap(torch.ones(1, tokens, 3), student, normalise=normalise).item() == pytest.approx(0.5)
 
@@ -72,6 +73,15 @@ def test_the_larger_matrix_is_not_formed():
     assert max(sizes) <= 1024 * 4
 
 
+@pytest.mark.parametrize("widths", [(2, 64), (64, 2)])
+def test_nor_is_that_of_the_channels_where_they_are_more(widths):
+    sizes = []
+    s, t = (torch.randn(1, 8, width, requires_grad=True) for width in widths)
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: (sizes.append(x.numel()), x)[1], lambda x: x):
+        relation_gap(s, t, normalise=False)
+    assert max(sizes) <= 8 * 64
+
+
 def test_defaults_needs_and_mistakes():
     assert TokenRelation().normalise is False
     needs = TokenRelation().needs
@@ -85,7 +95,7 @@ def test_defaults_needs_and_mistakes():
     )
     text = r"^student \[2, 3, 4\] and teacher \[2, 4, 4\] must have as many tokens here; tap layers with the same tokens\.$"
     with pytest.raises(ShapeMismatch, match=text):
-        relation_gap(torch.zeros(2, 3, 4), torch.zeros(2, 4, 4), normalise=False)
+        TokenRelation()(Signals.of(torch.zeros(2, 3, 4)), Signals.of(torch.zeros(2, 4, 4)))
 
 
 def test_golden():

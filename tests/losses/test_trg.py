@@ -83,7 +83,7 @@ def test_the_whole(draw):
     expected = 0.5 * inner_gap(ours, theirs) + 0.25 * graph_gap(*nodes, neighbours=2, width=0.5, chunk=9)
     torch.testing.assert_close(value, expected + 2.0 * F.cross_entropy(scores, torch.arange(6)))
     value.backward()
-    assert all(p.grad.any() for p in loss.parameters())
+    assert all(p.grad.any() for p in loss.parameters())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 @pytest.mark.parametrize(("positions", "sample", "places"), [(9, 3, [1, 4, 7]), (4, 8, [0, 1, 2, 3]), (16, 1, [8]), (49, 2, [12, 36])])
@@ -92,6 +92,13 @@ def test_positions_are_evenly_spaced(positions, sample, places):
     got = TRG(sample=sample)._sampled(tokens)
     assert got[:, 0].tolist() == places * 2
     assert got.shape[1] == 3
+
+
+@pytest.mark.parametrize("channels", [(4, 5), (5, 4)])
+def test_only_channels_decide_whether_there_is_a_map(channels):
+    loss = TRG()
+    loss.setup(*(Signals.of(torch.zeros(2, width, 5, 1)) for width in channels))
+    assert [tuple(p.shape) for p in loss.parameters()] == [(channels[1], channels[0]), (channels[1],)]
 
 
 def test_dead_features_and_single_examples_are_finite():
@@ -103,6 +110,7 @@ def test_dead_features_and_single_examples_are_finite():
         value = loss(Signals.of(student), Signals.of(teacher))
         value.backward()
         assert value.isfinite()
+        assert student.grad is not None
         assert student.grad.isfinite().all()
 
 
@@ -121,6 +129,12 @@ def test_defaults_and_mistakes():
     assert (loss.temperature, loss.sample, loss.chunk) == (0.1, 8, 512)
     with pytest.raises(ValueError, match=r"^TRG\.neighbours must be > 0, got 0$"):
         TRG(neighbours=0)
+    for name in ("alpha", "beta", "gamma"):
+        with pytest.raises(ValueError, match=rf"^TRG\.{name} must be >= 0, got -1$"):
+            TRG(**{name: -1})
+    for name in ("width", "temperature"):
+        with pytest.raises(ValueError, match=rf"^TRG\.{name} must be > 0, got 0$"):
+            TRG(**{name: 0})
     loss.setup(Signals.of(torch.zeros(2, 3, 2, 2)), Signals.of(torch.zeros(2, 3, 2, 2)))
     with pytest.raises(ShapeMismatch, match=r"student \[2, 4, 4\] and teacher \[2, 1, 1\] must have the same shape"):
         loss(Signals.of(torch.zeros(2, 3, 2, 2)), Signals.of(torch.zeros(2, 3, 1, 1)))

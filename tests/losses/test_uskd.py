@@ -70,6 +70,45 @@ def test_mixed_labels_oracle(draw, log_rank):
     assert [x.item() for x in got] == pytest.approx(naive(logits, weak, shares, log_rank=log_rank), rel=1e-6)
 
 
+def test_a_third_label_is_not_one(draw):
+    """It takes part in the smoothed labels of the weak classifier only."""
+    logits, weak = draw(2, 6)
+    two, three = torch.zeros(2, 2, 6).double()
+    two[0, [1, 4]] = three[0, [1, 4]] = torch.tensor([0.5, 0.3]).double()
+    two[1, [2, 0]] = three[1, [2, 0]] = torch.tensor([0.6, 0.25]).double()
+    three[:, 5] = torch.tensor([0.2, 0.15]).double()
+    expected, got = (self_distillation(logits, weak, labels, log_rank=False) for labels in (two, three))
+    torch.testing.assert_close(got[:2], expected[:2])
+    assert got[2] > expected[2]
+
+
+def test_shares_in_half_precision_are_widened_first(draw):
+    logits, weak = (x.float() for x in draw(2, 4))
+    shares = torch.tensor([[0.75, 0.0, 0.25, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    got = self_distillation(logits, weak, shares.bfloat16(), log_rank=False)
+    assert torch.equal(torch.stack(got), torch.stack(self_distillation(logits, weak, shares, log_rank=False)))
+
+
+def test_ties_are_ranked_in_the_order_of_the_classes():
+    """Logits of 0, the last class as label: class k of the others has the rank k + 1, whatever the sorting."""
+    classes = 3000
+    weak = torch.zeros(1, classes).double()
+    label = torch.tensor([classes - 1])
+    targets = 1 / torch.arange(1, classes).double()
+    probe = torch.zeros(1, classes).double().requires_grad_()
+    self_distillation(probe, weak, label, log_rank=False)[1].backward()
+    assert probe.grad is not None
+    torch.testing.assert_close(probe.grad[0, :-1], 1 / (classes - 1) - targets / targets.sum())
+
+
+def test_what_is_sure_in_float32_still_ranks():
+    """Label 0 has all of float32's probability, in both: the classes that are left rank by theirs, over a millionth."""
+    logits = torch.tensor([[20.0, 0.0, 1.0]])
+    others = self_distillation(logits, logits, torch.tensor([0]), log_rank=False)[1]
+    p = 1 / (1 + math.exp(-1))
+    assert others.item() == pytest.approx(-0.6 * math.log(p) - 0.4 * math.log(1 - p), rel=1e-5)
+
+
 def test_a_matrix_of_single_labels_is_the_labels(draw):
     logits, weak = draw(4, 6)
     for log_rank in (False, True):
@@ -131,7 +170,7 @@ def test_two_classes_and_large_logits_are_finite(draw):
         own = (1e4 * logits).float().requires_grad_()
         labels = torch.tensor([0, 1, 0, 1])
         for given in (labels, torch.full((4, classes), 0.5)):
-            value = sum(self_distillation(own, 1e4 * weak.float(), given, log_rank=False))
+            value = torch.stack(self_distillation(own, 1e4 * weak.float(), given, log_rank=False)).sum()
             value.backward()
             assert value.isfinite()
             assert own.grad.isfinite().all()
@@ -149,6 +188,8 @@ def test_meta_device_and_autocast(draw):
         got = loss(student, Signals(), LABELS)
     torch.testing.assert_close(got, loss(student, Signals(), LABELS))
     assert got.dtype == torch.float32
+    wide = loss(Signals(logits, {"middle": feature}), Signals(), LABELS)
+    torch.testing.assert_close(wide.float(), loss(Signals(logits.float(), {"middle": feature.float()}), Signals(), LABELS))
 
 
 def test_defaults_and_mistakes():
@@ -156,7 +197,7 @@ def test_defaults_and_mistakes():
     assert (loss.alpha, loss.beta, loss.mu, loss.variant) == (1.0, 0.1, 0.005, "paper")
     for name in ("alpha", "beta", "mu"):
         with pytest.raises(ValueError, match=rf"^USKD\.{name} must be >= 0, got -1$"):
-            USKD(**{name: -1})
+            USKD(**{name: -1})  # pyright: ignore[reportArgumentType]
     student = Signals(torch.zeros(1, 3), {"middle": torch.zeros(1, 2)})
     loss.setup(student, Signals())
     with pytest.raises(SignalMissing, match="this loss needs labels"):

@@ -72,7 +72,7 @@ def test_the_whole(draw):
     cost = transport_cost(loss.maps[0](pooled), loss.maps[1](t), epsilon=0.2, rounds=4)
     torch.testing.assert_close(value, 0.5 * critic_gap(ours, theirs) + 0.25 * cost)
     value.backward()
-    assert all(p.grad.any() for p in loss.parameters())
+    assert all(p.grad.any() for p in loss.parameters())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_equal_and_dead_features_are_finite(draw):
@@ -85,6 +85,7 @@ def test_equal_and_dead_features_are_finite(draw):
         value = loss(Signals.of(student), Signals.of(teacher))
         value.backward()
         assert value.isfinite()
+        assert student.grad is not None
         assert student.grad.isfinite().all()
 
 
@@ -102,6 +103,12 @@ def test_defaults_and_mistakes():
     assert (loss.global_weight, loss.local_weight, loss.dim, loss.epsilon, loss.rounds) == (0.8, 0.05, 128, 0.1, 20)
     with pytest.raises(ValueError, match=r"^WCoRD\.epsilon must be >= 0\.05, got 0\.01$"):
         WCoRD(epsilon=0.01)
+    for name in ("global_weight", "local_weight"):
+        with pytest.raises(ValueError, match=rf"^WCoRD\.{name} must be >= 0, got -1$"):
+            WCoRD(**{name: -1})
+    x = Signals.of(torch.randn(2, 3))
+    loss.setup(x, x)
+    assert loss(x, x).isfinite()
     x = Signals.of(torch.ones(1, 3))
     loss.setup(x, x)
     text = r"^wcord compares the examples of a batch, found 1; use batches of two or more, and drop a smaller last one\.$"

@@ -51,13 +51,13 @@ def similarity_terms(student: Tensor, teacher: Tensor, *, temperature: float, sh
         with without_autocast(student):
             ours, theirs = (x[:, 1:].flatten(0, 1)[rows] @ x[:, 0].T for x in (student, teacher))
         known = theirs.detach()
-        errors = wrongness(known, (known / temperature).softmax(-1), targets[rows])
+        errors = wrongness(known, (known / temperature).softmax(1), targets[rows])
         pretext = -log_softmax(theirs).gather(1, targets[rows].unsqueeze(1)).squeeze(1)
         return torch.stack([softened_kl(ours, known, temperature=temperature), errors, pretext])
 
     parts = in_slices(part, unit(student), unit(teacher), size=batch * views, chunk=chunk)
     values, errors, pretext = torch.cat(parts, 1)
-    return temperature**2 * least_wrong_mean(values, errors.detach(), share=share), pretext
+    return temperature**2 * least_wrong_mean(values, errors, share=share), pretext
 
 
 def rotation_term(student: Tensor, teacher: Tensor, labels: Tensor | None, *, temperature: float, share: float) -> Tensor:
@@ -66,7 +66,7 @@ def rotation_term(student: Tensor, teacher: Tensor, labels: Tensor | None, *, te
     errors = ours.new_zeros(len(ours))
     if labels is not None:
         targets = labels.repeat_interleave(student.shape[1] - 1)
-        probabilities = theirs.softmax(-1)
+        probabilities = theirs.softmax(1)
         errors = wrongness(probabilities, probabilities, targets.clamp_min(0)).masked_fill(targets == IGNORE, 0)
     return temperature**2 * least_wrong_mean(kl(theirs, ours), errors, share=share)
 

@@ -51,13 +51,15 @@ def relation_gap(student: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor
             "tap layers with the same tokens."
         )
     with without_autocast(ours):
-        if ours.shape[1] <= max(ours.shape[2], theirs.shape[2]):
+        widest = max(ours.shape[2], theirs.shape[2])
+        if ours.shape[1] <= widest:  # mutate: equivalent comparison (between equal sizes, either way will do)
             first, second = (unit((y @ y.mT).flatten(1)) for y in (ours, theirs))
             return (first - second).square().sum(1) / 2
         # <A A^T, B B^T> = |A^T B|^2 without the tokens' own products.
-        own, other, both = ((a.mT @ b).square().sum((1, 2)) for a, b in ((ours, ours), (theirs, theirs), (ours, theirs)))
+        products = ((ours, ours), (theirs, theirs), (ours, theirs))
+        own, other, both = ((a.mT @ b).square().sum((1, 2)) for a, b in products)  # mutate: equivalent function (their sizes cancel)
     squares = own * other
-    present = ((own > 0).to(own.dtype) + (other > 0).to(own.dtype)) / 2
+    present = 0.5 * (own > 0) + 0.5 * (other > 0)
     return present - both * squares.masked_fill(squares == 0, math.inf).rsqrt()
 
 

@@ -39,7 +39,8 @@ from .base import Loss, agree
 
 def inner_gap(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean squared difference of how positions attend to each other, `(batch, positions, channels)` each, to a scalar."""
-    ours, theirs = agree(*((x / x.shape[2] ** 0.5 @ x.mT).softmax(-1) for x in (student, teacher)))
+    scores = (x / x.shape[2] ** 0.5 @ x.mT for x in (student, teacher))
+    ours, theirs = agree(*(x.softmax(2) for x in scores))  # mutate: equivalent constant (the scores are symmetric)
     return F.mse_loss(ours, theirs)
 
 

@@ -45,34 +45,38 @@ def self_distillation(logits: Tensor, weak: Tensor, labels: Tensor, *, log_rank:
         log_rank: whether the student's log-probabilities rank the classes.
     """
     log_s, log_w = log_softmax(logits), log_softmax(weak)
-    s, w = (widen(x).softmax(-1) for x in (logits, weak))
+    s, w = (widen(x.detach()).softmax(1) for x in (logits, weak))  # of these, targets are made
     if labels.ndim == logits.ndim:
-        known, shares = labels.new_ones(len(labels)), labels.to(s.dtype)
-        value, index = (x[:, :2] for x in shares.sort(descending=True, stable=True))
+        shares = labels.to(s.dtype)
+        known = shares.new_ones(len(shares))
+        ordered = shares.sort(descending=True, stable=True)  # mutate: equivalent constant (on the CPU every sort is stable)
+        value, index = (x[:, :2] for x in ordered)
     else:
-        known = (labels != IGNORE).to(s.dtype)
-        index = labels.clamp_min(0).unsqueeze(-1)
+        known = labels != IGNORE
+        index = labels.clamp_min(0).unsqueeze(1)
         value = torch.ones_like(s[:, :1])
-        shares = torch.zeros_like(s).scatter(-1, index, 1.0)
+        shares = torch.zeros_like(s).scatter(1, index, 1.0)
     count, real = known.sum().clamp_min(1), value > 0
 
     def mean(values: Tensor) -> Tensor:
         return (values * known).sum() / count
 
-    square = s.gather(-1, index).square()
-    wanted = square + value - (square * known.unsqueeze(-1)).sum(0) / count
-    of_label = mean(-(wanted.masked_fill(~real, 0.0).detach() * log_s.gather(-1, index)).sum(-1))
-    of_weak = mean(-((0.9 * shares + 0.1 / s.shape[-1]) * log_w).sum(-1))
+    square = s.gather(1, index).square()
+    wanted = square + value - (square * known.unsqueeze(1)).sum(0) / count
+    of_label = mean(-(wanted.masked_fill(~real, 0.0) * log_s.gather(1, index)).sum(1))
+    classes = s.shape[1]
+    of_weak = mean(-((0.9 * shares + 0.1 / classes) * log_w).sum(1))
 
-    strong = log_s if log_rank else s
-    by_weak, by_strong = (x / (1 - (x.gather(-1, index) * real).sum(-1, keepdim=True) + 1e-6) for x in (w.detach(), strong.detach()))
-    order = (by_weak + by_strong).argsort(descending=True, stable=True)
-    zipf = torch.zeros_like(s).scatter(-1, order, 1 / torch.arange(1, s.shape[-1] + 1, device=s.device).to(s.dtype).expand_as(s))
-    label = torch.zeros_like(s, dtype=torch.bool).scatter(-1, index, real)
+    strong = log_s if log_rank else s  # what is sorted carries no gradient
+    by_weak, by_strong = (x / (1 - (x.gather(1, index) * real).sum(1, keepdim=True) + 1e-6) for x in (w, strong))
+    order = (by_weak + by_strong).argsort(descending=True, stable=True)  # mutate: equivalent constant (as above)
+    ranks = torch.arange(1, classes + 1, device=s.device)
+    zipf = torch.empty_like(s).scatter(1, order, ranks.to(s.dtype).reciprocal().expand_as(s))
+    label = torch.zeros_like(s, dtype=torch.bool).scatter(1, index, real)
     zipf = zipf.masked_fill(label, 0.0)
-    zipf = zipf / zipf.sum(-1, keepdim=True).clamp_min(torch.finfo(s.dtype).tiny)
-    others = log_s.masked_fill(label, torch.finfo(s.dtype).min).log_softmax(-1).masked_fill(label, 0.0)
-    return of_label, mean(-(zipf * others).sum(-1)), of_weak
+    zipf = zipf / zipf.sum(1, keepdim=True).clamp_min(torch.finfo(s.dtype).tiny)
+    others = log_s.masked_fill(label, torch.finfo(s.dtype).min).log_softmax(1)
+    return of_label, mean(-(zipf * others).sum(1)), of_weak
 
 
 @final
@@ -98,7 +102,7 @@ class USKD(Loss):
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         feature = as_positions(student.feature)
-        self.weak = nn.Linear(feature.shape[1], logits_of(student).shape[-1], device=feature.device)
+        self.weak = nn.Linear(feature.shape[1], logits_of(student).shape[1], device=feature.device)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         vectors = pooled(student.feature)

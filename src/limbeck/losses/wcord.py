@@ -45,7 +45,7 @@ def critic_gap(student: Tensor, teacher: Tensor) -> Tensor:
     batch = len(student)
     together = (student * teacher).sum() / batch
     # The sum over all pairs is the product of the sums.
-    apart = (student.sum(0) * teacher.sum(0)).sum() - (student * teacher).sum()
+    apart = student.sum(0) @ teacher.sum(0) - (student * teacher).sum()
     return apart / (batch * (batch - 1)) - together
 
 
