@@ -196,3 +196,10 @@ def test_a_teacher_that_is_renewed_between_rounds_is_not_stored() -> None:
     assert found.stores == []
     assert found.stages[0].rounds == 2
     assert "models are exchanged between the rounds" in found.notes[0]
+
+
+def test_a_store_that_is_there_already_is_read(tmp_path: Path) -> None:
+    label(RECIPE, Labelling(tmp_path / "store", {}), device="cpu")
+    found = plan({**RECIPE, "teacher": {"stored": str(tmp_path / "store")}, "baseline": False}, device="cpu", budget=0.01)
+    assert found.stages[0].flops_teachers == {"teacher": 0}
+    assert (found.stores, found.break_even_epochs) == ([], None)
