@@ -193,6 +193,35 @@ def with_index(make: Callable[[], Made], examples: int) -> Callable[[], Made]:
     return made
 
 
+def skd(loss: Loss, student: Signals, teacher: Signals, labels: Any) -> Callable[[], Tensor]:
+    """Both terms of torchdistill, in the paper's form."""
+    terms = [torchdistill(key, **module("logits")).start(loss, student, teacher, labels) for key in ("SKDInstanceLoss", "SKDDirectionLoss")]
+    return lambda: terms[0]() + terms[1]()
+
+
+def subclasses(loss: Loss, student: Signals, teacher: Signals, labels: Any) -> Callable[[], Tensor]:
+    """Pseudo-subclasses with a state of their own."""
+    peer = peers.Subclasses(loss)
+    return lambda: peer(student, teacher, labels)
+
+
+def rotated(make: Callable[[], Made]) -> Callable[[], Made]:
+    """The same for an image and its three rotations."""
+
+    def made() -> Made:
+        student, teacher, labels = make()
+        for signals, turns in zip((student, teacher), zip(*(make()[:2] for _ in range(3)), strict=True), strict=True):
+            signals.views = turns
+        return student, teacher, labels
+
+    return made
+
+
+def old_classes(batch: int, classes: int, old: int) -> Callable[[], Made]:
+    """Logits of a student that has more classes than its teacher."""
+    return lambda: (Signals(3 * torch.randn(batch, classes)), Signals(3 * torch.randn(batch, old)), None)
+
+
 def with_heads(make: Callable[[], Made], classes: int) -> Callable[[], Made]:
     """The same with linear classifiers on the last feature's channels."""
 
@@ -239,6 +268,8 @@ PAIRS: list[Pair] = [
     Pair("mlkd", LOGITS, closed("authors' structure", peers.mlkd)),
     Pair("sinkd", LOGITS, closed("authors' structure", peers.sinkd)),
     Pair("dist", LOGITS, torchdistill("DISTLoss", **module("logits"), beta=2.0, gamma=2.0, tau=1.0)),
+    Pair("skd", LOGITS, Peer("torchdistill SKDInstanceLoss + SKDDirectionLoss", skd)),
+    Pair("wa_kd", old_classes(128, 1000, 800), closed("from the formula", peers.wa_kd)),
     Pair("tf_kd", LOGITS, closed("from the formula, a loop over examples", peers.tf_kd)),
     Pair("ps_kd", with_index(LOGITS, 10_000), shared("authors' structure", peers.ps_kd), examples=10_000, factor=None),
     Pair("uskd", features((128, 512), classes=1000), shared("as in cls_KD, same head", peers.uskd)),
@@ -259,6 +290,8 @@ PAIRS: list[Pair] = [
          "connectors", review)),
     Pair("cat_kd", with_heads(features((32, 256, 7, 7)), 1000), closed("authors' structure", peers.cat_kd)),
     Pair("nd_loss", with_heads(features((256, 512)), 100), shared("authors' structure", peers.nd_loss)),
+    Pair("lelp", with_heads(features((128, 512), classes=20), 20), Peer("from the formula, class by class, same head", subclasses)),
+    Pair("sskd", rotated(features((64, 128), classes=100)), shared("authors' structure, same projections", peers.sskd)),
     Pair("ickd", features(SMALL), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"}, factor=1 / 32),
     Pair("ickd", features((8, 2048, 7, 7)), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"},
          factor=1 / 8, suffix="_wide"),
@@ -308,6 +341,7 @@ PAIRS: list[Pair] = [
          kernel_config={"type": "gaussian", "gamma": 0.4, "max_p": 2}, reduction="batchmean"), options={"variant": "torchdistill"}),
     Pair("crd", with_index(features((32, 512)), 50_000), Peer("as in RepDistiller, same embeddings", contrast), examples=50_000,
          options={"variant": "official", "contrast_with": "example"}, factor=None),
+    Pair("mi_bound", features(EMBEDDING), shared("authors' structure, same critics", peers.mi_bound)),
     Pair("cka", features(EMBEDDING), closed("from the formula", peers.cka)),
     Pair("neighbour_product", features(EMBEDDING), closed("as in RepDistiller", peers.neighbour_product)),
     Pair("gssf", features(EMBEDDING), shared("from the formula, same W", peers.gssf)),

@@ -583,3 +583,93 @@ def semckd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Ten
             gap = F.mse_loss(loss.projectors[i][j](first), second, reduction="none").flatten(1).mean(1)
             total = total + (attention[:, i, j] * gap).sum()
     return total / (len(labels) * len(ours))
+
+
+def wa_kd(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """At temperature 2; the old classes are the first."""
+    old = teacher.logits.shape[1]
+    return -(F.softmax(teacher.logits / 2, 1) * F.log_softmax(student.logits[:, :old] / 2, 1)).sum(1).mean()
+
+
+class Subclasses:
+    """Pseudo-subclasses of our loss's state as it is at the start; each class on its own, with the covariance of its embeddings."""
+
+    def __init__(self, loss: Any) -> None:
+        self.head, self.rotation, self.memory = loss.head, loss.rotation, loss.memory
+        self.basis, self.means, self.spread, self.seen = (x.clone() for x in (loss.basis, loss.means, loss.spread, loss.seen))
+
+    def follow(self, rows: Tensor, shares: Tensor) -> None:
+        """Moves the mean and the directions of every class by a step of the same iteration."""
+        for c in range(len(self.means)):
+            count = shares[:, c].sum()
+            rate, share = count / (self.seen[c] + count), shares[:, c] / count
+            self.means[c] += rate * (share @ rows - self.means[c])
+            centred = rows - self.means[c]
+            covariance = (centred * share[:, None]).t() @ centred
+            mixed = (1 - rate) * self.basis[c] * self.spread[c] + rate * covariance @ self.basis[c]
+            found, triangle = torch.linalg.qr(mixed)
+            sign = torch.sign((found * self.basis[c]).sum(0))
+            self.basis[c], self.spread[c] = found * sign, triangle.diagonal().abs()
+            self.seen[c] = (self.seen[c] + count).clamp(max=self.memory)
+
+    def __call__(self, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+        """The cross-entropy of the joint distributions."""
+        assert teacher.head is not None
+        with torch.no_grad():
+            weight, p = teacher.head.weight, F.softmax(teacher.logits, 1)
+            rows = teacher.feature - teacher.feature @ torch.linalg.pinv(weight) @ weight
+            self.follow(rows, p)
+            scores = torch.stack([(rows - m) @ b @ self.rotation.t() for m, b in zip(self.means, self.basis, strict=True)], 1)
+            joint = p[:, :, None] * F.softmax(scores / self.spread.mean(1)[:, None].sqrt(), 2)
+        splits = self.head(student.feature).view(*student.logits.shape, -1)
+        ours = F.log_softmax((student.logits[:, :, None] + F.log_softmax(splits, 2)).flatten(1), 1)
+        return -(joint.flatten(1) * ours).sum(1).mean()
+
+
+def mi_bound(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """The interpolated bound with the same critics and baseline, all of them matrices of the batch."""
+    ours, theirs = (F.normalize(x.feature, dim=1) * x.feature.shape[1] ** 0.5 for x in (student, teacher))
+    scores, learned = loss.teacher_critic(theirs) @ loss.student_critic(ours).t(), loss.baseline(theirs)
+    batch = len(scores)
+    own, half = torch.eye(batch), math.log(0.5)
+    highest = scores.max(1, keepdim=True).values
+    gap = torch.logsumexp(scores - highest, 1, keepdim=True) + highest - scores
+    others = scores + gap + torch.log(-torch.expm1(-gap)) - math.log(batch - 1)
+    baseline = torch.logsumexp(torch.stack([others + half, (learned + half).expand(batch, batch)]), 0)
+    joint = scores.diag()[:, None] - baseline
+    marginal = torch.exp(scores - baseline.diag()[:, None])
+    return (((marginal - joint) * (1 - own)).sum() / (batch * (batch - 1))) - 1
+
+
+def sskd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """The same projections; cosines of all pairs expanded, and the rotated images that count chosen by sorting."""
+    ours, theirs = (student, *student.views), (teacher, *teacher.views)
+    batch, views = len(labels), len(student.views)
+
+    def cosines(project: Any, shown: tuple[Signals, ...]) -> Tensor:
+        embedded = [project(x.feature) for x in shown]
+        turned, plain = torch.stack(embedded[1:], 1).flatten(0, 1), embedded[0]
+        size = (batch * views, batch, plain.shape[1])
+        return F.cosine_similarity(turned.unsqueeze(1).expand(size), plain.unsqueeze(0).expand(size), dim=2)
+
+    def counted(scores: Tensor, targets: Tensor, share: float) -> Tensor:
+        order = scores.argsort(1, descending=True)
+        rank = (order == targets[:, None]).nonzero()[:, 1]
+        errors = rank - scores.gather(1, targets[:, None])[:, 0]
+        wrong = int((rank > 0).sum())
+        return errors.argsort()[: len(errors) - wrong + int(wrong * share)]
+
+    def divergence(s: Tensor, t: Tensor, rows: Tensor, temperature: float) -> Tensor:
+        log_s, p_t = F.log_softmax(s[rows] / temperature, 1), F.softmax(t[rows] / temperature, 1)
+        return temperature**2 * F.kl_div(log_s, p_t, reduction="batchmean")
+
+    s_cosines, t_cosines = cosines(loss.student_projection, ours), cosines(loss.teacher_projection, theirs)
+    origin = torch.arange(batch).repeat_interleave(views)
+    known = t_cosines.detach()
+    similar = divergence(s_cosines, known, counted(F.softmax(known / 0.5, 1), origin, 0.75), 0.5)
+    s, t = (torch.stack([x.logits for x in shown], 1) for shown in (ours, theirs))
+    targets = labels.repeat_interleave(views)
+    s_turned, t_turned = (x[:, 1:].flatten(0, 1) for x in (s, t))
+    rotated = divergence(s_turned, t_turned, counted(F.softmax(t_turned / 4, 1), targets, 1.0), 4.0)
+    plain = divergence(s[:, 0], t[:, 0], torch.arange(batch), 4.0)
+    return 0.9 * plain + 2.7 * rotated + 10 * similar + F.cross_entropy(t_cosines, origin)

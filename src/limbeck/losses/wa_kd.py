@@ -25,10 +25,9 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from ..errors import ShapeMismatch
-from ..ops.divergence import log_softmax
-from ..ops.precision import widen
 from ..types import Needs, Positive, Signals
 from .base import Loss, logits_of
+from .soft_cross_entropy import softened_cross_entropy
 
 
 def old_class_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
@@ -39,8 +38,7 @@ def old_class_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: fl
             f"student {list(student.shape)} needs the {old} classes of the teacher {list(teacher.shape)} as its first ones; "
             "check which model is the old one."
         )
-    wanted = log_softmax(widen(teacher) / temperature).exp()
-    return -(wanted * log_softmax(widen(student[..., :old]) / temperature)).sum(-1)
+    return softened_cross_entropy(student[..., :old], teacher, temperature=temperature)
 
 
 @final
