@@ -40,17 +40,25 @@ class _RelativeEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, log_p: Tensor, log_q: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx.save_for_backward(log_p, log_q)
-        # Where p is 0 and a logarithm infinite the term is not a number, and counts nothing. A model that gave no numbers stays visible.
-        total = F.kl_div(log_q, log_p, reduction="none", log_target=True).nansum(-1)
-        return total.masked_fill_(log_p[..., 0].isnan() | log_q[..., 0].isnan(), math.nan)
+        p = log_p.exp()
+        # p itself is enough, and spares an exponential, unless there are gradients by it.
+        ctx.save_for_backward(*((log_p, log_q) if ctx.needs_input_grad[0] else (p,)))
+        return _total((log_p - log_q).mul_(p), log_p, log_q)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        log_p, log_q = ctx.saved_tensors
-        p, rate = log_p.exp(), gradient.unsqueeze(-1)
-        of_p = p * rate * ((log_p - log_q).masked_fill(p == 0, 0) + 1) if ctx.needs_input_grad[0] else None
+        first, *log_q = ctx.saved_tensors
+        p, rate = first.exp() if log_q else first, gradient.unsqueeze(-1)
+        of_p = p * rate * ((first - log_q[0]).masked_fill(p == 0, 0) + 1) if log_q else None
         return of_p, p * -rate if ctx.needs_input_grad[1] else None
+
+
+def _total(terms: Tensor, p: Tensor, q: Tensor) -> Tensor:
+    """The sum over the last dimension of what is made of `p` and `q`.
+
+    Where p is 0 and a logarithm infinite the term is not a number, and counts nothing. A model that gave no numbers stays visible.
+    """
+    return terms.nansum(-1).masked_fill_(p[..., 0].isnan() | q[..., 0].isnan(), math.nan)
 
 
 def cross_entropy(p_logits: Tensor, q_logits: Tensor) -> Tensor:
@@ -62,7 +70,24 @@ def cross_entropy(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 
 def _cross(p: Tensor, log_q: Tensor) -> Tensor:
-    return -(p * log_q.masked_fill(p == 0, 0)).sum(-1)
+    found: Tensor = _CrossEntropy.apply(p, log_q)  # pyright: ignore[reportAssignmentType]
+    return found
+
+
+class _CrossEntropy(torch.autograd.Function):
+    """With its gradient in closed form, for the same reasons."""
+
+    @staticmethod
+    def forward(ctx: Any, p: Tensor, log_q: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx.save_for_backward(p, *((log_q,) if ctx.needs_input_grad[0] else ()))
+        return -_total(p * log_q, p, log_q)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        p, *logs = ctx.saved_tensors
+        rate = -gradient.unsqueeze(-1)
+        of_p = logs[0].masked_fill(p == 0, 0) * rate if logs else None
+        return of_p, p * rate if ctx.needs_input_grad[1] else None
 
 
 def symmetric_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
