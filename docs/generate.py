@@ -80,7 +80,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
     "Models": (schema.ModelSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
     "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule, schema.Kept),
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
-    "Stages": (schema.StageSpec,),
+    "Stages": (schema.StageSpec, schema.PeerSpec),
 }
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
@@ -89,7 +89,7 @@ WHERE = {
     "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes",
     "Kept": "objective.LABEL.weight",
     "TrainSpec": "train", "OptimizerSpec": "train.optimizer", "LRSchedule": "train.schedule", "EMASpec": "train.ema",
-    "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME",
+    "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME", "PeerSpec": "peers.NAME",
 }  # fmt: skip
 """Where in a recipe each of the schema's models stands."""
 
