@@ -37,7 +37,15 @@ class Ledger(Silent):
         self.at[update] = self.reads.count
 
 
-@pytest.mark.parametrize("extra", [{}, {"train.ema": 0.9, "train.accumulate": 2}, {"train.clip": 1.0}], ids=["plain", "average", "clip"])
+PEERS = {
+    "models": {"other": {"model": "mlp", "args": {"hidden": [8]}}},
+    "peers": {"other": {"objective": {"labels": "cross_entropy", "mutual": {"loss": "kd", "from": "peers"}}}},
+    "objective.mutual": {"loss": "kd", "from": "peers"},
+}
+EXTRAS = {"plain": {}, "average": {"train.ema": 0.9, "train.accumulate": 2}, "clip": {"train.clip": 1.0}, "peers": PEERS}
+
+
+@pytest.mark.parametrize("extra", EXTRAS.values(), ids=EXTRAS)
 def test_nothing_is_read_from_the_device_between_log_lines(tmp_path: Path, extra: Mapping[str, Any]) -> None:
     recipe = {**SMALL, "data": {"source": "sklearn:digits", "limit": 400}}
     recipe["objective"] = {**SMALL["objective"], "hint": {"loss": "hint", "student": "stage1", "teacher": "stage1"}}
