@@ -35,7 +35,7 @@ from .errors import LimbeckError
 from .models.base import ModelRequest, Normalization
 from .objective import Ramp, Term
 from .objective.schedules import between, scaled
-from .registry import LOSSES, TARGETS, TASKS, TEACHERS
+from .registry import LOSSES, STEPS, TARGETS, TASKS, TEACHERS
 from .targets.base import Target
 from .tasks.base import Task
 from .teachers.base import Teacher
@@ -182,9 +182,15 @@ def _alone(student_phases: list[Phase], task: Task, *, allow_code: bool) -> list
         if kept:
             data = phase.data.model_copy(update={"unlabelled": False})
             name = ALONE if len(student_phases) == 1 or not alone else f"{ALONE}-{phase.name}"
-            single: dict[str, Any] = {"teacher": None, "repeat": 1, "between": None, "peers": {}}
+            single: dict[str, Any] = {"teacher": None, "repeat": 1, "between": None, "peers": {}, "train": _untaught(phase.train)}
             alone.append(replace(phase, name=name, learner=ALONE, data=data, objective=kept, **single))
     return alone
+
+
+def _untaught(train: TrainSpec) -> TrainSpec:
+    """The training without a step that works with a teacher only."""
+    taught = train.step in STEPS.names() and STEPS.get(train.step).taught
+    return train.model_copy(update={"step": "supervised"}) if taught else train
 
 
 def _teaches(spec: TermSpec, *, allow_code: bool) -> bool:

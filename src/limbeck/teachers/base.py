@@ -86,6 +86,14 @@ class Teacher(ABC):
     def signals(self, batch: Batch) -> Signals:
         """What the teacher says about `batch`; carries no gradient."""
 
+    def through(self, batch: Batch) -> Signals:
+        """The same with a gradient to the inputs of `batch`, for models that learn to make these; never to the teacher's own parameters.
+
+        Raises:
+            LimbeckError: where this kind of teacher has nothing to run backward through.
+        """
+        raise LimbeckError(f"{type(self).__name__} gives no gradient to its inputs; use a teacher of kind 'frozen'.")
+
     def after_step(self, learner: nn.Module) -> None:  # noqa: B027 - most teachers do not change
         """Called after every update of the learner, for teachers that follow it."""
 
@@ -128,12 +136,12 @@ class Speaker:
         self._run: Any = self._tapped or (torch.compile(self.module) if request.compile else self.module)
         self._device, self._precision = request.device, request.precision
 
-    def signals(self, batch: Batch) -> Signals:
-        """What the model says about `batch`."""
+    def signals(self, batch: Batch, *, gradient: bool = False) -> Signals:
+        """What the model says about `batch`; with `gradient`, inputs that ask for one get theirs."""
         if self.module.training:
             self.module.eval()
         precise = torch.autocast(self._device.type, self._precision) if self._precision else nullcontext()
-        with torch.no_grad(), precise:
+        with torch.set_grad_enabled(gradient), precise:
             return self._call(self._run, batch)
 
     def close(self) -> None:

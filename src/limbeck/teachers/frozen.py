@@ -22,5 +22,8 @@ class FrozenTeacher(Teacher):
     def signals(self, batch: Batch) -> Signals:
         return self.speaker.signals(batch)
 
+    def through(self, batch: Batch) -> Signals:
+        return self.speaker.signals(batch, gradient=True)
+
     def close(self) -> None:
         self.speaker.close()

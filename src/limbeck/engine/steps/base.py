@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +109,9 @@ class Context:
 
 class Step(ABC):
     """How the batches of one update become an update of the players."""
+
+    taught: ClassVar[bool] = False
+    """Whether it works with a teacher only; the student alone then learns by the usual step."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
