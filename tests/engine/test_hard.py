@@ -114,7 +114,9 @@ def test_without_the_teachers_consistency_the_shift_grows_without_bound(tmp_path
         run = distill({**given, "train": {**given["train"], "epochs": 6}}, out=tmp_path / str(stay))
         from limbeck.engine.checkpoint import latest, load
 
-        own = load(latest(run.folder / "checkpoints"))[0]["player-augmentor"]
+        point = latest(run.folder / "checkpoints")
+        assert point is not None
+        own = load(point)[0]["player-augmentor"]
         spreads[stay] = float(own["mean"].abs().max() + own["log_spread"].exp().max())
     assert spreads[0.0] > 0.3
     assert spreads[0.0] > 2 * spreads[30.0]
