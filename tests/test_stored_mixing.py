@@ -17,11 +17,14 @@ from limbeck.data.compose import Composition
 from limbeck.data.load import load_data
 from limbeck.data.loader import EpochPlan, train_loader
 from limbeck.data.mixing.mixup import Mixup
+from limbeck.engine.backend import Backend
+from limbeck.engine.watch import Journal, Silent
 from limbeck.errors import LimbeckError, RecipeError
 from limbeck.labelling import Labelling, label
 from limbeck.ops.mixture import log_mixture
 from limbeck.preflight import preflight
 from limbeck.run import distill
+from limbeck.session import Session
 from limbeck.store.manage import parse_codec
 from limbeck.store.reader import StoreReader
 from limbeck.teachers.base import Setting, TeacherRequest
@@ -76,6 +79,22 @@ def test_a_stored_teacher_mixes_what_it_says_of_the_two(store):
         torch.testing.assert_close(said.logits.softmax(1), mixture)
         assert torch.equal(said.parts[0].logits, own)
         assert torch.equal(said.parts[1].logits, other)
+
+
+def test_crops_are_replayed_bit_by_bit(store):
+    """The teacher, asked about the inputs of a training with four crops an image, says what the store holds."""
+    recipe_now = load_recipe(recipe(crops=4))
+    session = Session(recipe_now, store.parent, Backend(device="cpu"), Silent(), Journal(None, Silent()), lambda: False, False)
+    session.build_models()
+    reader, model = StoreReader(store), session.models["teacher"].module.eval()
+    codec = reader.manifest.signals["logits"].build()
+    composition = Composition(4, None, 5, replay=(reader.manifest.key.seed, 4))
+    for batch in train_loader(session.data().train, EpochPlan(96, batch_size=32, crops=4), composition=composition):
+        with torch.no_grad():
+            live = session.call("teacher")(model, batch).logits
+        stored = reader.read(batch.index, batch.epoch, ["logits"]).logits
+        torch.testing.assert_close(codec.decode(codec.encode(live, batch.index), (10,)), stored, rtol=1e-4, atol=1e-5)
+    assert sorted(batch.epoch.tolist()) == sorted([0, 1, 2, 3] * 8)
 
 
 def test_the_recipe_says_how_labels_are_completed(store):
