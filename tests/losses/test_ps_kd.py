@@ -131,6 +131,7 @@ def test_mistakes():
 
 def test_default_and_needs():
     assert PSKD().alpha == 0.8
+    assert PSKD.teaches
     needs = PSKD().needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.extra) == (True, True, False, "none", ("index",))
     assert (needs.label_kinds, needs.global_batch) == (("class",), True)

@@ -67,6 +67,7 @@ def test_unlabelled_is_zero(draw, variant):
 def test_defaults_and_mistakes():
     loss = TFKD()
     assert (loss.correct, loss.temperature, loss.variant) == (0.99, 20.0, "paper")
+    assert loss.teaches
     with pytest.raises(ValueError, match=r"^TFKD\.correct must be < 1, got 1$"):
         TFKD(correct=1)
     with pytest.raises(ValueError, match=r"^TFKD\.correct must be > 0, got 0$"):

@@ -195,6 +195,7 @@ def test_meta_device_and_autocast(draw):
 def test_defaults_and_mistakes():
     loss = USKD()
     assert (loss.alpha, loss.beta, loss.mu, loss.variant) == (1.0, 0.1, 0.005, "paper")
+    assert loss.teaches
     for name in ("alpha", "beta", "mu"):
         with pytest.raises(ValueError, match=rf"^USKD\.{name} must be >= 0, got -1$"):
             USKD(**{name: -1})  # pyright: ignore[reportArgumentType]

@@ -52,12 +52,13 @@ def graph_gap(student: Tensor, teacher: Tensor, *, neighbours: int, width: float
     def nearest(x: Tensor, rows: slice) -> Tensor:
         gap = squared_distances(x, rows)
         gap.diagonal(rows.start).fill_(torch.inf)  # a token is no neighbour of its own
-        return gap.topk(count, largest=False, sorted=False).indices
+        return gap.topk(count, largest=False, sorted=False).indices  # mutate: equivalent constant (in any order)
 
     def edges(x: Tensor, near: Tensor, rows: slice) -> Tensor:
         gap = squared_distances(x, rows)
         # Row i keeps the tokens j that i is near to; what is near to none of these rows goes to a row more, which is left out.
-        row = torch.where((near >= rows.start) & (near < rows.stop), near - rows.start, len(gap))
+        inside = (near >= rows.start) & (near < rows.stop)  # mutate: equivalent comparison (a token at the stop is in the row more too)
+        row = torch.where(inside, near - rows.start, len(gap))
         kept = torch.zeros(len(gap) + 1, size, dtype=torch.bool, device=x.device).scatter_(0, row.mT, True)[:-1]
         return (gap / (-2 * width)).exp().masked_fill(~kept, 0)
 

@@ -69,7 +69,7 @@ def self_distillation(logits: Tensor, weak: Tensor, labels: Tensor, *, log_rank:
 
     strong = log_s if log_rank else s  # what is sorted carries no gradient
     by_weak, by_strong = (x / (1 - (x.gather(1, index) * real).sum(1, keepdim=True) + 1e-6) for x in (w, strong))
-    order = (by_weak + by_strong).argsort(descending=True, stable=True)  # mutate: equivalent constant (as above)
+    order = (by_weak + by_strong).argsort(descending=True, stable=True)
     ranks = torch.arange(1, classes + 1, device=s.device)
     zipf = torch.empty_like(s).scatter(1, order, ranks.to(s.dtype).reciprocal().expand_as(s))
     label = torch.zeros_like(s, dtype=torch.bool).scatter(1, index, real)
