@@ -7,9 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from torch import nn
+
 from .config.load import LoadedRecipe
 from .config.schema import (
     DataSpec,
+    EMASpec,
     Kept,
     ModelSpec,
     Normalize,
@@ -25,10 +28,12 @@ from .config.schema import (
 )
 from .data.arguments import build
 from .data.base import DataRequest
+from .data.loader import EpochPlan
 from .data.mixing import MIXINGS
 from .data.mixing.base import Mixing
 from .data.pools import PoolRequest
 from .data.views import ViewRequest
+from .engine.ema import EMA
 from .engine.optim import LRPlan
 from .engine.stage import Plan
 from .errors import LimbeckError
@@ -352,6 +357,21 @@ def plan(phase: Phase, task: Task, *, seed: int, round: int, steps: int | None, 
         crops=phase.data.crops,
         mixing=build_mixing(phase.data, allow_code=allow_code),
     )
+
+
+def length(plan: Plan, examples: int) -> tuple[int, int]:
+    """Updates and epochs of a round on so many training examples."""
+    per_epoch = EpochPlan(examples, batch_size=plan.batch_size, crops=plan.crops).updates
+    updates = plan.steps or plan.epochs * per_epoch
+    return updates, -(-updates // per_epoch)
+
+
+def average(module: nn.Module, spec: EMASpec | None, updates: int) -> EMA | None:
+    """The average that a stage of so many updates keeps of a model; None where it keeps none."""
+    if spec is None:
+        return None
+    begin = round(spec.begin * updates)
+    return EMA(module, spec.decay, mean=spec.rule == "mean", every=spec.every, begin=begin, warmup=spec.warmup)
 
 
 def teacher_specs(recipe: Recipe) -> dict[str, TeacherSpec]:

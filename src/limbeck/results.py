@@ -10,6 +10,7 @@ from torch import Tensor
 
 from . import assemble
 from .assemble import ALONE
+from .beginnings import flips
 from .data.loader import BatchStream
 from .engine.evaluation import Collected
 from .errors import NonFinite, ShapeMismatch
@@ -33,6 +34,7 @@ def collect_results(session: Session, *, command: str, source: str, started: str
     said = {name: _said(session, name) for name in _judged(session)}
     teacher = next((name for name in assemble.teacher_models(recipe, allow_code=session.allow_code) if said.get(name) is not None), None)
     models = {name: _model(session, name, said, teacher) for name in said}
+    models["student"]["flips"] = flips(session, said, teacher)
     return {
         "format": 1,
         "limbeck": __version__,

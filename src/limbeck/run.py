@@ -16,6 +16,7 @@ from typing import Any
 from torch import nn
 
 from . import assemble
+from .beginnings import keep
 from .config.load import LoadedRecipe, load_recipe
 from .engine.backend import Backend
 from .engine.watch import Journal, Listener, Silent
@@ -133,7 +134,7 @@ def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Cal
     journal = Journal(folder / "metrics.jsonl" if backend.is_main else None, listener)
     if not resume:
         journal.resume(0, 0.0)
-    session = Session(loaded, folder, backend, listener, journal, interrupted, wish.allow_code)
+    session = Session(loaded, folder, backend, listener, journal, interrupted, wish.allow_code, keep)
     with backend.tracking(folder, _flat(loaded.recipe.model_dump(mode="json"))):
         session.build_models()
         try:

@@ -24,7 +24,6 @@ from .data.loader import EpochPlan, eval_loader
 from .engine import checkpoint
 from .engine.backend import DTYPES, Backend
 from .engine.checkpoint import seed_everything
-from .engine.ema import EMA
 from .engine.evaluation import Collected, collect
 from .engine.learner import Learner
 from .engine.loop import Outcome, train
@@ -67,6 +66,8 @@ class Session:
     journal: Journal
     interrupted: Callable[[], bool]
     allow_code: bool
+    before_round: Callable[[Session, int, int], None] = lambda session, number, turn: None
+    """Called with the place in the order of phases before every round, with the models as they enter it."""
     models: dict[str, BuiltModel] = field(default_factory=dict)
     done: list[Done] = field(default_factory=list)
     adapters: dict[str, Any] = field(default_factory=dict)
@@ -150,6 +151,7 @@ class Session:
                     continue
                 for name in phase.members if turn == 0 and phase.start == "fresh" else ():
                     self._restart(name, 0)
+                self.before_round(self, number, turn)
                 outcome = self._round(phase, number, turn, point if place == (number, turn) else None)
                 self.done.append(Done(phase.name, phase.learner, turn, outcome))
                 self._touched.update(phase.members)
@@ -214,7 +216,8 @@ class Session:
         evaluate = partial(self._valid, phase, splits, name) if splits.valid is not None and len(splits.valid) else None
         suffix = "" if name == phase.learner else f"-{name}"
         file = self.folder / "checkpoints" / f"best-{plan.name}-{plan.round}{suffix}.safetensors"
-        return Member(name, learner, evaluate, file, EMA(learner.model, phase.train.ema.decay) if phase.train.ema else None)
+        average = assemble.average(learner.model, phase.train.ema, assemble.length(plan, len(splits.train))[0])
+        return Member(name, learner, evaluate, file, average)
 
     def _plan(self, phase: Phase, splits: Splits, turn: int) -> Plan:
         """The plan of a round; the student alone gets as many updates and evaluations as the student that is taught."""
@@ -231,8 +234,7 @@ class Session:
         return replace(own, steps=steps, evaluate_every=max(1, round(own.evaluate_every * long / short)))
 
     def _teachers(self, phase: Phase, enrolment: Enrolment, plan: Plan, train: Examples) -> dict[str, Teacher]:
-        per_epoch = EpochPlan(len(train), batch_size=plan.batch_size, crops=plan.crops).updates
-        updates = plan.steps or plan.epochs * per_epoch
+        updates, epochs = assemble.length(plan, len(train))
         return Faculty(
             specs=assemble.teacher_specs(self.recipe),
             phase=phase,
@@ -244,7 +246,7 @@ class Session:
             device=self.backend.device,
             examples=train,
             updates=updates,
-            epochs=-(-updates // per_epoch),
+            epochs=epochs,
             seed=plan.seed,
             total=self.backend.sum,
             allow_code=self.allow_code,

@@ -140,6 +140,14 @@ class EMASpec(Spec):
 
     decay: Fraction = 0.999
     """Share of the old average that is kept at every update."""
+    rule: Literal["exponential", "mean"] = "exponential"
+    """By `decay`; or the plain mean of all weights since `begin`, which is stochastic weight averaging."""
+    every: PositiveInt = 1
+    """Updates between two moves of the average."""
+    begin: Fraction = 0.0
+    """Where averaging starts, as a fraction of the stage; until then the learner's own weights are evaluated."""
+    warmup: bool = True
+    """Keep less than `decay` at first, so that short trainings are not held at their initial weights."""
 
 
 class EarlyStop(Spec):

@@ -50,6 +50,19 @@ def ordered(models: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]
     return sorted(found, key=lambda item: _ROLES[item[1]])
 
 
+FLIPS = {
+    "knowledge_gain": ("Knowledge gained", "test examples that it got wrong before its last stage and gets right now"),
+    "knowledge_loss": ("Knowledge lost", "test examples that it got right before its last stage and gets wrong now"),
+    "positive_flips": ("Teacher knows better", "test examples that it gets wrong and its teacher right"),
+    "negative_flips": ("Knows better than teacher", "test examples that it gets right and its teacher wrong"),
+    "teacher_share": (
+        "Teacher surer at first",
+        "test examples whose label its teacher found more probable than it did then",
+    ),
+}
+"""Rows on what a student that already knew something gained and forgot."""
+
+
 def summary_table(results: Mapping[str, Any]) -> Table:
     """The comparison of the models of a results.json.
 
@@ -60,7 +73,7 @@ def summary_table(results: Mapping[str, Any]) -> Table:
     roles = tuple(role for _, role, _ in models)
     teachers = roles.count("teacher")
     titles = tuple(_title(name, role, teachers) for name, role, _ in models)
-    rows = [*_metric_rows(entries, roles), *_agreement_rows(entries), *_cost_rows(entries)]
+    rows = [*_metric_rows(entries, roles), *_agreement_rows(entries), *_flip_rows(entries), *_cost_rows(entries)]
     references = tuple(str(model.get("reference") or "") for model in entries)
     return Table(tuple(name for name, _, _ in models), roles, titles, references, tuple(rows))
 
@@ -105,6 +118,15 @@ def agreement_metric(key: str) -> tuple[str, Callable[[float], str], str]:
         return known[key]
     # e.g. agreement where the teacher is right, where it is wrong
     return key.replace("_", " ").replace("top1", "agreement,").capitalize(), percent if key.startswith("top1") else plain, ""
+
+
+def _flip_rows(entries: list[Mapping[str, Any]]) -> list[Row]:
+    found = [model.get("flips") or {} for model in entries]
+    return [
+        Row(title, tuple(_text(percent, flips.get(key)) for flips in found), (), help_)
+        for key, (title, help_) in FLIPS.items()
+        if any(key in flips for flips in found)
+    ]
 
 
 def _cost_rows(entries: list[Mapping[str, Any]]) -> list[Row]:
