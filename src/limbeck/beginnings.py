@@ -33,17 +33,15 @@ def keep(session: Session, number: int, turn: int) -> None:
         checkpoint.save_tensors(temporary, session.models["student"].module.state_dict())
 
 
-def flips(session: Session, said: Mapping[str, Collected], teacher: str | None) -> dict[str, float] | None:
+def flips(session: Session, said: Mapping[str, Collected | None], teacher: str | None) -> dict[str, float] | None:
     """What the student gained, what it forgot and how often the teacher knew better, on the test split.
 
     Besides `flip_report` it holds `teacher_share`: of how many examples the teacher gives the label a higher probability than the student
     did at first. None where the student began with nothing, or there is no teacher of the same classes.
     """
     path = path_of(session.folder)
-    if teacher is None or session.task.labels != "class" or not path.exists():
-        return None
-    own, theirs = said["student"], said[teacher].logits
-    if theirs.shape != own.logits.shape:
+    own, other = said["student"], said[teacher] if teacher is not None else None
+    if own is None or other is None or session.task.labels != "class" or not path.exists() or other.logits.shape != own.logits.shape:
         return None
     module = session.models["student"].module
     now = {name: value.detach().clone() for name, value in module.state_dict().items()}
@@ -53,7 +51,7 @@ def flips(session: Session, said: Mapping[str, Collected], teacher: str | None) 
     finally:
         module.load_state_dict(now)
     known = labelled(own.labels)
-    labels, (first, student, theirs) = own.labels[known], (logits[known] for logits in (first, own.logits, theirs))
+    labels, (first, student, theirs) = own.labels[known], (logits[known] for logits in (first, own.logits, other.logits))
     report = flip_report(first.argmax(1), student.argmax(1), theirs.argmax(1), labels)
     chosen = surest(torch.stack([first, theirs]), labels, temperature=1.0)
     return {**report, "teacher_share": chosen.double().mean().item()}
