@@ -1,0 +1,39 @@
+"""Temperatures of single examples, by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from limbeck.ops.temperatures import disagreement, temperatures, uncertainty
+
+
+def test_disagreement_by_hand():
+    """At right angles, opposite, the same way and without a direction."""
+    student = torch.tensor([[3.0, 0.0], [2.0, 0.0], [5.0, 0.0], [0.0, 0.0]], dtype=torch.float64)
+    teacher = torch.tensor([[0.0, 7.0], [-2.0, 0.0], [5.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
+    opposite = 1 + 4 / 2.0001**2
+    assert disagreement(student, teacher, gamma=1.0).tolist() == pytest.approx([1, opposite, 1 - 25 / 5.0001**2, 1])
+    assert disagreement(student, teacher, gamma=3.0)[1].item() == pytest.approx(opposite**3)
+    assert disagreement(student.bfloat16(), teacher.bfloat16(), gamma=1.0).dtype == torch.float32
+
+
+def test_disagreement_is_never_negative():
+    x = torch.full((1, 3), 1e6)
+    assert disagreement(x, x, gamma=0.5).isfinite().all()
+
+
+def test_uncertainty_by_hand():
+    student = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
+    assert uncertainty(student).tolist() == pytest.approx([1 / 0.751, 1 / 0.501])
+    assert uncertainty(student.bfloat16()).dtype == torch.float32
+
+
+def test_temperatures_by_hand():
+    hardness = torch.tensor([1.0, 2.0, 6.0], requires_grad=True)
+    found = temperatures(hardness, base=4.0, beta=0.5)
+    assert found.tolist() == [5.0, 4.5, 2.5]
+    assert not found.requires_grad
+    assert temperatures(hardness, base=4.0, beta=0.0).tolist() == [4.0, 4.0, 4.0]
