@@ -209,3 +209,18 @@ def test_the_teacher_is_trained_beside_its_store(tmp_path):
     assert sorted(path.suffix for path in (tmp_path / "store").iterdir()) == [".json", ".safetensors"]
     assert (tmp_path / "store.teacher" / "metrics.jsonl").is_file()
     assert workshop("s3://bucket/a/store") == Path("runs/store.teacher")
+
+
+def test_the_teacher_of_another_recipe_is_not_taken_for_this_one(tmp_path):
+    def run(epochs: int) -> None:
+        teach = {"learner": "teacher", "objective": {"labels": "cross_entropy"}, "train": {"epochs": epochs}}
+        stages = {"teach": teach, "distil": {}}
+        wish = Labelling(tmp_path / "store", {}, shard=64, batch=32)
+        label({**SMALL, "baseline": False, "stages": stages}, wish, interrupted=lambda: any((tmp_path / "store").glob("*.safetensors")))
+
+    with pytest.raises(LimbeckError, match="every whole shard"):
+        run(1)
+    with pytest.raises(StoreError, match=r"store\.teacher: the stages of another recipe left their checkpoints here \(stages differ\)"):
+        run(2)
+    with pytest.raises(LimbeckError, match="every whole shard"):
+        run(1)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .engine.backend import Backend
 from .engine.watch import Journal, Listener, Silent
 from .errors import CodeNotAllowed, Interrupted, LimbeckError
 from .faculty import inputs_key, teacher_hash
+from .files import read_json, write_json
 from .preflight import preflight
 from .session import Session
 from .settling import settled
@@ -31,6 +33,8 @@ from .teachers.base import Teacher
 from .types import Signals
 from .version import __version__
 
+STAGES = "stages.json"
+"""File of the folder beside a store: which stages left their checkpoints there."""
 BATCH = 256
 SHARD = 4096
 
@@ -177,6 +181,8 @@ def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Phas
     number = next(i for i, phase in enumerate(session.phases) if phase.learner in ("student", ALONE))
     # Where no stage trains the teacher, it is the recipe's, whatever another recipe has left there.
     resume = number > 0 and (session.folder / "checkpoints" / "latest.json").exists()
+    if number:
+        _same_stages(session, number, resume)
     session.run(resume, phases=number)
     student = settled(session, listening(session))
     teachers = session.teachers_of(student)
@@ -187,6 +193,34 @@ def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Phas
         if name != wish.teacher:
             other.close()
     return student, teachers[wish.teacher], session.data(student.data).train
+
+
+def _same_stages(session: Session, number: int, resume: bool) -> None:
+    """Refuses to go on from what the stages of another recipe have left, and notes which stages these are.
+
+    Raises:
+        StoreError: where the checkpoints are not those of the recipe's first `number` stages.
+    """
+    file, recipe = session.folder / STAGES, session.recipe
+    mine = {
+        "seed": recipe.seed,
+        "task": recipe.task,
+        "models": {name: spec.model_dump(mode="json") for name, spec in {**assemble.teacher_specs(recipe), **recipe.models}.items()},
+        "stages": [
+            json.loads(json.dumps(asdict(phase), default=lambda spec: spec.model_dump(mode="json"))) for phase in session.phases[:number]
+        ],
+    }
+    if not resume:
+        if session.backend.is_main:
+            write_json(file, mine)
+        return
+    theirs = read_json(file) if file.exists() else {}
+    differs = [key for key in mine if theirs.get(key) != mine[key]]
+    if differs:
+        raise StoreError(
+            f"{session.folder}: the stages of another recipe left their checkpoints here ({', '.join(differs)} differ). "
+            "Choose another --out, or remove this folder."
+        )
 
 
 def _write(
