@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import peers
+import peers_language
 import torch
 from torch import Tensor
 
@@ -274,6 +275,10 @@ PAIRS: list[Pair] = [
     Pair("ps_kd", with_index(LOGITS, 10_000), shared("authors' structure", peers.ps_kd), examples=10_000, factor=None),
     Pair("uskd", features((128, 512), classes=1000), shared("as in cls_KD, same head", peers.uskd)),
     Pair("bernoulli_kd", LOGITS, closed("from the formula", peers.bernoulli_kd)),
+    Pair("akl", LOGITS, closed("authors' structure", peers_language.akl)),
+    Pair("topk_kd", LOGITS, closed("as in DistillKit", peers_language.topk_kd)),
+    Pair("margin_mse", LOGITS, closed("from the formula", peers_language.margin_mse)),
+    Pair("mft", LOGITS, closed("as in Model-Optimizer", peers_language.mft)),
     Pair("ranking_kd", LOGITS, closed("from the formula, a loop over places", peers.ranking_kd)),
     Pair("regression_kd", lambda: (Signals(torch.randn(256, 100)), Signals(torch.randn(256, 100)), torch.randn(256, 100)),
          closed("from the formula, missing labels masked", peers.regression_kd)),
