@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .divergence import Divergence, divergence, log_softmax
+from .precision import widen
 
 Rest = Literal["tail", "teacher", "renormalised", "zero", "partial"]
 
@@ -67,16 +68,19 @@ def topk_divergence(log_p: Tensor, index: Tensor, q_logits: Tensor, *, rest: Res
         kind: which divergence.
         weight: as in `divergence`.
     """
-    log_q = log_softmax(q_logits)
-    known = log_q.gather(-1, index)
-    if rest == "partial" or (rest in ("tail", "zero") and index.shape[-1] == q_logits.shape[-1]):
-        return divergence(log_p, known, kind=kind, weight=weight)
+    q_logits = widen(q_logits)
+    known = q_logits.gather(-1, index)
     if rest == "renormalised":
         return divergence(log_softmax(log_p), log_softmax(known), kind=kind, weight=weight)
+    # Of the student all classes are known: what is left is summed up, exactly, instead of taken as a difference from 1, and that sum is
+    # also the only thing that is needed of all classes.
+    ours = q_logits.scatter(-1, index, -math.inf).logsumexp(-1)
+    total = torch.logaddexp(known.logsumexp(-1), ours)
+    known, ours = known - total.unsqueeze(-1), ours - total
+    if rest == "partial" or (rest in ("tail", "zero") and index.shape[-1] == q_logits.shape[-1]):
+        return divergence(log_p, known, kind=kind, weight=weight)
     if rest == "teacher":
         log_p = log_softmax(log_p)
     left = log_rest(log_p) if rest == "tail" else torch.full_like(log_p[..., 0], -math.inf)
-    # Of the student all classes are known, so what is left is summed up instead of taken as a difference from 1.
-    ours = log_q.scatter(-1, index, -math.inf).logsumexp(-1)
     coarse = (torch.cat([log, last.unsqueeze(-1)], -1) for log, last in ((log_p, left), (known, ours)))
     return divergence(*coarse, kind=kind, weight=weight)
