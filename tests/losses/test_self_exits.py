@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -32,12 +33,12 @@ def ready(**fields):
 
 
 def test_by_hand():
-    """An exit without opinion over two classes, whose teacher says (3/4, 1/4) at T = 2; the vectors are (1, 2) and (3, 5)."""
-    final = torch.tensor([[2 * math.log(3), 0.0]]), torch.tensor([[3.0, 5.0]])
-    shares = {"alpha": 0.25, "temperature": 2.0, "feature_weight": 0.1}
+    """An exit without opinion over two classes, whose teacher says (3/4, 1/4) at T = 3; the vectors are (1, 2) and (3, 5)."""
+    final = torch.tensor([[3 * math.log(3), 0.0]]), torch.tensor([[3.0, 5.0]])
+    shares = {"alpha": 0.25, "temperature": 3.0, "feature_weight": 0.1}
     got = exit_value(torch.zeros(1, 2), torch.tensor([[1.0, 2.0]]), final, torch.tensor([1]), **shares)
     divergence = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
-    assert got.tolist() == pytest.approx([0.75 * math.log(2) + 0.25 * 4 * divergence + 0.1 * 13])
+    assert got.tolist() == pytest.approx([0.75 * math.log(2) + 0.25 * 9 * divergence + 0.1 * 13])
 
 
 def test_oracle():
@@ -98,6 +99,13 @@ def test_defaults_and_needs():
     assert (loss.alpha, loss.temperature, loss.feature_weight, loss.teaches) == (0.3, 3.0, 0.03, True)
     needs = loss.needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.label_kinds) == (True, True, False, "many", ("class",))
+
+
+def test_bounds():
+    for name, value, bound in (("alpha", 2, "<= 1"), ("temperature", 0, "> 0"), ("feature_weight", -1, ">= 0")):
+        arguments: dict[str, Any] = {name: value}
+        with pytest.raises(ValueError, match=rf"^SelfExits\.{name} must be {bound}, got {value}$"):
+            SelfExits(**arguments)
 
 
 def recipe(**terms):

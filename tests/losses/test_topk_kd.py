@@ -33,10 +33,13 @@ def test_the_likeliest_classes_of_the_teacher(draw):
 
 
 def test_tokens_and_half_precision(draw):
-    student, teacher = (Signals(x.bfloat16()) for x in draw(2, 3, 5))
-    got = TopkKD(top=2)(student, teacher)
-    assert got.shape == (2, 3)
-    assert got.dtype == torch.float32
+    student, teacher = (x.bfloat16() for x in draw(2, 3, 5))
+    for top in (2, 5):  # fewer than there are positions, and more
+        got = TopkKD(top=top, temperature=3.0)(Signals(student), Signals(teacher))
+        assert got.shape == (2, 3)
+        assert got.dtype == torch.float32
+        flat = TopkKD(top=top, temperature=3.0)(Signals(student.flatten(0, 1).float()), Signals(teacher.flatten(0, 1).float()))
+        torch.testing.assert_close(got, flat.view(2, 3), rtol=1e-6, atol=0)
 
 
 def test_defaults_and_bounds():

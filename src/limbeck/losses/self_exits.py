@@ -44,7 +44,7 @@ def exit_value(
     hard = smoothed_cross_entropy(logits, labels, label_smoothing=0.0)
     target, deepest = (scale_gradient(x, 0.0) for x in final)
     soft = temperature**2 * softened_kl(logits, target, temperature=temperature)
-    gap = (vector - deepest).square().sum(-1)
+    gap = (vector - deepest).square().sum(1)
     return (1 - alpha) * hard + alpha * soft + feature_weight * gap
 
 
@@ -69,7 +69,7 @@ class SelfExits(Loss):
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         layers = layers_of(student.features, 2, "SelfExits")
-        width, outputs = as_positions(layers[-1]).shape[1], logits_of(student).shape[-1]
+        width, outputs = as_positions(layers[-1]).shape[1], logits_of(student).shape[1]
         pairs = zip(layers[:-1], halvings_to(layers)[:-1], strict=True)
         self.exits = nn.ModuleList(Exit(layer, width=width, outputs=outputs, halvings=halvings) for layer, halvings in pairs)
 
