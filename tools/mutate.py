@@ -40,6 +40,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src/limbeck"
 PACKAGES = ("ops", "losses", "targets")
 SLOWEST = 120.0
 """Seconds after which a mutant counts as killed at the latest; for quick tests it is ten times what they take."""
@@ -91,7 +92,7 @@ class Found:
 
 def jobs(only: list[str]) -> list[Job]:
     """The files to test, in the order of their names."""
-    files = [f for package in PACKAGES for f in sorted((ROOT / "src/limbeck" / package).glob("*.py")) if f.stem != "__init__"]
+    files = [f for package in PACKAGES for f in sorted((SOURCE / package).rglob("*.py")) if f.stem != "__init__"]
     wanted = [f for f in files if not only or f.stem in only or str(f.relative_to(ROOT)) in only]
     unknown = set(only) - {f.stem for f in wanted} - {str(f.relative_to(ROOT)) for f in wanted}
     if unknown:
@@ -100,24 +101,28 @@ def jobs(only: list[str]) -> list[Job]:
 
 
 def _job(file: Path, files: list[Path]) -> Job:
-    package = file.parent.name
     own = _test_of(file)
-    users = [test for other in files if other.parent.name != "ops" and _imports(other, file) for test in [_test_of(other)] if test]
+    users = {test for other in files if other.parent.name != "ops" and _imports(other, file) for test in [_test_of(other)] if test}
     users = sorted(users, key=lambda test: (ROOT / test).stat().st_size)[:USERS]
     tests = [own] if own else users
-    if package == "losses" and not file.stem.startswith("_") and file.stem != "base":
+    if file.parent.name == "losses" and not file.stem.startswith("_") and file.stem != "base":
         return Job(file, tests, ["tests/test_contract.py"], f"[{file.stem}-")
     return Job(file, tests, [test for test in users if test not in tests])
 
 
 def _test_of(file: Path) -> str:
-    path = ROOT / "tests" / file.parent.name / f"test_{file.stem}.py"
-    return str(path.relative_to(ROOT)) if path.is_file() else ""
+    """Its own file of tests, or that of the folder within a package that it is in."""
+    room = file.parent.relative_to(SOURCE)
+    names = [file.stem, room.name] if len(room.parts) > 1 else [file.stem]
+    paths = [Path("tests") / room / f"test_{name}.py" for name in names]
+    return next((str(path) for path in paths if (ROOT / path).is_file()), "")
 
 
 def _imports(user: Path, module: Path) -> bool:
-    dots = r"\." if user.parent == module.parent else rf"\.\.{module.parent.name}\."
-    return re.search(rf"^from {dots}{re.escape(module.stem)} import", user.read_text(encoding="utf-8"), flags=re.MULTILINE) is not None
+    near = re.escape(module.stem)
+    far = re.escape(".".join(module.relative_to(SOURCE).with_suffix("").parts))
+    name = rf"\.{near}" if user.parent == module.parent else rf"\.\.+{far}"
+    return re.search(rf"^from {name} import", user.read_text(encoding="utf-8"), flags=re.MULTILINE) is not None
 
 
 # processes

@@ -49,6 +49,25 @@ def test_value_and_gradient(name, mixture, skew):
     torch.testing.assert_close(gradient, z_q.grad, rtol=1e-11, atol=1e-14)
 
 
+def test_shares_next_to_nothing():
+    z_q, z_p = torch.randn(2, 5, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for name, plain in (("skew_forward", "forward"), ("skew_reverse", "reverse")):
+        for found, expected in zip(closed(name, z_q, z_p, skew=1e-20), closed(plain, z_q, z_p), strict=True):
+            torch.testing.assert_close(found, expected)
+    for mixture in (1e-20, 1 - 1e-16):
+        value, gradient = closed("js", z_q, z_p, mixture)
+        assert value.abs().max() < 1e-12
+        assert gradient.abs().max() < 1e-12
+
+
+def test_without_a_share_the_plain_formula_stays_finite():
+    """Far apart, p / q is infinite."""
+    z_q, z_p = torch.tensor([[1e4, 0.0]]), torch.tensor([[0.0, 1e4]])
+    value, gradient = closed("skew_forward", z_q, z_p, skew=0.0)
+    assert value.tolist() == [1e4]
+    assert gradient.tolist() == [[1.0, -1.0]]
+
+
 def test_by_hand():
     z_q, z_p = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.75, 0.25]]).log()
     value, gradient = closed("forward", z_q, z_p)

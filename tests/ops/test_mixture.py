@@ -20,4 +20,5 @@ def test_the_ends_are_the_two():
 def test_extreme_logits_and_half_precision():
     a, b = torch.tensor([[1e4, 0.0]]), torch.tensor([[0.0, 1e4]])
     torch.testing.assert_close(log_mixture(a, b, torch.tensor([0.5])).exp(), torch.tensor([[0.5, 0.5]]))
-    assert log_mixture(a.bfloat16(), b.bfloat16(), torch.tensor([0.5])).dtype == torch.float32
+    for share in (torch.tensor([0.5]), torch.tensor([0.5], dtype=torch.float64)):
+        assert log_mixture(a.bfloat16(), b.bfloat16(), share).dtype == torch.float32

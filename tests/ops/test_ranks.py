@@ -75,3 +75,5 @@ def test_first_hit_by_hand():
     assert first_hit(scores, targets, before=0, after=0, top=3).tolist() == pytest.approx([1, 0, 1 / 3, 0, 0])
     assert first_hit(scores, targets, before=1, after=0, top=9).tolist() == pytest.approx([1, 1, 1 / 3, 1 / 2, 1 / 3])
     assert first_hit(scores, targets, before=0, after=1, top=6).tolist() == pytest.approx([1, 1 / 4, 1 / 3, 1 / 3, 1])
+    several = first_hit(scores.unsqueeze(1).expand(5, 2, 6), torch.stack([targets, targets], 1), before=1, after=0, top=9)
+    torch.testing.assert_close(several, torch.tensor([1, 1, 1 / 3, 1 / 2, 1 / 3]).unsqueeze(1).expand(5, 2))

@@ -17,17 +17,29 @@ def test_disagreement_by_hand():
     opposite = 1 + 4 / 2.0001**2
     assert disagreement(student, teacher, gamma=1.0).tolist() == pytest.approx([1, opposite, 1 - 25 / 5.0001**2, 1])
     assert disagreement(student, teacher, gamma=3.0)[1].item() == pytest.approx(opposite**3)
-    assert disagreement(student.bfloat16(), teacher.bfloat16(), gamma=1.0).dtype == torch.float32
+    assert disagreement(student.unsqueeze(1), teacher.unsqueeze(1), gamma=3.0)[:, 0].tolist() == pytest.approx(
+        [1, opposite**3, 0, 1], abs=1e-9
+    )
+
+
+def test_disagreement_in_half_precision():
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = torch.randn(2, 4, 5, generator=generator).bfloat16()
+    found = disagreement(student, teacher, gamma=1.0)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, disagreement(student.float(), teacher.float(), gamma=1.0))
 
 
 def test_disagreement_is_never_negative():
-    x = torch.full((1, 3), 1e6)
+    """By rounding some cosines are above 1."""
+    x = 1e6 * torch.randn(1000, 3, generator=torch.Generator().manual_seed(0))
     assert disagreement(x, x, gamma=0.5).isfinite().all()
 
 
 def test_uncertainty_by_hand():
     student = torch.tensor([[math.log(3), 0.0], [0.0, 0.0]])
     assert uncertainty(student).tolist() == pytest.approx([1 / 0.751, 1 / 0.501])
+    assert uncertainty(student.unsqueeze(1))[:, 0].tolist() == pytest.approx([1 / 0.751, 1 / 0.501])
     assert uncertainty(student.bfloat16()).dtype == torch.float32
 
 

@@ -48,10 +48,9 @@ def divergence_and_gradient(
     Returns:
         `(rows,)`, and `(rows, classes)` in the memory of `log_q`.
     """
-    share = {"js": mixture, "skew_forward": skew, "skew_reverse": skew}.get(divergence, 0.0)
-    plain = {"skew_forward": "forward", "skew_reverse": "reverse"}
-    name = plain.get(divergence, divergence) if share == 0 else divergence
-    return _FORMS[name](log_q, log_p, room, share)
+    if skew == 0 and divergence in _PLAIN:
+        divergence = _PLAIN[divergence]
+    return _FORMS[divergence](log_q, log_p, room, mixture if divergence == "js" else skew)
 
 
 def _forward(log_q: Tensor, log_p: Tensor, room: Tensor, _: float) -> tuple[Tensor, Tensor]:
@@ -59,14 +58,14 @@ def _forward(log_q: Tensor, log_p: Tensor, room: Tensor, _: float) -> tuple[Tens
     p, q = log_p.exp_(), log_q.exp_()
     value = torch.linalg.vecdot(p, gap)
     gradient = q.sub_(p)
-    return value.add_(gradient.sum(-1)), gradient
+    return value.add_(gradient.sum(1)), gradient
 
 
 def _reverse(log_q: Tensor, log_p: Tensor, room: Tensor, _: float) -> tuple[Tensor, Tensor]:
     gap = torch.sub(log_q, log_p, out=room)
     q, p = log_q.exp_(), log_p.exp_()
-    value = torch.linalg.vecdot(q, gap).add_(p.sub_(q).sum(-1))
-    return value, q.mul_(gap.sub_(value.unsqueeze(-1)))
+    value = torch.linalg.vecdot(q, gap).add_(p.sub_(q).sum(1))
+    return value, q.mul_(gap.sub_(value.unsqueeze(1)))
 
 
 def _symmetric(log_q: Tensor, log_p: Tensor, room: Tensor, _: float) -> tuple[Tensor, Tensor]:
@@ -74,7 +73,7 @@ def _symmetric(log_q: Tensor, log_p: Tensor, room: Tensor, _: float) -> tuple[Te
     q, p = log_q.exp_(), log_p.exp_()
     reverse = torch.linalg.vecdot(q, gap)
     value = (reverse - torch.linalg.vecdot(p, gap)) / 2
-    gap.sub_(reverse.unsqueeze(-1)).add_(1)  # q (gap - KL) of the one and q - p of the other
+    gap.sub_(reverse.unsqueeze(1)).add_(1)  # q (gap - KL) of the one and q - p of the other
     return value, q.mul_(gap).sub_(p).div_(2)
 
 
@@ -83,48 +82,45 @@ def _total_variation(log_q: Tensor, log_p: Tensor, room: Tensor, _: float) -> tu
     gap = torch.sub(q, log_p.exp_(), out=room)
     side = torch.sign(gap, out=log_p)
     value = torch.linalg.vecdot(gap, side) / 2
-    side.sub_(torch.linalg.vecdot(q, side).unsqueeze(-1))
+    side.sub_(torch.linalg.vecdot(q, side).unsqueeze(1))
     return value, q.mul_(side).div_(2)
 
 
 def _jensen_shannon(log_q: Tensor, log_p: Tensor, room: Tensor, mixture: float) -> tuple[Tensor, Tensor]:
-    log_ratio = _ratio_to_mixture(log_q, log_p, room, mixture)  # of q to m
+    log_ratio = _ratio_to_mixture(log_q, log_p, room, 1 - mixture, mixture)  # of q to m
     # log p / m is log q / m + (log p - log q); the memory of log p holds p from here on.
     gap = log_p - log_q
     p, q = log_p.exp_(), log_q.exp_()
     from_q = torch.linalg.vecdot(q, log_ratio)
     from_p = torch.linalg.vecdot(p, gap.add_(log_ratio))
-    return mixture * from_p + (1 - mixture) * from_q, q.mul_(log_ratio.sub_(from_q.unsqueeze(-1))).mul_(1 - mixture)
+    return mixture * from_p + (1 - mixture) * from_q, q.mul_(log_ratio.sub_(from_q.unsqueeze(1))).mul_(1 - mixture)
 
 
 def _skew_forward(log_q: Tensor, log_p: Tensor, room: Tensor, skew: float) -> tuple[Tensor, Tensor]:
-    log_ratio = _ratio_to_mixture(log_p, log_q, room, 1 - skew)  # of p to m
+    log_ratio = _ratio_to_mixture(log_p, log_q, room, skew, 1 - skew)  # of p to m
     value = torch.linalg.vecdot(log_p.exp_(), log_ratio)
     q, ratio = log_q.exp_(), log_ratio.exp_()
-    mean = torch.linalg.vecdot(q, ratio).unsqueeze(-1)
+    mean = torch.linalg.vecdot(q, ratio).unsqueeze(1)
     return value, q.mul_(ratio.sub_(mean)).mul_(skew - 1)
 
 
 def _skew_reverse(log_q: Tensor, log_p: Tensor, room: Tensor, skew: float) -> tuple[Tensor, Tensor]:
-    log_ratio = _ratio_to_mixture(log_q, log_p, room, 1 - skew)  # of q to m
-    slope = torch.exp(log_ratio, out=log_p).mul_(-skew).add_(log_ratio)  # a constant would have no part in the gradient
+    log_ratio = _ratio_to_mixture(log_q, log_p, room, skew, 1 - skew)  # of q to m
+    # A constant would have no part in the gradient.
+    slope = torch.exp(log_ratio, out=log_p).mul_(-skew).add_(log_ratio)  # mutate: equivalent function (the constant)
     q = log_q.exp_()
     value = torch.linalg.vecdot(q, log_ratio)
-    return value, q.mul_(slope.sub_(torch.linalg.vecdot(q, slope).unsqueeze(-1)))
+    return value, q.mul_(slope.sub_(torch.linalg.vecdot(q, slope).unsqueeze(1)))
 
 
-def _ratio_to_mixture(log_a: Tensor, log_b: Tensor, room: Tensor, other: float) -> Tensor:
-    """Log of a / m for m = (1 - `other`) a + `other` b, in `room`; as exact for a = b as for a far from b."""
-    gap = torch.sub(log_b, log_a, out=room)
-    if other == 0:
-        return gap.zero_()
-    if other == 1:
-        return gap.neg_()
-    zero = gap.new_zeros(())
-    gap.add_(math.log(other) - math.log1p(-other))
-    return torch.logaddexp(gap, zero, out=gap).add_(math.log1p(-other)).neg_()
+def _ratio_to_mixture(log_a: Tensor, log_b: Tensor, room: Tensor, own: float, other: float) -> Tensor:
+    """Log of a / m for m = `own` a + `other` b with shares above 0, in `room`; as exact for a = b as for a far from b."""
+    gap = torch.sub(log_b, log_a, out=room).add_(math.log(other) - math.log(own))
+    return torch.logaddexp(gap, gap.new_zeros(()), out=gap).add_(math.log(own)).neg_()
 
 
+_PLAIN: dict[Divergence, Divergence] = {"skew_forward": "forward", "skew_reverse": "reverse"}
+"""What is left of a divergence with a mixture in which the first argument has no share."""
 _FORMS: dict[str, Callable[[Tensor, Tensor, Tensor, float], tuple[Tensor, Tensor]]] = {
     "forward": _forward,
     "reverse": _reverse,

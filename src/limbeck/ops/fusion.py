@@ -19,7 +19,7 @@ def scaled_sum(sources: Tensor, scales: Tensor, *, normalise: Literal["none", "m
         `(..., channels)`.
     """
     if normalise == "mean":
-        scales = scales / scales.sum(0, keepdim=True)
+        scales = scales / scales.sum(0)
     elif normalise == "softmax":
         scales = scales.softmax(0)
     return (sources * scales).sum(-2)

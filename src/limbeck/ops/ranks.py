@@ -46,11 +46,10 @@ def least_wrong_mean(values: Tensor, errors: Tensor, *, share: float) -> Tensor:
 def preferred_pairs(worth: Tensor, *, least: float) -> Tensor:
     """Which answer of a pair is preferred to the other, `(..., answers)` to `(..., answers, answers)`, bool.
 
-    Both are worth more than `least`, and the first by more than `least` more than the second.
+    Both are worth more than `least`, which is at least 0, and the first by more than `least` more than the second.
     """
-    counted = worth > least
     above = worth.unsqueeze(-1) > worth.unsqueeze(-2) + least
-    return above & counted.unsqueeze(-1) & counted.unsqueeze(-2)
+    return above & (worth > least).unsqueeze(-2)  # then the first is worth more than that too
 
 
 def logistic_pairs(scores: Tensor) -> Tensor:

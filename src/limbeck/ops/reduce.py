@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 
@@ -26,8 +27,8 @@ def token_mean(
     Returns:
         A scalar; 0 where nothing counts.
     """
-    mask = values.new_ones(values.shape) if counted is None else counted.to(values.dtype)
-    values = values.masked_fill(mask == 0, 0)
+    mask = torch.ones_like(values, dtype=torch.bool) if counted is None else counted != 0
+    values = values.masked_fill(~mask, 0)
     if over == "sequences":
         tokens = mask.sum(1)
         return (values.sum(1) / tokens.clamp_min(1)).sum() / (tokens > 0).sum().clamp_min(1)
