@@ -1,4 +1,4 @@
-"""Divergences and reductions."""
+"""Divergences."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from limbeck.ops.divergence import (
     total_variation,
 )
 from limbeck.ops.precision import widen
-from limbeck.ops.reduce import example_mean, token_mean
 
 
 def test_kl_by_hand():
@@ -148,11 +147,6 @@ def test_widen_keeps_what_is_wide():
     assert widen(x) is x
     assert widen(x.half()).dtype == torch.float32
     assert widen(x.double()).dtype == torch.float64
-
-
-def test_example_mean():
-    assert example_mean(torch.tensor([[[1.0, 2.0], [3.0, 6.0]], [[0.0, 0.0], [0.0, 4.0]]])).tolist() == [3.0, 1.0]
-    assert example_mean(torch.tensor([1.0, 2.0])).tolist() == [1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -290,6 +284,51 @@ def test_relative_entropy_of_what_needs_no_gradient():
     torch.testing.assert_close(found, log_p.exp() * (log_p - log_q + 1))
 
 
+def test_a_single_class():
+    zeros = torch.zeros(2, 1)
+    assert kl(zeros, zeros).tolist() == [0, 0]
+    assert cross_entropy(zeros, zeros).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("function", [kl, cross_entropy, symmetric_kl, total_variation])
+def test_gradients_of_several_positions(function):
+    """Each with its own weight, by either argument alone and by both, against plain formulas."""
+    plain = {
+        kl: lambda p, q: p * (p.log() - q.log()),
+        cross_entropy: lambda p, q: -p * q.log(),
+        symmetric_kl: lambda p, q: (p - q) * (p.log() - q.log()) / 2,
+        total_variation: lambda p, q: (p - q).abs() / 2,
+    }[function]
+    weights = torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 7.0]], dtype=torch.float64)
+    for asked in ((True, False), (False, True), (True, True)):
+        pair = [x.requires_grad_(grad) for x, grad in zip((draw(2, 3, 4), draw(2, 3, 4, seed=1)), asked, strict=True)]
+        leaves = [x for x in pair if x.requires_grad]
+        found = torch.autograd.grad((weights * function(*pair)).sum(), leaves)
+        expected = torch.autograd.grad((weights.unsqueeze(-1) * plain(*(x.softmax(-1) for x in pair))).sum(), leaves)
+        torch.testing.assert_close(found, expected)
+
+
+def test_gradients_of_cross_entropy_where_both_rule_out_a_class():
+    p, q = (torch.cat([draw(2, 3, seed=seed), torch.full((2, 1), -math.inf)], -1).requires_grad_() for seed in (0, 1))
+    found = torch.autograd.grad(cross_entropy(p, q).sum(), (p, q))
+    expected = torch.autograd.grad(cross_entropy(p[:, :3], q[:, :3]).sum(), (p, q))
+    torch.testing.assert_close(found, expected)
+
+
+def test_symmetric_gradient_where_some_probabilities_are_equal():
+    log_p, log_q = (torch.tensor(x, dtype=torch.float64).log().requires_grad_() for x in ([0.5, 0.3, 0.2], [0.5, 0.2, 0.3]))
+    (found,) = torch.autograd.grad(divergence(log_p, log_q, kind="symmetric", weight=0), log_q)
+    expected = [0.0, (-0.2 * math.log(0.3 / 0.2) - 0.1) / 2, (0.3 * math.log(0.3 / 0.2) + 0.1) / 2]
+    assert found.tolist() == pytest.approx(expected)
+
+
+def test_adaptive_kl_when_the_tail_holds_what_is_asked_for_exactly():
+    """Of two halves counted from below, the first holds not less than a half."""
+    p, q = torch.zeros(1, 2, dtype=torch.float64), draw(1, 2)
+    assert adaptive_kl(p, q, head=0.5, ascending=True).item() == pytest.approx(kl(p, q).item())
+    assert adaptive_kl(p, q, head=0.5, ascending=False).item() == pytest.approx((kl(p, q) + kl(q, p)).item() / 2)
+
+
 def test_smoothed_entropy_by_hand():
     p, q = torch.tensor([0.5, 0.5, 0.0]), torch.tensor([0.1, 0.9, 0.0])
     assert smoothed_entropy(p, q, epsilon=0.1).item() == pytest.approx(0.5 * math.log(0.6 / 0.2) + 0.5 * math.log(0.6 / 1.0))
@@ -332,20 +371,6 @@ def test_the_weights_of_adaptive_kl_have_no_gradient():
     (found,) = torch.autograd.grad(value.sum(), q)
     (expected,) = torch.autograd.grad(((1 - share) * kl(p, q) + share * kl(q, p)).sum(), q)
     torch.testing.assert_close(found, expected)
-
-
-def test_token_mean():
-    values = torch.tensor([[1.0, 2.0, math.inf], [6.0, math.nan, -math.inf], [9.0, 9.0, 9.0]], requires_grad=True)
-    counted = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0]])
-    assert token_mean(values, counted).item() == 3
-    assert token_mean(values, counted.bool(), divisor=18).item() == 0.5
-    assert token_mean(values, counted, over="sequences").item() == (1.5 + 6) / 2
-    (found,) = torch.autograd.grad(token_mean(values, counted), values)
-    torch.testing.assert_close(found, counted / 3)
-    assert token_mean(values[2:]).item() == 9
-    assert token_mean(values[:, :2].nan_to_num(2)).item() == pytest.approx(29 / 6)
-    for over in ("tokens", "sequences"):
-        assert token_mean(values, 0 * counted, over=over).item() == 0
 
 
 def test_what_is_not_a_number_stays_visible():

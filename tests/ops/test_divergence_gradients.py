@@ -51,8 +51,8 @@ def test_value_and_gradient(name, mixture, skew):
 
 def test_shares_next_to_nothing():
     z_q, z_p = torch.randn(2, 5, 11, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    for name, plain in (("skew_forward", "forward"), ("skew_reverse", "reverse")):
-        for found, expected in zip(closed(name, z_q, z_p, skew=1e-20), closed(plain, z_q, z_p), strict=True):
+    for name, limit in (("skew_forward", "forward"), ("skew_reverse", "reverse")):
+        for found, expected in zip(closed(name, z_q, z_p, skew=1e-20), closed(limit, z_q, z_p), strict=True):
             torch.testing.assert_close(found, expected)
     for mixture in (1e-20, 1 - 1e-16):
         value, gradient = closed("js", z_q, z_p, mixture)

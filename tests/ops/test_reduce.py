@@ -30,6 +30,12 @@ def test_means_over_tokens_and_over_sequences(counted):
     assert token_mean(VALUES, counted, divisor=24.0).item() == 0.5
 
 
+def test_what_does_not_count_has_no_gradient():
+    values = VALUES.clone().requires_grad_()
+    (found,) = torch.autograd.grad(token_mean(values, COUNTED), values)
+    torch.testing.assert_close(found, COUNTED / 3)
+
+
 def test_all_tokens_count_where_nothing_is_said():
     values = torch.tensor([[1.0, 2.0], [3.0, 8.0]])
     assert token_mean(values).item() == 3.5

@@ -51,6 +51,13 @@ def test_what_is_left_by_rounding_is_nothing():
     assert log_rest(torch.tensor([math.log1p(-2e-6)])).item() == pytest.approx(math.log(2e-6), rel=0.1)
 
 
+def test_up_to_which_rounding():
+    for dtype in (torch.float32, torch.float64):
+        eps = torch.finfo(dtype).eps
+        got = log_rest(torch.tensor([[-4 * eps], [-3.5 * eps]], dtype=dtype))
+        assert got.tolist() == pytest.approx([math.log(4 * eps), -math.inf])
+
+
 def test_tempered_by_hand():
     """Of (0.5, 0.2) and 0.3 left over, squared: (0.25, 0.04) and 0.09."""
     log_p = torch.tensor([0.5, 0.2]).log()
@@ -70,6 +77,25 @@ def test_all_classes_known(kind, rest):
     torch.testing.assert_close(got, expected, atol=1e-7, rtol=1e-5)
     (found,) = torch.autograd.grad(got.sum(), s)
     assert found.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_classes_known_inexactly(kind):
+    """In half precision the teacher's probabilities do not sum to 1, and the student has nothing to set against what is missing."""
+    t, s = draw(2, 3, 5), draw(2, 3, 5, seed=1)
+    log_p, index = known(t, 5)
+    expected, got = (topk_divergence(log_p - 0.01, index, s, rest=rest, kind=kind, weight=0.3) for rest in ("partial", "tail"))
+    assert got.isfinite().all()
+    assert torch.equal(got, expected)
+
+
+def test_one_class_known():
+    log_p, index = torch.tensor([[0.6]]).log(), torch.tensor([[1]])
+    student = torch.tensor([[0.5, 0.3, 0.2]]).log()
+    expected = {"zero": 0.6 * math.log(2), "partial": 0.6 * math.log(2), "tail": 0.6 * math.log(2) + 0.4 * math.log(0.4 / 0.7)}
+    expected |= {"teacher": -math.log(0.3), "renormalised": 0.0}
+    for rest in get_args(Rest):
+        assert topk_divergence(log_p, index, student, rest=rest, kind="forward", weight=0).item() == pytest.approx(expected[rest], rel=1e-5)
 
 
 def test_forward_by_hand():

@@ -49,7 +49,8 @@ class _RelativeEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         first, *log_q = ctx.saved_tensors
         p, rate = first.exp() if log_q else first, gradient.unsqueeze(-1)
-        of_p = p * rate * ((first - log_q[0]).masked_fill(p == 0, 0) + 1) if log_q else None
+        gap = (first - log_q[0]).masked_fill(p == 0, 0) if log_q else None  # mutate: equivalent constant (it is multiplied by that p)
+        of_p = p * rate * (gap + 1) if gap is not None else None
         return of_p, p * -rate if ctx.needs_input_grad[1] else None
 
 
@@ -86,13 +87,13 @@ class _CrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         p, *logs = ctx.saved_tensors
         rate = -gradient.unsqueeze(-1)
-        of_p = logs[0].masked_fill(p == 0, 0) * rate if logs else None
+        of_p = logs[0].masked_fill(p == 0, 0) * rate if logs else None  # mutate: equivalent constant (the gradient of p has p as a factor)
         return of_p, p * rate if ctx.needs_input_grad[1] else None
 
 
 def symmetric_kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     r"""Mean of :math:`KL(p \| q)` and :math:`KL(q \| p)`, half of Jeffreys' divergence; `(..., classes)` to `(...)`, in nats."""
-    return _mean_entropy(log_softmax(p_logits), log_softmax(q_logits))
+    return _mean_entropy(log_softmax(p_logits), log_softmax(q_logits))  # mutate: equivalent swapped (it is symmetric)
 
 
 def _mean_entropy(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -142,12 +143,13 @@ def mixture_entropy(log_p: Tensor, log_q: Tensor, *, weight: float) -> Tensor:
     p = log_p.exp()
     own, other = log_p.new_tensor(math.log(weight)), log_p.new_tensor(math.log1p(-weight))
     # From the ratio of the two, so that the logarithm of m / p is exact where both are tiny.
-    return -(p * torch.logaddexp(own, other - (log_p - log_q).masked_fill(p == 0, 0))).sum(-1)
+    gap = (log_p - log_q).masked_fill(p == 0, 0)  # mutate: equivalent constant (it is multiplied by that p)
+    return -(p * torch.logaddexp(own, other - gap)).sum(-1)
 
 
 def total_variation(p_logits: Tensor, q_logits: Tensor) -> Tensor:
     r"""Half the sum of :math:`|p - q|` over the last dimension, between 0 and 1; `(..., classes)` to `(...)`."""
-    return _half_gap(log_softmax(p_logits), log_softmax(q_logits))
+    return _half_gap(log_softmax(p_logits), log_softmax(q_logits))  # mutate: equivalent swapped (it is symmetric)
 
 
 def _half_gap(log_p: Tensor, log_q: Tensor) -> Tensor:
@@ -205,7 +207,7 @@ def adaptive_kl(p_logits: Tensor, q_logits: Tensor, *, head: float, ascending: b
         held = p.cumsum(-1)
         tail = held < 1 - head if ascending else (held > head) & (torch.arange(p.shape[-1], device=p.device) > 0)
         total = gap.sum(-1)
-        share = (gap * tail).sum(-1) / total.masked_fill(total == 0, 1)
+        share = (gap * tail).sum(-1) / total.masked_fill(total == 0, 1)  # mutate: equivalent constant (0 is divided by it)
     return (1 - share) * relative_entropy(log_p, log_q) + share * relative_entropy(log_q, log_p)
 
 

@@ -17,9 +17,9 @@ Rest = Literal["tail", "teacher", "renormalised", "zero", "partial"]
 def log1mexp(x: Tensor) -> Tensor:
     """Logarithm of 1 - exp(x), exact near 0 and far below; minus infinity, without a gradient, where x is not below 0."""
     whole = x >= 0
-    near = x > -math.log(2)
-    close = x.masked_fill(whole | ~near, -0.5)
-    far = x.masked_fill(near, -1.0)
+    near = x > -math.log(2)  # mutate: equivalent comparison, function, constant (both formulas are exact around it)
+    close = x.masked_fill(whole | ~near, -0.5)  # mutate: equivalent operator, constant (not read)
+    far = x.masked_fill(near, -1.0)  # mutate: equivalent operator, constant (not read)
     return torch.where(near, (-torch.expm1(close)).log(), torch.log1p(-far.exp())).masked_fill(whole, -math.inf)
 
 
@@ -29,7 +29,8 @@ def log_rest(log_p: Tensor) -> Tensor:
     It is minus infinity where they hold all up to rounding, which would else be all that is left.
     """
     total = log_p.logsumexp(-1)
-    return log1mexp(total.masked_fill(total > -4 * torch.finfo(total.dtype).eps, 0))
+    least = 4 * torch.finfo(total.dtype).eps
+    return log1mexp(total.masked_fill(total > -least, 0))  # mutate: equivalent constant (nothing is left from 0 on)
 
 
 def tempered(log_p: Tensor, *, power: float, tail: bool) -> Tensor:
@@ -77,7 +78,7 @@ def topk_divergence(log_p: Tensor, index: Tensor, q_logits: Tensor, *, rest: Res
     ours = q_logits.scatter(-1, index, -math.inf).logsumexp(-1)
     total = torch.logaddexp(known.logsumexp(-1), ours)
     known, ours = known - total.unsqueeze(-1), ours - total
-    if rest == "partial" or (rest in ("tail", "zero") and index.shape[-1] == q_logits.shape[-1]):
+    if rest == "partial" or (rest == "tail" and index.shape[-1] == q_logits.shape[-1]):
         return divergence(log_p, known, kind=kind, weight=weight)
     if rest == "teacher":
         log_p = log_softmax(log_p)
