@@ -7,6 +7,7 @@ import copy
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 MARK = re.compile(r"#\s*mutate: equivalent(?: ([a-z]+(?:, [a-z]+)*))? \(.+\)")
 """Ends a line whose mutants that survive are equivalent to it, with the reason in brackets; kinds before it leave the others out."""
@@ -104,7 +105,7 @@ class Mutant:
         return f"{self.line}: {self.kind}: {self.before}  ->  {self.after}"
 
 
-Edit = tuple[str, Callable[[ast.AST], ast.AST | None]]
+Edit = tuple[str, Callable[[Any], ast.AST | None]]
 """Kind of a mistake, and what it makes of a fresh copy of the node (None removes a statement)."""
 
 
@@ -118,7 +119,7 @@ def mutants(source: str) -> list[Mutant]:
     seen = {ast.unparse(tree)}
     for node, function, statement in _places(tree):
         for kind, change in _edits(node, statement):
-            mutated = _Replace(node._number, change).visit(copy.deepcopy(tree))  # type: ignore[attr-defined]  # noqa: SLF001
+            mutated = cast(ast.Module, _Replace(node._number, change).visit(copy.deepcopy(tree)))  # type: ignore[attr-defined]  # noqa: SLF001
             ast.fix_missing_locations(mutated)
             text = ast.unparse(mutated)
             if text in seen:
