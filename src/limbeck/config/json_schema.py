@@ -158,6 +158,9 @@ def _shorthands(schema: Json, definitions: Json) -> None:
     for place in (schema, stage):
         _admit(place, "teacher", text)
         _admit(place, "data", text)
+        _admit(place, "peers", text)
+        _admit(place, "peers", {"type": "array", "items": text})
+    for place in (schema, stage, definitions["PeerSpec"]):
         place["properties"]["objective"] = {
             "type": "object",
             "additionalProperties": {"anyOf": [{"$ref": _REFERENCE + "Term"}, {"type": "null"}]},
@@ -178,6 +181,7 @@ def _shorthands(schema: Json, definitions: Json) -> None:
     _admit(data, "transforms", text)
     _admit(data, "mix", text)
     _admit(definitions["PlayerSpec"], "optimizer", text)
+    _admit(definitions["PeerSpec"], "optimizer", text)
 
 
 def _admit(place: Json, key: str, form: Json) -> None:
