@@ -24,6 +24,7 @@ def test_by_convolutions(draw, halvings, convolutions):
 def test_halvings():
     layers = [torch.zeros(1, 2, side, side) for side in (16, 9, 4)]
     assert halvings_to(layers) == [2, 1, 0]
+    assert halvings_to([torch.zeros(1, 8, 16, 5), torch.zeros(1, 2, 4, 5)]) == [2, 0]
     assert halvings_to([torch.zeros(1, 3), torch.zeros(1, 2)]) == [0, 0]
     assert halvings_to([torch.zeros(1, 3, 2, 2), torch.zeros(1, 3, 8, 8)]) == [0, 0]
 

@@ -72,6 +72,21 @@ def test_what_textbrewer_takes_for_masked():
     assert got.item() == pytest.approx(p * math.log(p / q))
 
 
+def test_scores_around_0_count_for_textbrewer():
+    student, teacher = torch.tensor([[[[1.0, 0.0]]]]), torch.tensor([[[[5e-4, 0.0]]]])
+    got = AttentionKD(form="kl", variant="textbrewer")(Signals.of(student), Signals.of(teacher))
+    torch.testing.assert_close(got, AttentionKD(form="kl")(Signals.of(student), Signals.of(teacher)))
+    assert got.item() > 0.1
+
+
+def test_a_score_of_the_least_does_not_count():
+    student, teacher, keys = torch.zeros(1, 1, 1, 2), torch.tensor([[[[0.5, 1.0]]]]), torch.ones(1, 1, 1, 2)
+    p = teacher.softmax(-1)[..., 1]
+    for given in (keys, None):
+        got = attention_divergence(student, teacher, heads="each", least=0.5, kind="forward", keys=given)
+        torch.testing.assert_close(got, p * (2 * p).log())
+
+
 def test_keys_that_do_not_count(draw):
     student, teacher = draw(2, 3, 4, 4)
     keys = torch.tensor([[1, 1, 0, 1], [1, 0, 0, 1]]).reshape(2, 1, 1, 4)

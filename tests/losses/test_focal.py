@@ -56,7 +56,14 @@ def test_tokens(draw):
     assert got[0, 2] == 0
 
 
+def test_a_single_class_without_a_label():
+    assert value(torch.zeros(1, 1), torch.tensor([IGNORE]), class_weights=[2]).tolist() == [0]
+
+
 def test_mistakes_and_defaults():
+    assert Focal(label_smoothing=1.0).label_smoothing == 1
+    with pytest.raises(ValueError, match=r"^Focal\.label_smoothing must be <= 1, got 1.5$"):
+        Focal(label_smoothing=1.5)
     with pytest.raises(ShapeMismatch, match=r"^focal: expected one of `class_weights` for every class, found 3 weights for 2 classes\.$"):
         value(QUARTER, torch.tensor([0]), class_weights=[1, 1, 1])
     with pytest.raises(ValueError, match=r"^Focal\.gamma must be >= 0, got -1"):

@@ -69,6 +69,7 @@ def test_only_training_moves_the_mean(draw):
     loss.train()(Signals(student.clone().requires_grad_()), Signals(teacher))
     assert loss.state_dict().keys() == {"mean"}
     assert loss.mean < torch.inf
+    assert not loss.mean.requires_grad
 
 
 def test_half_precision_is_kept_in_float32(draw):

@@ -61,6 +61,11 @@ def test_the_critic_is_narrow(draw):
     assert isinstance(ready(*draw(2, 16)).critic[-1], nn.Linear)
 
 
+def test_the_critic_is_on_the_device_of_the_logits():
+    critic = critic_for(torch.zeros(2, 4, device="meta"), reduction=2, relu=False)
+    assert all(p.is_meta for p in critic.parameters())
+
+
 def test_the_student_works_against_its_critic_or_with_it(draw):
     student, teacher = draw(4, 9)
     student.requires_grad_()

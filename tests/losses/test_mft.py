@@ -66,10 +66,13 @@ def test_sure_models():
 
 
 def test_tokens_and_half_precision(draw):
-    student, teacher = (Signals(x.bfloat16()) for x in draw(2, 3, 5))
-    got = MFT()(student, teacher, torch.zeros(2, 3, dtype=torch.int64))
+    student, teacher = (x.bfloat16() for x in draw(2, 3, 5))
+    labels = torch.tensor([[0, 1, 2], [4, 3, 3]])
+    got = MFT()(Signals(student), Signals(teacher), labels)
     assert got.shape == (2, 3)
     assert got.dtype == torch.float32
+    flat = MFT()(Signals(student.float().flatten(0, 1)), Signals(teacher.float().flatten(0, 1)), labels.flatten())
+    torch.testing.assert_close(got.flatten(), flat)
 
 
 def test_defaults_and_bounds():

@@ -36,7 +36,7 @@ class Exit(nn.Module):
 
 def halvings_to(features: Sequence[Tensor]) -> list[int]:
     """How often the height of each layer must be halved to be that of the last."""
-    sides = [as_map(feature).shape[-1] for feature in features]
+    sides = [as_map(feature).shape[2] for feature in features]
     return [max(round(math.log2(side / sides[-1])), 0) for side in sides]
 
 
@@ -53,5 +53,5 @@ def layers_of(features: Mapping[str, Tensor], least: int, who: str) -> list[Tens
 
 def joint_labels(labels: Tensor, views: int) -> Tensor:
     """Class and view of every view, `(batch,)` to `(batch, views)`: `views` times the class plus the view, -100 where unlabelled."""
-    joint = labels.unsqueeze(-1) * views + torch.arange(views, device=labels.device)
-    return torch.where((labels < 0).unsqueeze(-1), labels.unsqueeze(-1), joint)
+    joint = labels.unsqueeze(1) * views + torch.arange(views, device=labels.device)
+    return torch.where((labels < 0).unsqueeze(1), labels.unsqueeze(1), joint)

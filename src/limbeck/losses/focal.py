@@ -36,7 +36,8 @@ def focal_factor(logits: Tensor, labels: Tensor, *, gamma: float) -> Tensor:
     wrong = -torch.expm1(log_p)
     # A power below 1 has an infinite slope at 0, where nothing is left to learn.
     settled = wrong <= 0
-    return wrong.masked_fill(settled, 1.0).pow(gamma).masked_fill(settled, float(gamma == 0))
+    base = wrong.masked_fill(settled, 1.0)  # mutate: equivalent constant (its power is replaced)
+    return base.pow(gamma).masked_fill(settled, gamma == 0)
 
 
 @final

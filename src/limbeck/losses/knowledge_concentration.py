@@ -62,9 +62,9 @@ class KnowledgeConcentration(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         value = softened_kl(*logit_pair(student, teacher), temperature=self.temperature).mean()
-        weighted = pace(self.mean, scale=self.scale).to(value.dtype) * self.temperature**2 * value
+        weighted = pace(self.mean, scale=self.scale) * self.temperature**2 * value
         if self.training and value.requires_grad:
-            now = value.detach().to(self.mean.dtype)
+            now = value.detach()
             kept = torch.where(self.mean.isfinite(), self.mean, now)
             self.mean.copy_(self.momentum * kept + (1 - self.momentum) * now)
         return weighted

@@ -39,7 +39,7 @@ from .base import Loss, logit_pair, logits_of
 
 def critic_for(logits: Tensor, *, reduction: int, relu: bool) -> nn.Sequential:
     """The critic of logits `(batch, classes)`, on their device; it ends in a ReLU where `relu` says so."""
-    classes = logits.shape[-1]
+    classes = logits.shape[1]
     narrow = max(classes // reduction, 1)
     least = max(narrow // reduction, 1)
     layers: list[nn.Module] = [nn.Linear(classes, narrow), nn.ReLU(), nn.Linear(narrow, least), nn.ReLU(), nn.Linear(least, 2)]
@@ -54,7 +54,7 @@ def critic_value(critic: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
             said = critic(widen(logits))
         truth = torch.zeros_like(said)
         truth[:, side] = 1
-        values.append(F.binary_cross_entropy_with_logits(said, truth, reduction="none").mean(-1))
+        values.append(F.binary_cross_entropy_with_logits(said, truth, reduction="none").mean(1))
     return torch.stack(values).mean(0)
 
 
