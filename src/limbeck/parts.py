@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Annotated, Any, Self, get_args, get_origin, get_type_hints
 
 import annotated_types
@@ -42,7 +43,7 @@ def check_fields(part: Any) -> None:
     """Checks a dataclass's fields against the bounds and choices in their types.
 
     Raises:
-        ValueError: `DKD.temperature must be > 0, got -1`.
+        ValueError: `DKD.temperature must be > 0, got -1`; of one of several values `Focal.class_weights[2] must be >= 0, got -1`.
     """
     hints = get_type_hints(type(part), include_extras=True)
     for field in dataclasses.fields(part):
@@ -52,6 +53,9 @@ def check_fields(part: Any) -> None:
         where = f"{type(part).__name__}.{field.name}"
         if get_origin(hint) is Annotated:
             _check_bounds(where, value, get_args(hint)[1:])
+        elif get_origin(hint) is Sequence and get_origin(get_args(hint)[0]) is Annotated:
+            for number, item in enumerate(value):
+                _check_bounds(f"{where}[{number}]", item, get_args(get_args(hint)[0])[1:])
         elif str(get_origin(hint)) == "typing.Literal" and value not in get_args(hint):
             raise ValueError(f"{where} must be one of {', '.join(map(repr, get_args(hint)))}, got {value!r}")
 

@@ -68,6 +68,8 @@ def test_mistakes_and_defaults():
         value(QUARTER, torch.tensor([0]), class_weights=[1, 1, 1])
     with pytest.raises(ValueError, match=r"^Focal\.gamma must be >= 0, got -1"):
         Focal(gamma=-1.0)
+    with pytest.raises(ValueError, match=r"^Focal\.class_weights\[2\] must be >= 0, got -1$"):
+        Focal(class_weights=[1, 0, -1])
     loss = Focal()
     assert (loss.gamma, loss.class_weights, loss.label_smoothing, loss.teaches) == (2.0, (), 0.0, False)
     needs = loss.needs

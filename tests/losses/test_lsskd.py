@@ -35,7 +35,7 @@ def ready(**fields):
 
 
 def test_oracle():
-    said, loss = student(), ready(temperature=2.0, exit_weight=0.5, feature_weight=0.1)
+    said, loss = student(), ready(temperature=3.0, exit_weight=0.5, feature_weight=0.1)
     shown = (said, *said.views)
     expected = torch.zeros(3)
     for i, label in enumerate(LABELS.tolist()):
@@ -45,8 +45,8 @@ def test_oracle():
             for depth, (own, answer) in enumerate(answers):
                 value = -answer.log_softmax(1)[0, 4 * label + turn]
                 if depth < 2:
-                    soft = F.kl_div((answer / 2).log_softmax(1), (logits / 2).softmax(1), reduction="sum")
-                    value = value + 0.5 * 4 * soft + 0.1 * (own - vector).square().sum()
+                    soft = F.kl_div((answer / 3).log_softmax(1), (logits / 3).softmax(1), reduction="sum")
+                    value = value + 0.5 * 9 * soft + 0.1 * (own - vector).square().sum()
                 expected[i] = expected[i] + value / 4
     torch.testing.assert_close(loss(said, Signals(), LABELS), expected)
 
@@ -69,6 +69,12 @@ def test_the_deepest_exit_is_a_target_only():
     assert not torch.equal(found[0][2], found[1][2])
 
 
+def test_tokens_are_as_wide_as_their_channels():
+    loss = LSSKD()
+    loss.setup(Signals(features={"a": torch.zeros(2, 9, 7)}, head=HEAD), Signals())
+    assert loss.get_parameter("exits.0.head.weight").shape == (12, 7)
+
+
 def test_one_layer_is_enough():
     said = student()
     only = Signals(features={"c": said.features["c"]}, head=HEAD)
@@ -86,6 +92,13 @@ def test_unlabelled_examples_do_not_count():
 
 
 def test_mistakes():
+    assert LSSKD(exit_weight=0.0, feature_weight=0.0).exit_weight == 0
+    with pytest.raises(ValueError, match=r"^LSSKD\.temperature must be > 0, got 0$"):
+        LSSKD(temperature=0)
+    with pytest.raises(ValueError, match=r"^LSSKD\.exit_weight must be >= 0, got -1$"):
+        LSSKD(exit_weight=-1)
+    with pytest.raises(ValueError, match=r"^LSSKD\.feature_weight must be >= 0, got -1$"):
+        LSSKD(feature_weight=-1)
     with pytest.raises(SignalMissing, match="LSSKD needs 1 or more layers of the student, the deepest last; found none"):
         LSSKD().setup(Signals(head=HEAD), Signals())
     said = student()

@@ -29,6 +29,7 @@ def test_confidence_is_the_largest_probability():
 
 def test_too_hard_and_too_easy_are_left_out():
     assert Calibrate().weights(TEACHER, LABELS).tolist() == [0, 1, 1, 1]
+    assert Calibrate().weights(TEACHER, LABELS).dtype == torch.float32
     assert Calibrate(easy=0.95).weights(TEACHER, LABELS).tolist() == [0, 1, 1, 0]
     assert Calibrate(low=0.0).weights(TEACHER, None).tolist() == [1, 1, 1, 1]
 
@@ -51,6 +52,11 @@ def test_the_unsure_are_replaced_by_the_smoothed_truth():
     assert torch.equal(theirs.logits[2:], TEACHER.logits[2:])
 
 
+def test_half_precision_stays():
+    _, theirs = Calibrate()(STUDENT, Signals(TEACHER.logits.bfloat16()), LABELS)
+    assert theirs.logits.dtype == torch.bfloat16
+
+
 def test_without_a_label_the_soft_label_stays():
     labels = torch.tensor([1, IGNORE, 3, 4])
     _, theirs = Calibrate()(STUDENT, TEACHER, labels)
@@ -62,6 +68,7 @@ def test_smoothed_labels_by_hand():
     hard = smoothed(torch.tensor([1, IGNORE]), 4, label_smoothing=0.0)
     torch.testing.assert_close(hard.softmax(1)[0], torch.tensor([0.0, 1, 0, 0]))
     assert hard.isfinite().all()
+    assert smoothed(torch.tensor([IGNORE]), 1, label_smoothing=0.0).tolist() == [[0]]
     torch.testing.assert_close(smoothed(torch.tensor([3]), 4, label_smoothing=0.4).exp(), torch.tensor([[0.1, 0.1, 0.1, 0.7]]))
 
 
@@ -71,6 +78,8 @@ def test_defaults_and_refusals():
     assert Calibrate.reads_labels
     with pytest.raises(ValueError, match=r"calibrate: expected low <= hard <= easy, found 0\.4, 0\.3, 1\.0"):
         Calibrate(low=0.4)
+    with pytest.raises(ValueError, match=r"^Calibrate\.low must be >= 0, got -0\.1$"):
+        Calibrate(low=-0.1)
     with pytest.raises(ValueError, match="low <= hard <= easy"):
         Calibrate(easy=0.2)
     with pytest.raises(SignalMissing, match="calibrate judges the teacher's logits, and the teacher gave none; remove it from this term"):

@@ -27,6 +27,12 @@ def test_a_specialist_keeps_its_own_outputs():
     assert OnlyClasses(classes=[1, 0])(Signals(special), Signals(special))[0].logits.tolist() == [[8, 9]]
 
 
+def test_tokens():
+    ours, theirs = OnlyClasses(classes=[2, 0])(Signals(LOGITS.unsqueeze(1)), Signals(LOGITS[:, :2].unsqueeze(1)))
+    assert ours.logits.tolist() == [[[3, 1]], [[7, 5]]]
+    assert theirs.logits.tolist() == [[[1, 2]], [[5, 6]]]
+
+
 def test_probabilities_are_among_these_classes():
     cut = OnlyClasses(classes=[1, 3])
     other = LOGITS.clone()
@@ -54,6 +60,8 @@ def test_mistakes():
     for wrong in ([1], [2, 2]):
         with pytest.raises(LimbeckError, match=r"^only_classes needs two or more different classes, found \["):
             OnlyClasses(classes=wrong)
+    with pytest.raises(ValueError, match=r"^OnlyClasses\.classes\[0\] must be >= 0, got -1$"):
+        OnlyClasses(classes=[-1, 1])
     cut = OnlyClasses(classes=[0, 5])
     with pytest.raises(ShapeMismatch, match=r"^only_classes: the student has 4 outputs, expected 6 or more\. Mend `classes`\.$"):
         cut(Signals(LOGITS), Signals(torch.zeros(2, 6)))

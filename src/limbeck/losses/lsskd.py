@@ -74,5 +74,5 @@ class LSSKD(Loss):
         values = [smoothed_cross_entropy(answer, joint, label_smoothing=0.0) for _, answer in answers]
         for own, answer in answers[:-1]:
             soft = self.temperature**2 * softened_kl(answer, logits.detach(), temperature=self.temperature)
-            values.append(self.exit_weight * soft + self.feature_weight * (own - vector.detach()).square().sum(-1))
+            values.append(self.exit_weight * soft + self.feature_weight * (own - vector.detach()).square().sum(1))
         return torch.stack(values).sum(0).unflatten(0, (VIEWS, -1)).mean(0) * (labels != IGNORE)

@@ -36,14 +36,14 @@ _FLOOR = 1e-12
 
 def confidence(logits: Tensor) -> Tensor:
     """The largest probability, `(batch, classes)` to `(batch,)`."""
-    return widen(logits).softmax(-1).amax(-1)
+    return widen(logits).softmax(1).amax(1)
 
 
 def smoothed(labels: Tensor, classes: int, *, label_smoothing: float) -> Tensor:
     """Logits whose softmax is the smoothed one-hot label, `(batch, classes)`, float32; any class where the label is missing."""
-    known = torch.where(labelled(labels), labels, torch.zeros_like(labels))
+    known = labels.masked_fill(~labelled(labels), 0).unsqueeze(1)
     target = torch.full((len(labels), classes), label_smoothing / classes, device=labels.device)
-    target = target.scatter_add(1, known[:, None], torch.full_like(target[:, :1], 1 - label_smoothing))
+    target = target.scatter_add(1, known, torch.full_like(known, 1 - label_smoothing, dtype=target.dtype))
     return target.clamp_min(_FLOOR).log()
 
 
@@ -78,7 +78,7 @@ class Calibrate(Target):
         if labels is None:
             return student, teacher
         unsure = (confidence(logits) < self.hard) & labelled(labels)
-        truth = smoothed(labels, logits.shape[-1], label_smoothing=self.label_smoothing).to(logits.dtype)
+        truth = smoothed(labels, logits.shape[1], label_smoothing=self.label_smoothing).to(logits.dtype)
         return student, replace(teacher, logits=torch.where(unsure[:, None], truth, logits))
 
 
