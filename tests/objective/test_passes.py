@@ -127,7 +127,7 @@ class Halves(Target):
 
     weighs: ClassVar[bool] = True
 
-    def weights(self, teacher: Signals, labels: Tensor | None) -> Tensor:
+    def weights(self, student: Signals, teacher: Signals, labels: Tensor | None) -> Tensor:
         return torch.arange(len(teacher.logits)) / 2 + teacher.logits[:, 0].abs()
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> tuple[Signals, Signals]:
@@ -185,7 +185,7 @@ def test_stored_parts_are_calibrated_each_by_itself():
     said = Signals(log_mixture(TEACHER, PARTNER, MIXED.share), parts=(Signals(TEACHER), Signals(PARTNER)))
     total, mass = torch.zeros(()), 0.0
     for logits, labels, share in ((TEACHER, LABELS, MIXED.share), (PARTNER, MIXED.labels, 1 - MIXED.share)):
-        weight = calibrate.weights(Signals(logits), labels) * share
+        weight = calibrate.weights(Signals(), Signals(logits), labels) * share
         _, theirs = calibrate(Signals(STUDENT), Signals(logits), labels)
         total = total + (weight * KD(temperature=1.0)(Signals(STUDENT), theirs)).sum()
         mass += float(weight.sum())
@@ -244,4 +244,4 @@ def test_a_weighing_target_comes_first():
     with pytest.raises(LimbeckError, match=r"objective\.kd: a target that weighs examples must be the first of `targets`"):
         Term("kd", KD(), targets=(LogitStandardization(), Halves()))
     with pytest.raises(LimbeckError, match="LogitStandardization says that it weighs examples and has no method `weights`"):
-        LogitStandardization().weights(Signals(TEACHER), None)
+        LogitStandardization().weights(Signals(), Signals(TEACHER), None)

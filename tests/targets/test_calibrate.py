@@ -28,16 +28,16 @@ def test_confidence_is_the_largest_probability():
 
 
 def test_too_hard_and_too_easy_are_left_out():
-    assert Calibrate().weights(TEACHER, LABELS).tolist() == [0, 1, 1, 1]
-    assert Calibrate().weights(TEACHER, LABELS).dtype == torch.float32
-    assert Calibrate(easy=0.95).weights(TEACHER, LABELS).tolist() == [0, 1, 1, 0]
-    assert Calibrate(low=0.0).weights(TEACHER, None).tolist() == [1, 1, 1, 1]
+    assert Calibrate().weights(STUDENT, TEACHER, LABELS).tolist() == [0, 1, 1, 1]
+    assert Calibrate().weights(STUDENT, TEACHER, LABELS).dtype == torch.float32
+    assert Calibrate(easy=0.95).weights(STUDENT, TEACHER, LABELS).tolist() == [0, 1, 1, 0]
+    assert Calibrate(low=0.0).weights(STUDENT, TEACHER, None).tolist() == [1, 1, 1, 1]
 
 
 def test_limits_themselves_are_kept():
     exact = Signals(torch.tensor([[0.5, 0.25, 0.25]]).log().double())
     top = float(confidence(exact.logits))
-    assert Calibrate(low=top, hard=top, easy=top).weights(exact, None).tolist() == [1]
+    assert Calibrate(low=top, hard=top, easy=top).weights(STUDENT, exact, None).tolist() == [1]
     _, theirs = Calibrate(low=0.1, hard=top)(STUDENT, exact, torch.tensor([2]))
     assert torch.equal(theirs.logits, exact.logits)
 

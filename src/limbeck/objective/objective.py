@@ -79,8 +79,9 @@ class Term:
 
     @property
     def reads_logits(self) -> bool:
-        """Whether the loss reads logits; one that reads logits or else a layer does not where the term names a layer."""
-        return self.loss.needs.logits and not (self.student and self.loss.needs.features == "optional")
+        """Whether logits are read: by targets that weigh examples, or by a loss; one on logits or else a layer reads a layer that is named."""
+        read = self.loss.needs.logits and not (self.student and self.loss.needs.features == "optional")
+        return read or any(target.weighs for target in self.targets)
 
 
 class Objective(nn.Module):
@@ -244,14 +245,15 @@ class Objective(nn.Module):
     @property
     def weighs(self) -> bool:
         """Whether some term has targets that weigh examples, so that `Counts.kept` is to be known before the first forward pass."""
-        return any(target.weighs for term in self.terms.values() for target in term.targets)
+        return any(target.weighs and not target.watches_student for term in self.terms.values() for target in term.targets)
 
     def masses(self, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None = None) -> dict[str, Tensor]:
         """The sum of the weights of a forward pass's examples, by label of every term whose targets weigh them.
 
-        What peers say is not known before the forward pass; terms that listen to them are averaged over each forward pass by itself.
+        What peers and the student say is not known before the forward pass; terms whose weights depend on them are averaged over each
+        forward pass by itself.
         """
-        weighed = [slot for slot in self._plan or () if slot.weighs and not slot.term.peer]
+        weighed = [slot for slot in self._plan or () if slot.weighs and not slot.term.peer and not slot.targets[0].watches_student]
         return {slot.term.label: mass_of(slot, teachers, labels, mixed) for slot in weighed}
 
     def _factors(self, shares: list[float | Tensor], world: int, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -302,9 +304,10 @@ class _Slot:
             return teacher.parts[part]
         return teacher
 
-    def weights(self, teachers: Mapping[str, Signals], labels: Tensor | None, part: int = 0) -> Tensor:
+    def weights(self, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, part: int = 0) -> Tensor:
         """How much each example counts, `(batch,)`, of a term that weighs them."""
-        return self.targets[0].weights(self.taught(teachers, part), labels)
+        mine = student if self.targets[0].watches_student else _NOTHING
+        return self.targets[0].weights(mine, self.taught(teachers, part), labels)
 
     def route(
         self, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None = None, part: int = 0

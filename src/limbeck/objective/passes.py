@@ -45,7 +45,7 @@ def by_part(
         raise LimbeckError(f"objective.{slot.term.label}: this loss compares the examples of a batch with each other and {what}.")
     total: Tensor | None = None
     mass: Tensor | None = None
-    for number, (own, weight) in enumerate(_parts(slot, teachers, labels, mixed)):
+    for number, (own, weight) in enumerate(_parts(slot, student, teachers, labels, mixed)):
         values = _values(slot, student, teachers, own, number)
         # Where nothing counts, the value may be anything.
         part = torch.where(weight > 0, values * weight, torch.zeros_like(values)).sum()
@@ -64,12 +64,12 @@ _LEAST = 1e-12
 
 
 def mass_of(slot: _Slot, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None) -> Tensor:
-    """The sum of the weights of a term over a forward pass."""
-    return torch.stack([weight.sum() for _, weight in _parts(slot, teachers, labels, mixed)]).sum()
+    """The sum of the weights of a term over a forward pass; of one whose weights do not depend on the student."""
+    return torch.stack([weight.sum() for _, weight in _parts(slot, Signals(), teachers, labels, mixed)]).sum()
 
 
 def _parts(
-    slot: _Slot, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None
+    slot: _Slot, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None
 ) -> Iterator[tuple[Tensor | None, Tensor]]:
     """Labels and weights, `(batch,)`, of the own parts and of the partners'."""
     parts: list[tuple[Tensor | None, Tensor | None]] = [(labels, None)]
@@ -78,7 +78,7 @@ def _parts(
     for number, (own, share) in enumerate(parts):
         factors = [] if share is None else [share]
         if slot.weighs:
-            factors.append(slot.weights(teachers, own, number))
+            factors.append(slot.weights(student, teachers, own, number))
         if slot.needs.labels and own is not None:
             factors.append(_by_example(labelled(own).float()))
         yield own, reduce(torch.mul, factors)

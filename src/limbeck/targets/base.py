@@ -18,7 +18,9 @@ class Target(Part):
     reads_labels: ClassVar[bool] = False
     """Whether it reads the ground truth."""
     weighs: ClassVar[bool] = False
-    """Whether `weights` is to be asked."""
+    """Whether `weights` is to be asked; the term's logits are then there, also where its loss reads a layer only."""
+    watches_student: ClassVar[bool] = False
+    """Whether `weights` reads the student; the term is then averaged over each forward pass by itself, not over the whole update."""
 
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> tuple[Signals, Signals]:
@@ -30,6 +32,12 @@ class Target(Part):
             labels: ground truth, with `IGNORE` where there is none; None where it is not known.
         """
 
-    def weights(self, teacher: Signals, labels: Tensor | None) -> Tensor:
-        """How much each example counts in its term, `(batch,)`; the term is divided by their sum. Asked only where `weighs` is true."""
+    def weights(self, student: Signals, teacher: Signals, labels: Tensor | None) -> Tensor:
+        """How much each example counts in its term, `(batch,)`; the term is divided by their sum. Asked only where `weighs` is true.
+
+        Args:
+            student: empty but where `watches_student` is true.
+            teacher: what the teacher says.
+            labels: ground truth, as for `forward`.
+        """
         raise LimbeckError(f"{type(self).__name__} says that it weighs examples and has no method `weights`.")

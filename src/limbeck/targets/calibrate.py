@@ -69,7 +69,7 @@ class Calibrate(Target):
         if not self.low <= self.hard <= self.easy:
             raise ValueError(f"calibrate: expected low <= hard <= easy, found {self.low}, {self.hard}, {self.easy}")
 
-    def weights(self, teacher: Signals, labels: Tensor | None) -> Tensor:
+    def weights(self, student: Signals, teacher: Signals, labels: Tensor | None) -> Tensor:
         sure = confidence(_logits(teacher))
         return ((sure >= self.low) & (sure <= self.easy)).float()
 
