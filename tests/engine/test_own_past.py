@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from limbeck.run import distill
-from tests.engine.test_doors import ROOT, _killed_is_whole, _last
+from tests.engine.test_doors import _killed_is_whole, _last
 from tests.engine.test_resume import lines
 from tests.runs import SMALL, environment
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.engine.test_resume import lines
+from tests.runs import SMALL
 
 from limbeck.errors import LimbeckError, RecipeError, ShapeMismatch, SignalMissing
 from limbeck.losses.mse import MSE
@@ -13,8 +15,6 @@ from limbeck.objective import Counts, Objective, Term
 from limbeck.run import distill
 from limbeck.targets.joint_confidence import JointConfidence, joint_confidence, surest
 from limbeck.types import Signals
-from tests.engine.test_resume import lines
-from tests.runs import SMALL
 
 STUDENT = torch.tensor([[0.8, 0.2], [0.1, 0.9], [0.5, 0.5], [0.7, 0.3]]).log()
 TEACHER = torch.tensor([[0.6, 0.4], [0.9, 0.1], [0.5, 0.5], [0.9, 0.1]]).log()
