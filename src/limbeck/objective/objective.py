@@ -79,7 +79,7 @@ class Term:
 
     @property
     def reads_logits(self) -> bool:
-        """Whether logits are read: by targets that weigh examples, or by a loss; one on logits or else a layer reads a layer that is named."""
+        """Whether targets that weigh examples, or the loss, read logits; a loss on logits or else a layer reads the layer that is named."""
         read = self.loss.needs.logits and not (self.student and self.loss.needs.features == "optional")
         return read or any(target.weighs for target in self.targets)
 

@@ -2,11 +2,11 @@ r"""The surest examples only, by what student and teacher say together, chosen a
 
 .. math:: m_i = \max_c \frac{p^s_{ic} + p^t_{ic}}{2}, \qquad w_i = [m_i \text{ is among the largest } \lceil q B \rceil]
 
-with the probabilities of both at temperature 1, of which q is kept, `share`; of equals at the limit all. The sum of both is large only where
-both are sure of the same class: of images from elsewhere those are left out that the teacher does not know, and those of which the student
-is sure in another way than the teacher. The choice follows the student as it learns, as it does from epoch to epoch in the paper; it is made
-among the examples of one forward pass, over which the term is then averaged, so that it depends on the batch of a process and on
-`accumulate`. No gradient passes through it.
+with the probabilities of both at temperature 1, of which q is kept, `share`; of equals at the limit all. The sum of both is large only
+where both are sure of the same class: of images from elsewhere those are left out that the teacher does not know, and those of which the
+student is sure in another way than the teacher. The choice follows the student as it learns, as it does from epoch to epoch in the paper;
+it is made among the examples of one forward pass, over which the term is then averaged, so that it depends on the batch of a process and
+on `accumulate`. No gradient passes through it.
 
 Goes with any loss that has a value for each example, also one on layers. How the paper combines the two models is not known to us (no
 official code); the mean of probabilities is a choice.
