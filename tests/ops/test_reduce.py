@@ -30,6 +30,11 @@ def test_means_over_tokens_and_over_sequences(counted):
     assert token_mean(VALUES, counted, divisor=24.0).item() == 0.5
 
 
+@pytest.mark.parametrize("over", ["tokens", "sequences"])
+def test_a_single_token(over):
+    assert token_mean(VALUES, torch.tensor([[0, 0, 0], [0, 1, 0], [0, 0, 0]]), over=over).item() == 9.0
+
+
 def test_what_does_not_count_has_no_gradient():
     values = VALUES.clone().requires_grad_()
     (found,) = torch.autograd.grad(token_mean(values, COUNTED), values)
