@@ -89,6 +89,14 @@ def test_all_classes_known_inexactly(kind):
     assert torch.equal(got, expected)
 
 
+@pytest.mark.parametrize("rest", get_args(Rest))
+def test_a_student_in_half_precision(rest):
+    t, s = draw(3, 5).float(), draw(3, 5, seed=1).bfloat16()
+    got = topk_divergence(*known(t, 2), s, rest=rest, kind="forward", weight=0)
+    assert got.dtype == torch.float32
+    torch.testing.assert_close(got, topk_divergence(*known(t, 2), s.float(), rest=rest, kind="forward", weight=0))
+
+
 def test_one_class_known():
     log_p, index = torch.tensor([[0.6]]).log(), torch.tensor([[1]])
     student = torch.tensor([[0.5, 0.3, 0.2]]).log()
