@@ -61,9 +61,8 @@ def attention_divergence(student: Tensor, teacher: Tensor, *, heads: Heads, leas
     """
     ours, theirs = agree(one_map(student, heads), one_map(teacher, heads))
     absent = theirs <= least if keys is None else (keys == 0) | (theirs <= least)
-    return divergence(
-        log_softmax(theirs).masked_fill(absent, -math.inf), log_softmax(ours), kind=kind, weight=0
-    )  # mutate: equivalent constant (for kinds without one)
+    log_p = log_softmax(theirs).masked_fill(absent, -math.inf)
+    return divergence(log_p, log_softmax(ours), kind=kind, weight=0)  # mutate: equivalent constant (for kinds without one)
 
 
 @final

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from torch import Tensor
 from limbeck.errors import LimbeckError, ShapeMismatch
 from limbeck.losses.fused import Hidden, Logits, Measure, Projection, Sampled, TopK, fused_divergence, fused_divergences
 from limbeck.losses.fused import chunks as chunks_module
+from limbeck.losses.fused import function as function_module
 from limbeck.ops.divergence_gradients import Divergence
 
 TOKENS, VOCABULARY, WIDTH, THEIRS = 23, 61, 12, 17
@@ -71,6 +73,7 @@ def relative(found: Tensor | None, expected: Tensor | None) -> float:
 CASES = [
     *itertools.product(NAMES, (1.0, 2.5), (1.0,), (None,), (0.0,)),
     *itertools.product(("forward", "js", "tv"), (1.0, 2.0), (0.7,), (None, 3.0), (0.0, 0.4)),
+    ("forward", 1.0, 2.0, None, 0.0),
 ]
 
 
@@ -304,6 +307,76 @@ def test_the_logits_are_never_held(monkeypatch):
     hidden = torch.randn(1024, 4)
     fused_divergence(hidden, Projection(torch.randn(2000, 4)), Hidden(hidden, Projection(torch.randn(2000, 4))))
     assert made == [64]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "vocabulary", "dtype", "expected"),
+    [
+        (480, 10, torch.float32, 30),  # a sixteenth of them
+        (490, 10, torch.float32, 29),  # as even as they can be cut
+        (160, 10, torch.float32, 20),  # the fewest
+        (1600, 50, torch.float32, 40),  # the largest buffer
+        (1600, 50, torch.bfloat16, 40),  # computed in float32
+        (1600, 50, torch.float64, 20),
+        (0, 10, torch.float32, 0),
+    ],
+)
+def test_how_many_tokens_a_chunk_has(tokens, vocabulary, dtype, expected, monkeypatch):
+    assert (function_module.BYTES, function_module.SHARE, function_module.FEWEST) == (64 * 2**20, 16, 32)
+    monkeypatch.setattr(function_module, "BYTES", 8000)
+    monkeypatch.setattr(function_module, "FEWEST", 20)
+    made = []
+    plain = chunks_module.Buffers
+    monkeypatch.setattr(
+        function_module, "Buffers", lambda rows, *args, **words: made.append((rows, words["rooms"])) or plain(rows, *args, **words)
+    )
+    head, hidden = Projection(torch.randn(vocabulary, 2).to(dtype)), torch.randn(tokens, 2).to(dtype)
+    fused_divergence(hidden, head, Hidden(hidden, head))
+    assert made == [(expected, 1)]
+    made.clear()
+    capped, labels = Projection(head.weight, None, 1.0, 5.0), torch.zeros(tokens, dtype=torch.long)
+    fused_divergence(hidden, capped, Hidden(hidden, head), Measure(label_weight=1.0), labels=labels)
+    fused_divergence(hidden, capped, Hidden(hidden, head))
+    fused_divergence(hidden, head, Hidden(hidden, head), Measure(label_weight=1.0), labels=labels)
+    assert [rooms for _, rooms in made] == [3, 2, 2]
+
+
+def test_buffers(monkeypatch):
+    monkeypatch.setattr(chunks_module, "CACHED", 100)
+    make = chunks_module.Buffers
+    cpu = torch.empty(0)
+    assert [make(5, n, cpu, torch.float64, teacher=True, rooms=1).step for n in (10, 20, 40, 100, 101)] == [5, 5, 2, 1, 1]
+    some = make(5, 40, cpu, torch.float64, teacher=True, rooms=2)
+    assert [x.shape for x in (some.student, some.teacher, *some.rooms)] == [(5, 40), (5, 40), (2, 40), (2, 40)]
+    assert some.teacher is not some.student
+    assert some.student.dtype == torch.float64
+    other = make(5, 40, torch.empty(0, device="meta"), torch.float32, teacher=False, rooms=1)
+    assert (other.step, other.student.device.type) == (5, "meta")
+    assert other.teacher is other.student
+
+
+def test_blocks_of_a_head_in_half_precision_change_nothing(monkeypatch):
+    world = World.make(torch.bfloat16)
+    args = (world.student, Projection(world.weight), Hidden(world.hidden, Projection(world.theirs)))
+    whole = fused_divergence(*args)
+    monkeypatch.setattr(chunks_module, "BLOCK", 7)
+    torch.testing.assert_close(fused_divergence(*args), whole)
+
+
+def test_only_gradients_that_are_asked_for_are_computed():
+    world = World.make()
+    work: Any = SimpleNamespace(student=world.student, head=Projection(world.weight, world.bias))
+    for asked in itertools.product((True, False), repeat=3):
+        assert [x is not None for x in function_module._Gradients(work, asked).all()] == list(asked)
+    work.head = Projection(world.weight)
+    assert function_module._Gradients(work, (True, True, True)).all()[2] is None
+
+
+def test_weights_of_another_precision():
+    world = World.make(torch.float32)
+    args = (world.student, Projection(world.weight), Hidden(world.hidden, Projection(world.theirs)))
+    weights = world.weights.float()
+    torch.testing.assert_close(fused_divergence(*args, weights=weights.double()), fused_divergence(*args, weights=weights))
 
 
 # wrong input

