@@ -366,7 +366,7 @@ def test_blocks_of_a_head_in_half_precision_change_nothing(monkeypatch):
 def test_only_gradients_that_are_asked_for_are_computed():
     world = World.make()
     work: Any = SimpleNamespace(student=world.student, head=Projection(world.weight, world.bias))
-    for asked in itertools.product((True, False), repeat=3):
+    for asked in itertools.product((True, False), (True, False), (True, False)):
         assert [x is not None for x in function_module._Gradients(work, asked).all()] == list(asked)
     work.head = Projection(world.weight)
     assert function_module._Gradients(work, (True, True, True)).all()[2] is None
