@@ -36,9 +36,7 @@ from .dist import Gap, relations
 
 def clamped_gap(x: Tensor, y: Tensor, *, dim: int) -> Tensor:
     """1 less the mean correlation along `dim`, with lengths of at least 1e-8."""
-    return (
-        1 - F.cosine_similarity(centred(x, dim=dim), centred(y, dim=dim), dim=dim, eps=1e-8).mean()
-    )  # mutate: equivalent swapped (symmetric)
+    return 1 - F.cosine_similarity(centred(x, dim=dim), centred(y, dim=dim), dim=dim, eps=1e-8).mean()
 
 
 def channel_relation(student: Tensor, teacher: Tensor, *, gap: Gap) -> Tensor:
