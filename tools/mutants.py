@@ -79,21 +79,8 @@ _BOUNDS = {
     "NonNegativeInt": "int",
 }
 _SYMMETRIC = {
-    *(
-        "max",
-        "min",
-        "maximum",
-        "minimum",
-        "mse_loss",
-        "l1_loss",
-        "smooth_l1_loss",
-        "squared_error",
-        "logaddexp",
-        "dot",
-        "vecdot",
-        "cosine_similarity",
-    ),
-    *("isclose", "allclose", "isinstance", "cast", "zip", "replace"),
+    *("max", "min", "maximum", "minimum", "mse_loss", "l1_loss", "smooth_l1_loss", "squared_error", "logaddexp", "dot", "vecdot"),
+    *("cosine_similarity", "isclose", "allclose", "isinstance", "cast", "zip", "replace"),
 }
 """Calls whose first two arguments are alike, or of which a swap can only fail."""
 _MAKERS = {"len", "range", "zip", "enumerate", "tuple", "list", "dict", "set", "isinstance", "super", "field", "cast", "partial", "getattr"}
