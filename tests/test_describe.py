@@ -1,5 +1,7 @@
 """Documentation read from source, without importing it."""
 
+# pyright: reportArgumentType=false, reportOptionalMemberAccess=false, reportOptionalSubscript=false
+
 from __future__ import annotations
 
 import subprocess
@@ -119,7 +121,7 @@ def test_fields(doc):
         "given": ("number >= 0", "0.5", ""),
         "grade": ("fine | coarse", "fine", ""),
         "band": ("low | high", "low", ""),
-        "label": ("class | multilabel | real", "class", ""),
+        "label": ("class | multilabel | real | joint", "class", ""),
         "odd": ("Some[thing]", "other()", ""),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 from torch import nn
@@ -28,6 +29,7 @@ from .config.schema import (
 )
 from .data.arguments import build
 from .data.base import DataRequest
+from .data.joint import DatasetRequest
 from .data.loader import EpochPlan
 from .data.mixing import MIXINGS
 from .data.mixing.base import Mixing
@@ -36,7 +38,7 @@ from .data.views import ViewRequest
 from .engine.ema import EMA
 from .engine.optim import LRPlan
 from .engine.stage import Plan
-from .errors import LimbeckError
+from .errors import LimbeckError, UnknownName
 from .models.base import ModelRequest, Normalization
 from .objective import Ramp, Term
 from .objective.schedules import between, scaled
@@ -44,6 +46,7 @@ from .registry import LOSSES, STEPS, TARGETS, TASKS, TEACHERS
 from .targets.base import Target
 from .tasks.base import Task
 from .teachers.base import Teacher
+from .types import Share
 
 ALONE = "alone"
 """Name of the student that is trained without any teacher, for comparison."""
@@ -109,6 +112,8 @@ def located(loaded: LoadedRecipe) -> Recipe:
 
     def data(spec: DataSpec, key: str) -> DataSpec:
         changes: dict[str, Any] = {"source": source(spec.source, key), "tokenizer": path(spec.tokenizer, f"{key}.tokenizer")}
+        several = ((name, own, f"{key}.datasets.{name}") for name, own in spec.datasets.items())
+        changes["datasets"] = {name: own.model_copy(update={"source": source(own.source, place)}) for name, own, place in several}
         if spec.pool is not None:
             changes["pool"] = spec.pool.model_copy(update={"source": source(spec.pool.source, f"{key}.pool")})
         if spec.select is not None and spec.select.manifest is not None:
@@ -183,6 +188,9 @@ def _alone(student_phases: list[Phase], task: Task, *, allow_code: bool) -> list
         if len(kept) == 1:
             kept = {label: term.model_copy(update={"weight": 1.0}) for label, term in kept.items()}
         if not kept and phase is student_phases[-1] and not alone:
+            if not task.loss:
+                text = "baseline: true trains the student on labels alone, and no term of it reads the labels of a data set."
+                raise LimbeckError(f"{text} Add one for each data set, such as `labels: {{loss: cross_entropy, only: NAME}}`.")
             kept = {"labels": TermSpec(loss=task.loss)}
         if kept:
             data = phase.data.model_copy(update={"unlabelled": False})
@@ -218,8 +226,12 @@ def optimizer_of(phase: Phase, member: str, recipe: Recipe) -> OptimizerSpec:
     return phase.peers[member].optimizer or (spec.optimizer if spec is not None else None) or phase.train.optimizer
 
 
-def member_terms(phase: Phase, member: str, *, allow_code: bool) -> list[Term]:
-    """The terms of a member; one that listens to `peers` becomes one for each other member, which share its weight."""
+def member_terms(phase: Phase, member: str, *, allow_code: bool, shares: Mapping[str, Share] = MappingProxyType({})) -> list[Term]:
+    """The terms of a member; one that listens to `peers` becomes one for each other member, which share its weight.
+
+    Args:
+        shares: what each of several data sets has of the outputs, for the terms that are for one of them.
+    """
     others = [name for name in phase.members if name != member]
     terms: list[Term] = []
     for label, spec in objective_of(phase, member).items():
@@ -227,10 +239,18 @@ def member_terms(phase: Phase, member: str, *, allow_code: bool) -> list[Term]:
         for source in sources:
             term = build_term(label, spec, allow_code=allow_code)
             term.source, term.peer = source, source in others
+            term.share = _share(label, spec.only, shares)
             if len(sources) > 1:
                 term.label, term.part_of, term.weight = f"{label}:{source}", label, scaled(term.weight, 1 / len(sources))
             terms.append(term)
     return terms
+
+
+def _share(label: str, name: str | None, shares: Mapping[str, Share]) -> Share | None:
+    """The data set that a term is for."""
+    if name is not None and name not in shares:
+        raise UnknownName("data set", name, shares, f"objective.{label}.only is a name under data.datasets.")
+    return shares[name] if name is not None else None
 
 
 def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:
@@ -294,6 +314,8 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
     return DataRequest(
         source=spec.source,
         args=dict(spec.args),
+        datasets={name: DatasetRequest(own.source, own.labels, dict(own.args)) for name, own in spec.datasets.items()},
+        only=list(spec.only),
         valid=spec.split.valid,
         test=spec.split.test,
         split_seed=spec.split.seed,
@@ -350,7 +372,7 @@ def plan(phase: Phase, task: Task, *, seed: int, round: int, steps: int | None, 
         evaluate_every=train.evaluate_every,
         checkpoint_every=train.checkpoint_every,
         monitor=monitor,
-        maximize=task.maximize.get(monitor, True),
+        maximize=task.better.get(monitor, True),
         select_best=train.select == "best",
         patience=train.early_stop.patience if train.early_stop else None,
         min_delta=train.early_stop.min_delta if train.early_stop else 0.0,

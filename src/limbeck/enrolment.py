@@ -23,6 +23,7 @@ from .models.base import BuiltModel
 from .objective import Objective
 from .objective.equip import Asked, Call, equip
 from .teachers.base import Teacher
+from .types import Share
 
 
 @dataclass
@@ -40,13 +41,15 @@ class Enrolment:
     call: Callable[[str], Call]
     backend: Backend
     allow_code: bool
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    """What each of several data sets has of the outputs."""
     objectives: dict[str, Objective] = field(default_factory=dict)
     learners: dict[str, Learner] = field(default_factory=dict)
     cohort: Cohort | None = None
 
     def __post_init__(self) -> None:
         for name in self.phase.members:
-            self.objectives[name] = Objective(assemble.member_terms(self.phase, name, allow_code=self.allow_code))
+            self.objectives[name] = Objective(assemble.member_terms(self.phase, name, allow_code=self.allow_code, shares=self.shares))
 
     def demand(self) -> Objective:
         """All that the members ask of teachers, as one objective."""

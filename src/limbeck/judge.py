@@ -46,6 +46,7 @@ def evaluate(
     wanted = assemble.located(load_recipe(file, allow_code=allow_code))
     task = assemble.build_task(wanted, allow_code=allow_code)
     data = load_data(assemble.data_request(wanted.data, wanted), kind=task.data_kind, labels=task.labels, allow_code=allow_code)
+    task = task.on(data.info)
     if target.is_dir():
         student = load_student(target, allow_code=allow_code)
         module, normalization = student.module, student.normalization

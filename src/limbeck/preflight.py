@@ -28,12 +28,13 @@ from .models.build import build_model, is_local_code
 from .models.sources.hf import vocabulary_size
 from .objective import Counts, Objective, Term
 from .objective.equip import Asked, equip
+from .objective.share import signals_of
 from .registry import ACTIONS, STEPS
 from .taps.tapped import Tapped
 from .tasks.base import Task
 from .teachers.base import Setting, TeacherRequest
 from .teachers.stored import StoredTeacher
-from .types import Batch, DataInfo, Mixed, Signals
+from .types import Batch, DataInfo, Mixed, Share, Signals
 
 META = torch.device("meta")
 NOTHING = Asked()
@@ -76,6 +77,7 @@ class _Check:
         self.own = assemble.teacher_models(self.recipe, allow_code=allow_code)
         self.models: dict[str, BuiltModel] = {}
         self.learners: set[str] = set()
+        self.shares: Mapping[str, Share] = {}
 
     @contextmanager
     def at(self, key: str) -> Iterator[None]:
@@ -101,13 +103,15 @@ class _Check:
             return self.found
         with self.at("baseline"):
             phases = assemble.phases(self.recipe, task, allow_code=self.allow_code)
+        info = self._data(task)
+        task = task.on(info) if info is not None else task
         self._training(phases, task)
         # A teacher that only lends its features may have been trained for other classes; who learns must answer for these.
         peers = {peer for phase in phases for peer in phase.peers}
         self.learners = ({phase.learner for phase in phases} - set(self.recipe.models)) | peers
-        info = self._data(task)
         if info is None:
             return self.found
+        self.shares = info.shares
         self._models(info, task)
         self._vocabularies(info)
         for phase in phases:
@@ -138,8 +142,8 @@ class _Check:
                 text = f"expected at most batch_size ({phase.train.batch_size}), found {phase.train.accumulate}"
                 self.problem(f"{prefix}.accumulate", f"{text}: every forward pass needs an example.")
             monitor = phase.train.monitor
-            if monitor is not None and monitor not in task.maximize:
-                known = ", ".join(task.maximize)
+            if monitor is not None and monitor not in task.better:
+                known = ", ".join(task.better)
                 self.problem(f"{prefix}.monitor", f"expected a metric of {self.recipe.task} ({known}), found {monitor!r}.")
 
     def _data(self, task: Task) -> DataInfo | None:
@@ -299,8 +303,8 @@ class _Check:
                 good[label] = spec
         if member in phase.peers:
             peers = {**phase.peers, member: phase.peers[member].model_copy(update={"objective": good})}
-            return assemble.member_terms(replace(phase, peers=peers), member, allow_code=self.allow_code)
-        return assemble.member_terms(replace(phase, objective=good), member, allow_code=self.allow_code)
+            return assemble.member_terms(replace(phase, peers=peers), member, allow_code=self.allow_code, shares=self.shares)
+        return assemble.member_terms(replace(phase, objective=good), member, allow_code=self.allow_code, shares=self.shares)
 
     def _adapters(
         self, phase: Phase, prefix: str, terms: list[Term], mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None
@@ -339,6 +343,8 @@ class _Check:
         if not term.reads_logits:
             pair = replace(pair[0], logits=absent), replace(pair[1], logits=absent)
         with self.at(key), META:
+            if term.share is not None:
+                pair = signals_of(term.share, pair[0]), signals_of(term.share, pair[1])
             for target in term.targets:
                 pair = target(*pair)
         return len(self.found.problems) == before
@@ -348,6 +354,8 @@ class _Check:
         if not (needs.teacher and needs.logits) or term.student:
             return
         theirs = signals[term.source].logits
+        if term.share is not None:  # compared where their outputs are chosen
+            return
         if mine.logits is not None and theirs is not None and mine.logits.shape != theirs.shape:
             raise LimbeckError(
                 f"the student gives {mine.logits.shape[-1]} outputs, {term.source} gives {theirs.shape[-1]}; "

@@ -128,12 +128,24 @@ def _model(session: Session, name: str, said: Mapping[str, Collected | None], te
     return {
         "role": role,
         "reference": built.request.model,
-        "metrics": session.task.report(own.logits, own.labels),
+        "metrics": _learnt(session, name, role, session.task.report(own.logits, own.labels)),
         "agreement": session.task.agreement(own.logits, theirs.logits, own.labels) if matched and theirs else None,
         "cost": model_cost(built.module, example.inputs),
         "reliability": details.get("reliability"),
         "confusion": details.get("confusion"),
     }
+
+
+def _learnt(session: Session, name: str, role: str, metrics: dict[str, float]) -> dict[str, float]:
+    """The metrics of a model; of a teacher of some of several data sets, those of the data sets that it learnt or is asked about."""
+    if role != "teacher" or not session.data().info.shares:
+        return metrics
+    own: set[str | None] = set()
+    for phase in session.phases:
+        for label, spec in phase.objective.items():
+            heard = spec.from_ == name and assemble.build_term(label, spec, allow_code=session.allow_code).loss.needs.teacher
+            own |= {spec.only} if heard or phase.learner == name else set()
+    return {key: value for key, value in metrics.items() if key.rpartition(".")[0] in own or None in own}
 
 
 def _fits(session: Session, said: Collected) -> bool:

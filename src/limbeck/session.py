@@ -106,6 +106,7 @@ class Session:
 
     def build_models(self) -> None:
         """Builds every model of the recipe, each from a seed of its own, so that one does not shift another."""
+        self.task = self.task.on(self.data().info)
         for name, spec in self._specs.items():
             self.models[name] = self.build(name, spec)
 
@@ -210,7 +211,7 @@ class Session:
         )
 
     def _enrolment(self, phase: Phase) -> Enrolment:
-        return Enrolment(phase, self.recipe, self.models, self.call, self.backend, self.allow_code)
+        return Enrolment(phase, self.recipe, self.models, self.call, self.backend, self.allow_code, self.data(phase.data).info.shares)
 
     def _member(self, phase: Phase, splits: Splits, plan: Plan, name: str, learner: Learner) -> Member:
         evaluate = partial(self._valid, phase, splits, name) if splits.valid is not None and len(splits.valid) else None

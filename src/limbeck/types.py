@@ -23,7 +23,8 @@ NonNegativeInt = Annotated[int, Ge(0)]
 IGNORE = -100
 """The class label of an example (or token) that has none; torch's own convention."""
 
-LabelKind = Literal["class", "multilabel", "real"]
+LabelKind = Literal["class", "multilabel", "real", "joint"]
+"""What labels mean: one class, any number of labels, numbers, or those of several data sets with labels of their own (`Share`)."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,31 @@ def labelled(labels: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Share:
+    """What one of several data sets has of joint data: some of the outputs, and its own kind of labels.
+
+    The labels of joint data are float32, `(batch, 1 + values)`: the number of the example's data set, then what its own labels
+    are, which is one class, or a value for each of its outputs; 0 where another data set has more of them, NaN where unlabelled.
+    """
+
+    number: int
+    """Place among the data sets, from 0."""
+    labels: LabelKind
+    """What its own labels mean."""
+    start: int
+    """Its first output."""
+    stop: int
+    """The output after its last."""
+    names: tuple[str, ...] = ()
+    """Names of its classes, labels or targets."""
+
+    @property
+    def outputs(self) -> int:
+        """Number of its outputs."""
+        return self.stop - self.start
+
+
+@dataclass(frozen=True)
 class DataInfo:
     """What models, tasks and reports need to know of the data."""
 
@@ -186,6 +212,8 @@ class DataInfo:
     std: tuple[float, ...] | None = None
     views: Mapping[str, DataInfo] = field(default_factory=dict)
     """The same of every further view of the examples, by name."""
+    shares: Mapping[str, Share] = field(default_factory=dict)
+    """Joint data: what each data set has of the outputs, by name."""
 
     def shown(self, view: str | None) -> DataInfo:
         """The data as a model sees them that looks at `view`; themselves for None.

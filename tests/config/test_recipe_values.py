@@ -312,7 +312,7 @@ VALUES = {
     ),
     "args": (
         {"data": '{source: "sklearn:digits", args: {traget: 3}}'},
-        ["3:41: data.args.traget: unknown key of data source 'sklearn' (got 3). Known: standardise_target."],
+        ["3:41: data.args.traget: unknown key of data source 'sklearn' (got 3). Known: half, standardise_target."],
     ),
     "opt_lbfgs": (
         {"train": "{optimizer: lbfgs}"},

@@ -12,6 +12,7 @@ from ..registry import ACTIONS, ADAPTERS, STEPS, TARGETS, TASKS, TEACHERS, Regis
 from ..taps.path import parse_tap
 from ..types import LabelKind, Needs
 from .arguments import check_model_arguments, check_part, check_source_arguments, check_teacher, check_transform
+from .joint import check_joint, kind_of
 from .marks import Node, Parts, Report, found
 from .optimizers import check_optimizer
 from .references import check_code, check_model, check_source
@@ -40,6 +41,8 @@ class Checker:
         self.names_of_labels()
         self.task()
         self.models()
+        for reference in check_joint(self.report, self.tree, self.terms, self.labels):
+            self.add_code(reference)
         self.section(())
         for term in self.terms.values():
             self.term_names(term)
@@ -300,10 +303,11 @@ class Checker:
         if term.needs is None:
             return
         where = (*term.path, "loss")
-        if self.labels is not None and self.labels not in term.needs.label_kinds:
+        labels = kind_of(self.tree, term, self.labels)
+        if labels is not None and labels not in term.needs.label_kinds:
             kinds = " or ".join(repr(kind) for kind in term.needs.label_kinds)
             self.report.at_value(
-                self.tree, where, f"expected a loss for labels of kind {self.labels!r}, found {term.loss!r}, which is for {kinds}."
+                self.tree, where, f"expected a loss for labels of kind {labels!r}, found {term.loss!r}, which is for {kinds}."
             )
         student, teacher = self.layers(term, "student"), self.layers(term, "teacher")
         if student is None or teacher is None:

@@ -60,6 +60,17 @@ class PoolSpec(Spec):
     """Use at most so many of its examples, at random."""
 
 
+class DatasetSpec(Spec):
+    """One of several data sets that are learnt together (`task: joint`)."""
+
+    source: str
+    """As `data.source`; its inputs have the shape of those of the others."""
+    labels: Literal["class", "multilabel", "real"]
+    """What its labels mean."""
+    args: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the source."""
+
+
 class SelectSpec(Spec):
     """Which training examples are kept; a mapping, or just the manifest. Further keys are fields of the method."""
 
@@ -87,9 +98,14 @@ class DataSpec(Spec):
     """Where examples come from."""
 
     source: str
-    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `jsonl:`, `parquet:`, `hf:` or `module:callable`."""
+    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `jsonl:`, `parquet:`, `hf:` or `module:callable`.
+    `joint`, which need not be written, where there are `datasets`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the source, such as `{target: species}` for a CSV file."""
+    datasets: dict[str, DatasetSpec] = Field(default_factory=dict)
+    """Instead of `source`, for `task: joint`: several data sets by name, each with its own kind of labels."""
+    only: list[str] = Field(default_factory=list)
+    """Of several data sets, train and validate on these only, by name; all where empty. The outputs and the test part stay those of all."""
     split: SplitSpec = SplitSpec()
     """How a source without splits of its own is cut."""
     label_fraction: Fraction = 1.0

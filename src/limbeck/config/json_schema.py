@@ -179,6 +179,7 @@ def _shorthands(schema: Json, definitions: Json) -> None:
     _admit(train, "ema", number)
     _admit(train, "early_stop", whole)
     _admit(data, "transforms", text)
+    _admit(data, "only", text)
     _admit(data, "mix", text)
     _admit(definitions["PlayerSpec"], "optimizer", text)
     _admit(definitions["PeerSpec"], "optimizer", text)

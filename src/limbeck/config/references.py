@@ -17,6 +17,8 @@ MODEL_SCHEMES = ("timm", "torchvision", "hf")
 BUILT_IN_MODELS = Registry("built-in model", "limbeck.models.builtin", "Builtin")
 NAMED_SCHEMES = ("sklearn", "torchvision", "hf")
 """Data sources that are asked by name; every other one reads files."""
+JOINT = "joint"
+"""The source of several data sets that are learnt together."""
 WEIGHT_SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
 
 _CODE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -130,6 +132,8 @@ def check_source(report: Report, tree: Node, path: Parts, node: Node) -> str | N
         return None
     scheme, colon, rest = text.partition(":")
     schemes = tuple(SOURCES.names())
+    if text == JOINT:  # its data sets are checked one by one
+        return None
     if not colon:
         listed = ", ".join(f"{name}:" for name in schemes)
         hint = near_source(text) or did_you_mean(text, schemes, count=1)

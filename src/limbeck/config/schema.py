@@ -234,6 +234,8 @@ class TermSpec(Spec):
     from_: str = Field(default="teacher", alias="from")
     """Which teacher, where a recipe names several; in a stage with `peers` also one of its members, or `peers`: the mean over all other
     members."""
+    only: str | None = None
+    """Where several data sets are learnt together: the one whose examples, outputs and labels the term reads."""
     adapter: AdapterSpec = AdapterSpec()
     """How the student's feature is brought to the shape of the teacher's; a mapping, or just the kind."""
     targets: list[TargetSpec] = Field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from .marks import Node
+from .references import JOINT
 
 Rewrite = Callable[[Node], Node]
 
@@ -66,8 +67,13 @@ def _data(node: Node) -> Node:
         node = Node({"transforms": entry}, entry.mark, {"transforms": entry.mark}) if isinstance(entry.value, list | str) else entry
         return _entries(node, transforms=transforms, columns=_listed)
 
+    node = _keyed("source")(node)
+    several = node.mapping.get("datasets")
+    if several is not None and "source" not in node.mapping:
+        node = node.replaced({"source": Node(JOINT, several.mark)})
     return _entries(
-        _keyed("source")(node),
+        node,
+        only=_listed,
         transforms=transforms,
         test_transforms=transforms,
         views=_each(view),

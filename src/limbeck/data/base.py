@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from ..errors import UnknownName
 from ..types import Batch, DataInfo
+from .joint import DatasetRequest
 from .pools import PoolRequest
 from .views import View, ViewRequest
 
@@ -60,6 +61,10 @@ class DataRequest:
     """Further views of every example, by name."""
     pool: PoolRequest | None = None
     """A second source, added to the training examples without labels."""
+    datasets: Mapping[str, DatasetRequest] = field(default_factory=dict)
+    """Several data sets by name, read instead of `source`."""
+    only: Sequence[str] = ()
+    """Names of the data sets that training and validation are limited to; all where empty."""
     select: str | None = None
     """File that lists which training examples are kept."""
     test_transforms: Sequence[str | Mapping[str, Any]] = ()
@@ -77,6 +82,7 @@ class Examples(Dataset[Batch]):
         rows: which rows of the store are in this split, int64; all in order where absent.
         transforms: augmentation, applied only in what `augmented` gives.
         views: further views of the same rows, by name; their augmentation likewise.
+        groups: number of the data set of each example of this split, int64, where there are several; batches hold it as `dataset`.
     """
 
     def __init__(
@@ -86,11 +92,13 @@ class Examples(Dataset[Batch]):
         rows: Tensor | None = None,
         transforms: Sequence[Transform] = (),
         views: Mapping[str, View] | None = None,
+        groups: Tensor | None = None,
     ) -> None:
         self.store, self.labels = store, labels
         self.rows = torch.arange(len(store)) if rows is None else rows
         self.transforms = tuple(transforms)
         self.views = dict(views or {})
+        self.groups = groups
         self._key: tuple[int, int] | None = None
 
     def __len__(self) -> int:
@@ -106,7 +114,7 @@ class Examples(Dataset[Batch]):
         if self._key is not None:
             return self.shown(index, *self._key)
         inputs, views = self._inputs(index, None)
-        return Batch(inputs, self.labels.index_select(0, index), index, views=views)
+        return Batch(inputs, self.labels.index_select(0, index), index, self._extra(index), views=views)
 
     def shown(self, index: Tensor, seed: int, epoch: int | NDArray[np.int64]) -> Batch:
         """The augmented examples at `index`, as one batch.
@@ -118,7 +126,10 @@ class Examples(Dataset[Batch]):
         """
         inputs, views = self._inputs(index, (seed, epoch))
         number = epoch if isinstance(epoch, int) else torch.from_numpy(epoch)
-        return Batch(inputs, self.labels.index_select(0, index), index, epoch=number, views=views)
+        return Batch(inputs, self.labels.index_select(0, index), index, self._extra(index), epoch=number, views=views)
+
+    def _extra(self, index: Tensor) -> dict[str, Any]:
+        return {} if self.groups is None else {"dataset": self.groups.index_select(0, index)}
 
     def _inputs(self, index: Tensor, key: tuple[int, int | NDArray[np.int64]] | None) -> tuple[Any, dict[str, Any]]:
         rows = self.rows.index_select(0, index)
@@ -150,7 +161,7 @@ class Examples(Dataset[Batch]):
 
         The order, the composition of the batches and the number of workers and processes change nothing.
         """
-        view = Examples(self.store, self.labels, self.rows, self.transforms, self.views)
+        view = Examples(self.store, self.labels, self.rows, self.transforms, self.views, self.groups)
         view._key = (seed, epoch)
         return view
 

@@ -19,6 +19,7 @@ from ..types import IGNORE, DataInfo, LabelKind, labelled
 from .arguments import build
 from .base import DataRequest, Examples, Splits
 from .groups import cut_groups, groups_of
+from .joint import DatasetRequest, Joint, cut_joint, only_of, read_joint
 from .labels import Labels, encode_labels
 from .narrow import of_classes
 from .pools import join, pool_rows, size_of
@@ -50,6 +51,8 @@ class _Prepared:
     share: float
     """Share of the candidates that is kept."""
     notes: list[str]
+    joint: Joint | None = None
+    """The data sets, where they are several."""
 
 
 def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, allow_code: bool = False) -> Splits:
@@ -79,17 +82,24 @@ def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, all
         notes.append(note)
     mean, std = moments(store, torch.from_numpy(prepared.measured), pool.kind)
     hidden = values.clone()
-    hidden[torch.from_numpy(np.setdiff1d(parts["train"], prepared.kept))] = IGNORE if labels == "class" else torch.nan
+    without = torch.from_numpy(np.setdiff1d(parts["train"], prepared.kept))
+    if labels == "joint":
+        hidden[without, 1:] = torch.nan  # which data set an example comes from stays known
+    else:
+        hidden[without] = IGNORE if labels == "class" else torch.nan
 
     views, seen = _views(prepared, request, store, allow_code=allow_code)
     shift = tuple(parse_transforms(request.test_transforms, allow_code=allow_code))
     check_transforms_fit(request.source, shift, request.test_transforms, pool.kind)
 
+    groups = torch.from_numpy(prepared.joint.owner) if prepared.joint is not None else None
+
     def split(name: str) -> Examples:
         rows = torch.from_numpy(parts[name])
         if name == "train":
-            return Examples(store, hidden[rows], rows, transforms, views)
-        examples = Examples(store, values[rows], rows, shift, {view: replace(own, transforms=()) for view, own in views.items()})
+            return Examples(store, hidden[rows], rows, transforms, views, groups[rows] if groups is not None else None)
+        plain = {view: replace(own, transforms=()) for view, own in views.items()}
+        examples = Examples(store, values[rows], rows, shift, plain, groups[rows] if groups is not None else None)
         return examples.augmented(request.split_seed, 0) if name == "test" and shift else examples
 
     info = replace(_info(prepared, labels, store.shape), mean=mean, std=std, views=_measured(prepared, labels, views, seen))
@@ -191,14 +201,23 @@ def _read(source: str, args: Mapping[str, Any], wanted: Wanted, *, allow_code: b
 
 def _prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allow_code: bool, preview: bool) -> _Prepared:
     wanted = Wanted(kind, labels, _largest(request), preview, _arrays(request), request.group)
-    pool = _read(request.source, request.args, wanted, allow_code=allow_code)
+    joint: Joint | None = None
+    if request.datasets:
+        joint = read_joint(request.datasets, partial(_read_one, wanted, allow_code))
+        pool, encoded = joint.pool, joint.labels
+    else:
+        pool = _read(request.source, request.args, wanted, allow_code=allow_code)
+        encoded = encode_labels(pool.labels, labels, names=pool.names, where=request.source)
     if kind is not None and pool.kind != kind:
         raise DataError(f"{request.source} gives {pool.kind} data, the task needs {kind} data. Choose another source or task.")
-    encoded = encode_labels(pool.labels, labels, names=pool.names, where=request.source)
     known = labelled(encoded.values).numpy()
-    classes = encoded.values.numpy() if labels == "class" else None
+    classes = joint.strata() if joint is not None else encoded.values.numpy() if labels == "class" else None
     notes = list(pool.notes)
-    parts = _parts(request, pool, encoded, labels, notes)
+    if joint is not None:
+        joint, parts = _joint_parts(request, joint, known, notes)
+        encoded = joint.labels
+    else:
+        parts = _parts(request, pool, encoded, labels, notes)
     train = parts["train"]
     if missing := int((~known[train]).sum()):
         notes.append(f"{missing} training examples have no (complete) label in the source; they count as unlabelled.")
@@ -220,7 +239,28 @@ def _prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allo
         why = "data.label_fraction is 0" if request.select is None else "the selection keeps none that has a label"
         raise DataError(f"no training example is left: {why} and data.unlabelled is false. Raise one of them.")
     share = len(chosen) / len(candidates)
-    return _Prepared(pool, encoded, {**parts, "train": train}, known, kept, measured, candidates, share, notes)
+    return _Prepared(pool, encoded, {**parts, "train": train}, known, kept, measured, candidates, share, notes, joint)
+
+
+def _read_one(wanted: Wanted, allow_code: bool, request: DatasetRequest, where: str) -> Pool:
+    """All rows of one of several data sets."""
+    return _read(request.source, request.args, replace(wanted, labels=request.labels), allow_code=allow_code, where=f"{where}.source")
+
+
+def _joint_parts(
+    request: DataRequest, joint: Joint, known: NDArray[np.bool_], notes: list[str]
+) -> tuple[Joint, dict[str, NDArray[np.int64]]]:
+    """Several data sets with the targets that are to be standardised, and the rows of every part."""
+    own = _judged(joint.pool.parts, known, notes, request.source)
+    divide = partial(cut, valid=request.valid, test=request.test, seed=request.split_seed)
+    parts = cut_joint(joint, own, divide)
+    for name, share in joint.shares.items():
+        mine = {part: rows[joint.owner[rows] == share.number] for part, rows in parts.items()}
+        if share.labels == "class":
+            _check_classes(joint.classes(share), mine, share.names, request.datasets[name].source)
+        if request.datasets[name].args.get("standardise_target") is True:
+            joint = _standardise_share(joint, name, mine["train"][known[mine["train"]]], notes)
+    return joint, only_of(joint, parts, request.only) if request.only else parts
 
 
 def _parts(request: DataRequest, pool: Pool, encoded: Labels, labels: LabelKind, notes: list[str]) -> dict[str, NDArray[np.int64]]:
@@ -313,17 +353,33 @@ def _resized(store: Store, kind: Kind, size: int | None) -> Store:
 def _standardise(values: Tensor, prepared: _Prepared, kind: LabelKind, source: str) -> tuple[Tensor, str]:
     if kind != "real":
         raise LimbeckError(f"{source}: standardise_target is for regression.")
-    known = values[torch.from_numpy(prepared.kept)].double()
+    return _standardised(values, values[torch.from_numpy(prepared.kept)], prepared.labels.names, source)
+
+
+def _standardise_share(joint: Joint, name: str, train: NDArray[np.int64], notes: list[str]) -> Joint:
+    """The targets of a data set by all its labelled training examples, so that all stages and teachers have the same units."""
+    share, where = joint.shares[name], f"data.datasets.{name}"
+    if share.labels != "real":
+        raise DataError(f"{where}: standardise_target is for labels of kind 'real'.")
+    values = joint.labels.values.clone()
+    rows, columns = values[:, 0] == share.number, slice(1, 1 + share.outputs)
+    values[rows, columns], note = _standardised(values[rows, columns], values[torch.from_numpy(train), columns], share.names, where)
+    notes.append(f"{name}: {note}")
+    return replace(joint, labels=replace(joint.labels, values=values))
+
+
+def _standardised(values: Tensor, known: Tensor, names: tuple[str, ...], source: str) -> tuple[Tensor, str]:
+    """Targets in units of the deviation of the known ones."""
+    known = known.double()
     if len(known) == 0:
         raise DataError(f"{source}: standardise_target needs labelled training examples; raise data.label_fraction.")
     mean, std = known.mean(0), known.std(0, unbiased=False)
     std = torch.where(std > 0, std, torch.ones_like(std))
-    told = "; ".join(
-        f"{n}: mean {m:.6g}, deviation {s:.6g}" for n, m, s in zip(prepared.labels.names, mean.tolist(), std.tolist(), strict=True)
-    )
+    told = "; ".join(f"{n}: mean {m:.6g}, deviation {s:.6g}" for n, m, s in zip(names, mean.tolist(), std.tolist(), strict=True))
     return ((values.double() - mean) / std).float(), f"targets are standardised by the labelled training examples ({told})."
 
 
 def _info(prepared: _Prepared, labels: LabelKind, shape: tuple[int, ...]) -> DataInfo:
     names = prepared.labels.names
-    return DataInfo(prepared.pool.kind, labels, len(names), shape, names)
+    shares = prepared.joint.shares if prepared.joint is not None else {}
+    return DataInfo(prepared.pool.kind, labels, len(names), shape, names, shares=shares)

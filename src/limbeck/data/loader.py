@@ -15,6 +15,7 @@ from ..types import Batch
 from .base import Examples
 from .compose import Composed, Composition, Part, pair
 from .hashing import permutation
+from .joint import spread
 
 
 class EpochPlan:
@@ -57,6 +58,7 @@ class EpochPlan:
             raise DataError("the training split is empty; use more data, a smaller data.split or a larger data.limit.")
         self.size, self.batch_size, self.accumulate, self.rank, self.world = size, batch_size, accumulate, rank, world
         self.seed, self.epoch, self.shuffle, self.crops = seed, epoch, shuffle, crops
+        self.groups: NDArray[np.int64] | None = None
         self.per_update = min(size, max(batch_size // crops, 1))
         if (shown := self.per_update * crops) < world * accumulate:
             raise DataError(
@@ -64,6 +66,26 @@ class EpochPlan:
                 f"into {accumulate} accumulation steps on {world} process(es). "
                 "Lower train.accumulate, raise train.batch_size or use fewer processes."
             )
+
+    def over(self, groups: NDArray[np.int64] | None) -> EpochPlan:
+        """The same plan, whose updates all hold examples of every group, in proportion to their sizes.
+
+        Args:
+            groups: number of the group (the data set) of every example; None changes nothing.
+
+        Raises:
+            DataError: where an update is too small to hold one of every group.
+        """
+        if groups is not None:
+            least = int(np.unique(groups, return_counts=True)[1].min())
+            if least * self.per_update < self.size:
+                raise DataError(
+                    f"an update of {self.per_update * self.crops} examples cannot hold one of every data set: the smallest has {least} of "
+                    f"{self.size} training examples. Raise train.batch_size to {-(-self.size // least) * self.crops} or more, or use less "
+                    "of the others."
+                )
+        self.groups = groups
+        return self
 
     @property
     def updates(self) -> int:
@@ -84,6 +106,7 @@ class EpochPlan:
     def whole(self, start_update: int = 0) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Number and examples of every update from `start_update` on, over all processes."""
         order = permutation(self.size, self.seed, self.epoch) if self.shuffle else np.arange(self.size)
+        order = order if self.groups is None else spread(order, self.groups)
         for update in range(start_update, self.updates):
             own = order[update * self.per_update : (update + 1) * self.per_update]
             yield update, np.repeat(own, self.crops) if self.crops > 1 else own

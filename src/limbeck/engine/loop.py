@@ -111,7 +111,7 @@ def epoch_plan(stage: Stage, epoch: int) -> EpochPlan:
         crops=plan.crops,
         seed=plan.seed,
         epoch=epoch,
-    )
+    ).over(stage.train.groups.numpy() if stage.train.groups is not None else None)
 
 
 def updates(stage: Stage) -> Iterator[list[Batch]]:

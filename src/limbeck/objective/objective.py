@@ -18,11 +18,12 @@ from ..adapters.pick import pick
 from ..errors import LimbeckError, ShapeMismatch, SignalMissing
 from ..losses.base import Loss
 from ..targets.base import Target
-from ..types import Head, Mixed, Signals, labelled
+from ..types import Head, Mixed, Share, Signals, labelled
 from .equip import Asked
 from .guard import Guarded
 from .passes import apart, by_part, mass_of
 from .schedules import Ramp, scaled
+from .share import signals_of
 
 Gather = Callable[[Tensor], Tensor]
 """Collects a tensor from all processes along the batch; only the local part carries a gradient."""
@@ -68,6 +69,8 @@ class Term:
     """What is done to the signals before the loss sees them, in this order."""
     peer: bool = False
     """Whether the source learns in the same updates, so that it may break."""
+    share: Share | None = None
+    """The data set that it is for, where several are learnt together."""
     part_of: str = ""
     """The label of the recipe, where one term listens to several peers and so became several."""
 
@@ -76,6 +79,16 @@ class Term:
             self.teacher = self.student
         if any(target.weighs for target in self.targets[1:]):
             raise LimbeckError(f"objective.{self.label}: a target that weighs examples must be the first of `targets`.")
+
+    @property
+    def weighs(self) -> bool:
+        """Whether its examples do not all count alike: a target weighs them, or it is for those of one data set."""
+        return self.share is not None or any(target.weighs for target in self.targets)
+
+    @property
+    def watches_student(self) -> bool:
+        """Whether the weights of its examples depend on what the student says."""
+        return any(target.watches_student for target in self.targets)
 
     @property
     def reads_logits(self) -> bool:
@@ -244,8 +257,8 @@ class Objective(nn.Module):
 
     @property
     def weighs(self) -> bool:
-        """Whether some term has targets that weigh examples, so that `Counts.kept` is to be known before the first forward pass."""
-        return any(target.weighs and not target.watches_student for term in self.terms.values() for target in term.targets)
+        """Whether the examples of some term do not all count alike, so that `Counts.kept` is to be known before the first forward pass."""
+        return any(term.weighs and not term.watches_student for term in self.terms.values())
 
     def masses(self, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None = None) -> dict[str, Tensor]:
         """The sum of the weights of a forward pass's examples, by label of every term whose targets weigh them.
@@ -253,7 +266,7 @@ class Objective(nn.Module):
         What peers and the student say is not known before the forward pass; terms whose weights depend on them are averaged over each
         forward pass by itself.
         """
-        weighed = [slot for slot in self._plan or () if slot.weighs and not slot.term.peer and not slot.targets[0].watches_student]
+        weighed = [slot for slot in self._plan or () if slot.weighs and not slot.term.peer and not slot.term.watches_student]
         return {slot.term.label: mass_of(slot, teachers, labels, mixed) for slot in weighed}
 
     def _factors(self, shares: list[float | Tensor], world: int, values: Tensor) -> tuple[Tensor, Tensor]:
@@ -282,7 +295,7 @@ class _Slot:
         self.value = Guarded(term.loss) if term.peer and self.needs.teacher else term.loss
         self.source = term.source if self.needs.teacher else None
         self.targets = term.targets
-        self.weighs = any(target.weighs for target in term.targets)
+        self.weighs, self.share = term.weighs, term.share
         self.reads_labels = self.needs.labels or any(target.reads_labels for target in term.targets)
         # A layer may be compared with several others; its copies then need names of their own.
         names = (_distinct(term.student), _distinct(term.teacher))
@@ -304,10 +317,14 @@ class _Slot:
             return teacher.parts[part]
         return teacher
 
-    def weights(self, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, part: int = 0) -> Tensor:
-        """How much each example counts, `(batch,)`, of a term that weighs them."""
-        mine = student if self.targets[0].watches_student else _NOTHING
-        return self.targets[0].weights(mine, self.taught(teachers, part), labels)
+    def weights(self, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, part: int = 0) -> Tensor | None:
+        """How much each example counts, `(batch,)`, by the targets of a term that weigh them; None where none does."""
+        if not self.targets or not self.targets[0].weighs:
+            return None
+        mine, theirs = student if self.term.watches_student else _NOTHING, self.taught(teachers, part)
+        if self.share is not None:
+            mine, theirs = signals_of(self.share, mine), signals_of(self.share, theirs)
+        return self.targets[0].weights(mine, theirs, labels)
 
     def route(
         self, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None = None, part: int = 0
@@ -317,6 +334,8 @@ class _Slot:
         if not self.needs.rotations and (student.views or teacher.views):  # another term's; they would be adapted and gathered in vain
             student, teacher = replace(student, views=()), replace(teacher, views=())
         routed = self._adapted(student, teacher)
+        if self.share is not None:
+            routed = (signals_of(self.share, routed[0]), signals_of(self.share, routed[1]))
         for target in self.targets:
             routed = target(*routed, labels) if target.reads_labels else target(*routed)
         return routed

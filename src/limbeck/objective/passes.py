@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import LimbeckError, SignalMissing
 from ..types import Mixed, Signals, labelled
+from .share import labels_of, rows_of
 
 if TYPE_CHECKING:
     from .objective import Counts, _Slot
@@ -39,9 +40,9 @@ def by_part(
         LimbeckError: for a quantity of the batch, which has no value for each example.
     """
     if slot.needs.global_batch:
-        what = (
-            "reads labels, which mixed inputs have two of" if mixed is not None and slot.reads_labels else "has targets that weigh examples"
-        )
+        what = "has targets that weigh examples" if slot.share is None else "is for one data set of several"
+        if mixed is not None and slot.reads_labels:
+            what = "reads labels, which mixed inputs have two of"
         raise LimbeckError(f"objective.{slot.term.label}: this loss compares the examples of a batch with each other and {what}.")
     total: Tensor | None = None
     mass: Tensor | None = None
@@ -77,10 +78,15 @@ def _parts(
         parts = [(labels, mixed.share), (mixed.labels, 1 - mixed.share)]
     for number, (own, share) in enumerate(parts):
         factors = [] if share is None else [share]
-        if slot.weighs:
-            factors.append(slot.weights(student, teachers, own, number))
+        if slot.share is not None and own is not None:
+            factors.append(rows_of(slot.share, own))
+            own = labels_of(slot.share, own)  # noqa: PLW2901 - the same labels, as the losses know them
+        if (weights := slot.weights(student, teachers, own, number)) is not None:
+            factors.append(weights)
         if slot.needs.labels and own is not None:
             factors.append(_by_example(labelled(own).float()))
+        if not factors:
+            raise SignalMissing(f"objective.{slot.term.label}: this batch has no labels, which say what data set an example comes from.")
         yield own, reduce(torch.mul, factors)
 
 
@@ -96,7 +102,7 @@ def _values(slot: _Slot, student: Signals, teachers: Mapping[str, Signals], labe
     if values.ndim == 0:
         raise LimbeckError(
             f"objective.{slot.term.label}: this loss has one value for the whole batch, and the examples of this one do not count alike. "
-            "Choose a loss with a value for each example, or leave out data.mix and the targets that weigh examples."
+            "Choose a loss with a value for each example, or leave out data.mix, `only` and the targets that weigh examples."
         )
     return _by_example(values)
 

@@ -62,18 +62,24 @@ METRICS = {
         Metric("brier", "Brier score", "lower", "number", "squared error of the probabilities"),
         Metric("aurc", "AURC", "lower", "number", "area under the risk-coverage curve, times 1000: are its errors the answers it doubts?"),
         Metric("eaurc", "E-AURC", "lower", "number", "the part of AURC that a better order of the same answers would avoid, times 1000"),
+        Metric("score", "Score", "higher", "number", "mean over the data sets of accuracy, mAP or R²"),
         Metric("loss", "Loss", "lower", "number"),
     )
 }
-PRIMARY = ("accuracy", "map", "rmse", "mae", "r2", "macro_f1", "micro_f1")
+PRIMARY = ("score", "accuracy", "map", "rmse", "mae", "r2", "macro_f1", "micro_f1")
 """In this order, the first metric that the models have is the one of the headline."""
 
 
 def metric(key: str) -> Metric:
-    """What is known of a metric; an unknown one is shown as a plain number without a direction."""
-    known = METRICS.get(key) or METRICS.get(key.lower())
+    """What is known of a metric; an unknown one is shown as a plain number without a direction.
+
+    `NAME.METRIC` is the metric of one of several data sets.
+    """
+    dataset, _, own = key.rpartition(".")
+    known = METRICS.get(own) or METRICS.get(own.lower())
     if known:
-        return Metric(key, known.title, known.better, known.style, known.help)
+        title = f"{known.title} ({dataset})" if dataset else known.title
+        return Metric(key, title, known.better, known.style, known.help)
     return Metric(key, key.replace("_", " ").capitalize(), "neither")
 
 

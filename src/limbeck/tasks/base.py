@@ -33,6 +33,15 @@ class Task(ABC):
     maximize: ClassVar[Mapping[str, bool]]
     """Every metric of `report`, and whether more is better."""
 
+    def on(self, info: DataInfo) -> Task:
+        """The task as it is on these data; itself but for a task whose metrics depend on them."""
+        return self
+
+    @property
+    def better(self) -> Mapping[str, bool]:
+        """Every metric that may be asked for on these data, and whether more is better."""
+        return self.maximize
+
     @property
     def data_kind(self) -> Kind | None:
         """The kind of data that it needs; None where it takes several."""
@@ -93,7 +102,7 @@ class Task(ABC):
         """
         if logits.ndim == 2 and logits.shape[1] == info.num_outputs:
             return
-        word = {"class": "classes", "multilabel": "labels", "real": "regression targets"}[info.labels]
+        word = {"class": "classes", "multilabel": "labels", "real": "regression targets", "joint": "outputs"}[info.labels]
         shape = f"(batch, {info.num_outputs})"
         raise ShapeMismatch(
             f"{model} gives outputs of shape {tuple(logits.shape)}, the data have {info.num_outputs} {word}: expected {shape}. "
