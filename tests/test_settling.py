@@ -161,11 +161,15 @@ def test_a_run_selects_and_goes_on_with_the_same_choice(tmp_path):
     (file,) = (tmp_path / "a" / "selections").iterdir()
     assert len(read_selected(file).indices) == 100
     assert {stage["name"]: stage["updates"] for stage in first.results["stages"]} == {"alone": 6, "distil": 6}
+    assert {stage["name"]: stage["train"] for stage in first.results["stages"]} == {"alone": 100, "distil": 100}
+    assert first.results["data"]["train"] == 200
     stored = distill(recipe(str(file), baseline=True), out=tmp_path / "b")
     assert digest(stored.folder) == digest(first.folder)
     assert not (tmp_path / "b" / "selections").exists()
+    assert [stage["train"] for stage in stored.results["stages"]] == [100, 100]
     whole = distill(recipe(None, baseline=True), out=tmp_path / "c")
     assert digest(whole.folder) != digest(first.folder)
+    assert [stage["train"] for stage in whole.results["stages"]] == [200, 200]
 
 
 def test_a_choice_that_is_there_is_not_made_again(tmp_path):
@@ -272,3 +276,36 @@ def test_the_check_reads_the_manifest(tmp_path):
     Selected(150, "x", (1,)).write(tmp_path / "s.json")
     (problem,) = preflight(load_recipe(recipe(str(tmp_path / "s.json"))), allow_code=False).problems
     assert "it was made for 150 training examples, and the data have 200." in problem.message
+
+
+OTHERS = {
+    "mean": ({"kind": "ensemble", "members": ["teacher", "wide"]}, "ensemble"),
+    "kept": ({"stored": "somewhere"}, "stored"),
+    "slow": ({"kind": "ema"}, "ema"),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_teacher_without_a_model_is_refused_before_the_run(name):
+    spec, kind = OTHERS[name]
+    wide = {"model": "mlp", "weights": "random"}
+    given = recipe({"method": "confidence", "fraction": 0.5, "teacher": name}, teachers={"wide": wide, name: spec})
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(given)
+    (problem,) = caught.value.problems
+    assert problem.key == "data.select.teacher"
+    assert problem.message == (
+        f"a selection asks one model, and '{name}' is a teacher of kind '{kind}', which has none of its own when the stage begins. "
+        "Name 'student' or 'wide' or 'teacher' with `teacher`, or train a model for the purpose with `epochs`."
+    )
+
+
+def test_the_teacher_that_is_asked_where_none_is_named_has_a_model_too():
+    ema = {"kind": "ema"}
+    with pytest.raises(RecipeError, match=r"data\.select: a selection asks one model, and 'teacher' is a teacher of kind 'ema'"):
+        load_recipe(recipe({"method": "el2n", "fraction": 0.5}, teacher=ema))
+    for fine in ({"method": "random", "fraction": 0.5}, {"method": "el2n", "fraction": 0.5, "epochs": 1}):
+        load_recipe(recipe(fine, teacher=ema))
+    load_recipe(recipe({"method": "el2n", "fraction": 0.5, "teacher": "student"}, teacher=ema))
+    frozen = {**SMALL["teacher"], "kind": "frozen"}
+    load_recipe(recipe({"method": "herding", "fraction": 0.5, "teacher": "wide"}, teachers={"wide": frozen}))

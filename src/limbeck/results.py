@@ -17,6 +17,7 @@ from .errors import NonFinite, ShapeMismatch
 from .evaluate.cost import model_cost
 from .evaluate.similarity import cka_matrix
 from .session import Session
+from .settling import settled
 from .taps.path import parse_tap
 from .taps.suggest import with_aliases
 from .taps.tapped import Tapped
@@ -101,6 +102,7 @@ def _stage(session: Session, item: Any) -> dict[str, Any]:
         "name": item.name,
         "learner": item.learner,
         "round": item.round,
+        "train": len(session.data(settled(session, phase).data).train),
         "updates": outcome.updates,
         "epochs": outcome.epochs,
         "seconds": outcome.seconds,

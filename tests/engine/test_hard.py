@@ -18,6 +18,8 @@ from limbeck.objective import Counts
 from limbeck.ops.divergence import kl
 from limbeck.run import distill
 from limbeck.session import Session
+from tests.engine.test_doors import _killed_is_whole, _last
+from tests.engine.test_resume import lines
 from tests.runs import PLAIN, SMALL
 
 ARGS = {"spread": 0.2, "freeze": 1e9, "wake": 1e9}
@@ -143,3 +145,17 @@ def test_the_student_alone_learns_by_the_usual_step(tmp_path):
     phases = Session(alone, tmp_path, Backend(device="cpu"), Silent(), Journal(None, Silent()), lambda: False, False).phases
     assert [phase.train.step for phase in phases] == ["supervised", "hard"]
     assert Hard.taught
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 8])
+def test_a_run_that_is_killed_goes_on_with_its_augmentor(tmp_path, count):
+    """Both players, both optimizers, the draws of the images and whether the augmentor rests are in the checkpoint."""
+    given = recipe({"name": "adam", "lr": 0.05}, freeze=0.05, wake=0.02)
+    train = {**given["train"], "epochs": 4, "log_every": 1, "checkpoint_every": 2}
+    _killed_is_whole(tmp_path, {**given, "train": train}, count)
+    assert lines(tmp_path / "run") == lines(tmp_path / "whole")
+    kept = _last(tmp_path / "run")
+    assert kept["player-augmentor/mean"].abs().sum() > 0
+    assert "player-augmentor/active" in kept
+    assert any(name.startswith("optimizer-augmentor/") for name in kept)

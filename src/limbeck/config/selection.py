@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from ..data.selection import SELECTIONS
 from ..errors import LimbeckError, UnknownName
+from ..registry import TEACHERS
 from .arguments import check_argument
 from .compose import from_python, parse_override
 from .data_schema import SelectSpec
@@ -41,6 +42,49 @@ def check_selection(report: Report, tree: Node, path: Parts, method: str | None,
     teacher = names.get("teacher")
     if teacher is not None and teacher.text is not None and teacher.text not in models:
         report.at_value(tree, (*path, "teacher"), str(UnknownName("model of this recipe", teacher.text, models)))
+    elif method is not None and "epochs" not in names and (allow_code or not is_code(method)):
+        _answers(report, tree, path, method, models, allow_code=allow_code)
+
+
+def _answers(report: Report, tree: Node, path: Parts, method: str, models: Sequence[str], *, allow_code: bool) -> None:
+    """The teacher that is asked has a model of its own when the stage begins: it is no ensemble, no store and not made of the learner."""
+    try:
+        reads = {*SELECTIONS.get(method, allow_code=allow_code).reads}
+    except (LimbeckError, NameError, ImportError):
+        return  # told where the fields are checked
+    if not reads & {"logits", "features"}:
+        return
+    named = tree.get(*path, "teacher")
+    name = named.text if named is not None and named.text is not None else "teacher"
+    kinds = {other: _kind(tree, other) for other in models}
+    able = [other for other, kind in kinds.items() if kind is None or _has_model(kind, allow_code=allow_code)]
+    if name not in kinds or name in able:
+        return
+    text = (
+        f"a selection asks one model, and {name!r} is a teacher of kind {kinds[name]!r}, which has none of its own when the stage begins."
+    )
+    text = f"{text} Name {' or '.join(map(repr, able))} with `teacher`, or train a model for the purpose with `epochs`."
+    if named is None:
+        report.at_key(tree, path, text)
+    else:
+        report.at_value(tree, (*path, "teacher"), text)
+
+
+def _kind(tree: Node, name: str) -> str | None:
+    """The kind of a teacher; None of another model, and of a teacher that does not say."""
+    for place in (("teachers", name), (name,) if name == "teacher" else ("teachers", name)):
+        kind = tree.get(*place, "kind")
+        if kind is not None and kind.text is not None:
+            return kind.text
+    return None
+
+
+def _has_model(kind: str, *, allow_code: bool) -> bool:
+    """Whether teachers of a kind have a model of their own; one that cannot be read is told elsewhere."""
+    try:
+        return is_code(kind) or TEACHERS.get(kind, allow_code=allow_code).source == "own"
+    except LimbeckError:
+        return True
 
 
 def _fields(report: Report, tree: Node, path: Parts, node: Node, method: str | None, *, allow_code: bool) -> None:
