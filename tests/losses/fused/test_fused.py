@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+import re
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -382,6 +384,19 @@ def test_weights_of_another_precision():
 # wrong input
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"temperature": 0.0}, {"mixture": 0.0}, {"mixture": 1.0}, {"skew": -0.1}, {"skew": 1.0}, {"label_weight": -0.5}, {"skew": math.nan}],
+)
+def test_what_a_measure_can_be(wrong):
+    found = {"temperature": 1.0, "mixture": 0.5, "skew": 0.1, "label_weight": 0.0} | wrong
+    numbers = "{temperature}, {mixture}, {skew} and {label_weight}".format(**found)
+    message = f"a fused divergence needs temperature > 0, mixture in (0, 1), skew in [0, 1) and label_weight >= 0, got {numbers}."
+    with pytest.raises(LimbeckError, match=f"^{re.escape(message)}$"):
+        Measure(**wrong)
+    assert Measure(skew=0.0, label_weight=0.0).skew == 0
+
+
 def test_messages():
     world = World.make()
     head, teacher = Projection(world.weight), Hidden(world.hidden, Projection(world.theirs))
@@ -395,8 +410,6 @@ def test_messages():
         fused_divergence(world.student, head, Hidden(world.hidden[:, 1:], teacher.head))
     with pytest.raises(ShapeMismatch, match=r"label_weight 0.5 needs labels \[23\], found none"):
         fused_divergence(world.student, head, teacher, Measure(label_weight=0.5))
-    with pytest.raises(LimbeckError, match=r"temperature > 0, mixture in \(0, 1\), skew in \[0, 1\)"):
-        Measure(skew=1.0)
     with pytest.raises(LimbeckError, match="estimate divergence 'forward' only, got 'js'"):
         fused_divergence(world.student, head, Sampled(torch.zeros(23, 1, dtype=torch.long), torch.ones(23, 1)), Measure(divergence="js"))
     student = world.student.clone().requires_grad_()
