@@ -19,6 +19,7 @@ from limbeck.errors import LimbeckError, ShapeMismatch
 from limbeck.losses.fused import Hidden, Logits, Measure, Projection, Sampled, TopK, fused_divergence, fused_divergences
 from limbeck.losses.fused import chunks as chunks_module
 from limbeck.losses.fused import function as function_module
+from limbeck.losses.fused.teachers import part_of, rows_of
 from limbeck.ops.divergence_gradients import Divergence
 
 TOKENS, VOCABULARY, WIDTH, THEIRS = 23, 61, 12, 17
@@ -397,14 +398,27 @@ def test_what_a_measure_can_be(wrong):
     assert Measure(skew=0.0, label_weight=0.0).skew == 0
 
 
+def test_part_of_a_teacher():
+    ids, numbers, some = torch.arange(6).view(3, 2), torch.rand(3, 2), torch.tensor([2, 0])
+    for kind in (TopK, Sampled):
+        assert all(torch.equal(x, y[some]) for x, y in zip(rows_of(part_of(kind(ids, numbers), some)), (ids, numbers), strict=True))
+    assert torch.equal(rows_of(part_of(Logits(numbers), slice(1, 3)))[0], numbers[1:])
+    head = Projection(numbers)
+    assert part_of(Hidden(numbers, head), some).head is head  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def test_messages():
     world = World.make()
     head, teacher = Projection(world.weight), Hidden(world.hidden, Projection(world.theirs))
-    with pytest.raises(ShapeMismatch, match=r"hidden states \[23, 11\] do not fit its head \[61, 12\]"):
+    other = "the teacher has 60 tokens in its vocabulary and the student 61. Cut the rows that only pad the larger head (weight[:n]); "
+    other += "other vocabularies need a loss across tokenizers."
+    with pytest.raises(
+        ShapeMismatch, match=r"^the student's hidden states \[23, 11\] do not fit its head \[61, 12\]; give \(tokens, width\)\.$"
+    ):
         fused_divergence(world.student[:, 1:], head, teacher)
     with pytest.raises(ShapeMismatch, match=r"the teacher's \[22, 17\] do not fit the student's 23 tokens"):
         fused_divergence(world.student, head, Hidden(world.hidden[1:], teacher.head))
-    with pytest.raises(ShapeMismatch, match="the teacher has 60 tokens in its vocabulary and the student 61"):
+    with pytest.raises(ShapeMismatch, match=re.escape(other)):
         fused_divergence(world.student, head, Hidden(world.hidden, Projection(world.theirs[1:])))
     with pytest.raises(ShapeMismatch, match=r"hidden states \[23, 16\] do not fit its head \[61, 17\]"):
         fused_divergence(world.student, head, Hidden(world.hidden[:, 1:], teacher.head))
