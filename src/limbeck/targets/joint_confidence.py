@@ -6,7 +6,8 @@ with the probabilities of both at temperature 1, of which q is kept, `share`; of
 where both are sure of the same class: of images from elsewhere those are left out that the teacher does not know, and those of which the
 student is sure in another way than the teacher. The choice follows the student as it learns, as it does from epoch to epoch in the paper;
 it is made among the examples of one forward pass, over which the term is then averaged, so that it depends on the batch of a process and
-on `accumulate`. No gradient passes through it.
+on `accumulate`. No gradient passes through it. What the two disagree on is left out first, so where all examples are from home, a small
+share keeps the student from what it has still to learn.
 
 Goes with any loss that has a value for each example, also one on layers. How the paper combines the two models is not known to us (no
 official code); the mean of probabilities is a choice.
