@@ -321,6 +321,13 @@ def test_under_autocast_products_stay_exact(dtype):
     expected = fused_divergence(*args)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(fused_divergence(*args), expected)
+    found, plain = world.leaves()[0], world.leaves()[0]
+    fused_divergences(plain, *args[1:]).sum().backward()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = fused_divergences(found, *args[1:])
+        torch.testing.assert_close(values.sum(), expected)
+        values.sum().backward()
+    torch.testing.assert_close(found.grad, plain.grad)
     low = (world.student.to(dtype), Projection(world.weight.to(dtype)), Hidden(world.hidden.to(dtype), Projection(world.theirs.to(dtype))))
     assert fused_divergence(*low).item() == pytest.approx(expected.item(), rel=0.05)
 
@@ -438,6 +445,19 @@ def test_what_a_measure_can_be(wrong):
     assert Measure(skew=0.0, label_weight=0.0).skew == 0
 
 
+@pytest.mark.parametrize("function", [fused_divergence, fused_divergences])
+def test_there_is_no_gradient_of_a_gradient(function):
+    world = World.make()
+    leaves = world.leaves()
+    value = function(leaves[0], Projection(leaves[1], leaves[2]), Hidden(world.hidden, Projection(world.theirs))).sum()
+    found = torch.autograd.grad(value, leaves, create_graph=True)
+    expected = torch.autograd.grad(
+        function(leaves[0], Projection(leaves[1], leaves[2]), Hidden(world.hidden, Projection(world.theirs))).sum(), leaves
+    )
+    torch.testing.assert_close(found, expected)
+    assert not any(x.requires_grad for x in found)
+
+
 def test_part_of_a_teacher():
     ids, numbers, some = torch.arange(6).view(3, 2), torch.rand(3, 2), torch.tensor([2, 0])
     for kind in (TopK, Sampled):
@@ -464,8 +484,10 @@ def test_messages():
         fused_divergence(world.student, head, Hidden(world.hidden[:, 1:], teacher.head))
     with pytest.raises(ShapeMismatch, match=r"label_weight 0.5 needs labels \[23\], found none"):
         fused_divergence(world.student, head, teacher, Measure(label_weight=0.5))
-    with pytest.raises(LimbeckError, match="estimate divergence 'forward' only, got 'js'"):
+    with pytest.raises(LimbeckError, match=r"estimate divergence 'forward' only, got 'js'; store its likeliest tokens instead\.$"):
         fused_divergence(world.student, head, Sampled(torch.zeros(23, 1, dtype=torch.long), torch.ones(23, 1)), Measure(divergence="js"))
+    with pytest.raises(ShapeMismatch, match=r"the teacher's \[22, 17\] do not fit the student's 23 tokens"):
+        fused_divergences(world.student, head, Hidden(world.hidden[1:], teacher.head))
     student = world.student.clone().requires_grad_()
     value = fused_divergence(student, head, teacher)
     value.backward(retain_graph=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from ...errors import LimbeckError, ShapeMismatch
 from .chunks import Buffers, chunk_values
@@ -51,6 +51,7 @@ def fused_divergence(
     Raises:
         ShapeMismatch: where shapes or vocabularies do not fit.
         LimbeckError: for a divergence that samples do not estimate; for a second backward pass through the same result.
+        RuntimeError: for the gradient of a gradient, which there is not.
     """
     _check(student, head, teacher, measure, labels)
     factors = student.new_ones(len(student), dtype=_wide(student)) if weights is None else weights.to(_wide(student))
@@ -83,7 +84,7 @@ def _check(student: Tensor, head: Projection, teacher: Teacher, measure: Measure
 
 
 def _wide(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)
+    return torch.promote_types(x.dtype, torch.float32)  # mutate: equivalent swapped (symmetric)
 
 
 class _Work:
@@ -113,7 +114,7 @@ class _Work:
 class _Gradients:
     """Gradients of the student's hidden states and of its head, as far as they are asked for."""
 
-    def __init__(self, work: _Work, asked: tuple[bool, bool, bool]) -> None:
+    def __init__(self, work: _Work, asked: Sequence[bool]) -> None:
         self._student, self._weight = work.student, work.head.weight
         wide, weight, bias = _wide(self._student), self._weight, work.head.bias
         self.hidden = torch.zeros_like(self._student) if asked[0] else None
@@ -147,23 +148,23 @@ class _Sum(torch.autograd.Function):
     def forward(ctx: Any, student: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
         head, teacher, weights, labels, measure, chunk = rest
         with torch.autocast(student.device.type, enabled=False):
-            work = _work(student, weight, bias, (head, teacher, labels, measure, chunk), weights.nonzero().squeeze(1))
-            gradients = _Gradients(work, ctx.needs_input_grad[:3])
+            work = _Work(student, head, (teacher, labels, measure, chunk), weights.nonzero().squeeze(1))
+            gradients = _Gradients(work, ctx.needs_input_grad)
             total = weights.new_zeros(())
             for tokens, values, logits in work.chunks():
                 total += torch.dot(values, weights[tokens])
                 gradients.add(tokens, logits, weights[tokens] * work.slope)
         ctx.gradients = gradients.all()
-        ctx.types = (student.dtype, weight.dtype, None if bias is None else bias.dtype)
         return total
 
     @staticmethod
-    def backward(ctx: Any, *outputs: Any) -> tuple[Tensor | None, ...]:
+    @once_differentiable
+    def backward(ctx: Any, *outputs: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         if ctx.gradients is None:
             raise LimbeckError("the gradients of a fused divergence are used up by its first backward pass; take `fused_divergences`.")
         found, ctx.gradients = ctx.gradients, None
-        scaled = [None if x is None else x.mul_(outputs[0].to(x.dtype)).to(kind) for x, kind in zip(found, ctx.types, strict=True)]
-        return (*scaled, *(None,) * 6)
+        scaled = [None if x is None else x.mul_(outputs[0]) for x in found]  # autograd gives them the inputs' precision
+        return (*scaled, *(None,) * 6)  # mutate: equivalent constant (more are ignored)
 
 
 class _Each(torch.autograd.Function):
@@ -174,26 +175,20 @@ class _Each(torch.autograd.Function):
         ctx.save_for_backward(student, weight, bias)
         ctx.rest = rest
         with torch.autocast(student.device.type, enabled=False):
-            work = _work(student, weight, bias, rest, torch.arange(len(student), device=student.device))
+            work = _Work(student, rest[0], rest[1:], torch.arange(len(student), device=student.device))
             values = torch.empty(len(student), dtype=_wide(student), device=student.device)
             for tokens, found, _ in work.chunks():
                 values[tokens] = found
         return values
 
     @staticmethod
-    def backward(ctx: Any, *outputs: Any) -> tuple[Tensor | None, ...]:
-        student, weight, bias = ctx.saved_tensors
+    @once_differentiable
+    def backward(ctx: Any, *outputs: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        student, _, _ = ctx.saved_tensors
         factors = outputs[0]
         with torch.autocast(student.device.type, enabled=False):
-            work = _work(student, weight, bias, ctx.rest, factors.nonzero().squeeze(1))
-            gradients = _Gradients(work, ctx.needs_input_grad[:3])
+            work = _Work(student, ctx.rest[0], ctx.rest[1:], factors.nonzero().squeeze(1))
+            gradients = _Gradients(work, ctx.needs_input_grad)
             for tokens, _, logits in work.chunks():
                 gradients.add(tokens, logits, factors[tokens] * work.slope)
-        types = (student.dtype, weight.dtype, None if bias is None else bias.dtype)
-        return (*(None if x is None else x.to(kind) for x, kind in zip(gradients.all(), types, strict=True)), *(None,) * 5)
-
-
-def _work(student: Tensor, weight: Tensor, bias: Tensor | None, rest: Any, tokens: Tensor) -> _Work:
-    head, *rest = rest
-    head = replace(head, weight=weight.detach(), bias=None if bias is None else bias.detach())
-    return _Work(student.detach(), head, rest, tokens)
+        return (*gradients.all(), *(None,) * 5)  # mutate: equivalent constant (more are ignored)
