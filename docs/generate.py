@@ -74,6 +74,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
         data_schema.SplitSpec,
         data_schema.MixSpec,
         data_schema.ViewSpec,
+        data_schema.DatasetSpec,
         data_schema.PoolSpec,
         data_schema.SelectSpec,
     ),
@@ -84,7 +85,8 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
 }
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
-    "MixSpec": "data.mix", "PoolSpec": "data.pool", "SelectSpec": "data.select", "ModelSpec": "student",
+    "DatasetSpec": "data.datasets.NAME", "MixSpec": "data.mix", "PoolSpec": "data.pool", "SelectSpec": "data.select",
+    "ModelSpec": "student",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
     "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes",
     "Kept": "objective.LABEL.weight",

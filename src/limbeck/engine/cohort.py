@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..objective import Counts
-from ..objective.objective import Gather
+from ..objective.gathering import Gather
 from ..types import Batch, Head, Signals
 from .learner import Learner
 

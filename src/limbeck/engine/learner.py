@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import UnknownName
 from ..objective import Counts, Objective
-from ..objective.objective import Gather
+from ..objective.gathering import Gather
 from ..taps.aliases import aliases, expanded
 from ..taps.suggest import layer_paths
 from ..taps.tapped import Tapped

@@ -6,7 +6,7 @@ accumulation steps of n examples and one step of kn, one process and four, have 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,15 +18,13 @@ from ..adapters.pick import pick
 from ..errors import LimbeckError, ShapeMismatch, SignalMissing
 from ..losses.base import Loss
 from ..targets.base import Target
-from ..types import Head, Mixed, Share, Signals, labelled
+from ..types import Mixed, Share, Signals, labelled
 from .equip import Asked
+from .gathering import Gather, gathered
 from .guard import Guarded
 from .passes import apart, by_part, mass_of
 from .schedules import Ramp, scaled
 from .share import signals_of
-
-Gather = Callable[[Tensor], Tensor]
-"""Collects a tensor from all processes along the batch; only the local part carries a gradient."""
 
 
 @dataclass(frozen=True)
@@ -244,7 +242,7 @@ class Objective(nn.Module):
             repeats = 1
             if gather is not None and needs.global_batch:
                 slot.divide_own_gradients(counts.world)
-                s, t = _gathered(s, gather, counts.world), _gathered(t, gather, counts.world)
+                s, t = gathered(s, gather, counts.world), gathered(t, gather, counts.world)
                 own = gather(own) if own is not None else None
                 known = gather(known.to(torch.uint8)).bool() if known is not None else None
                 repeats = counts.world  # every process computes the whole term; the shares are summed over them
@@ -381,27 +379,6 @@ def _size(signals: Signals) -> int:
         if value is not None:
             return value.shape[0]
     raise SignalMissing("the student gave neither logits nor features.")
-
-
-def _gathered(signals: Signals, gather: Gather, world: int) -> Signals:
-    logits = signals.logits if signals.logits is None else gather(signals.logits)
-    head = signals.head
-    if head is not None:
-        head = Head(_shared(head.weight, world), None if head.bias is None else _shared(head.bias, world))
-    return replace(
-        signals,
-        logits=logits,
-        features={path: gather(value) for path, value in signals.features.items()},
-        extra={name: gather(value) for name, value in signals.extra.items()},
-        head=head,
-        views=tuple(_gathered(view, gather, world) for view in signals.views),
-    )
-
-
-def _shared(value: Tensor, world: int) -> Tensor:
-    """The value itself, whose gradient is divided by the number of processes, each of which has the whole of it."""
-    fixed = value.detach()
-    return fixed + (value - fixed) / world
 
 
 def _reduce(values: Tensor, mask: Tensor | None, needs_labels: bool, counts: Counts, signals: Signals) -> tuple[Tensor, float | Tensor]:
