@@ -186,7 +186,7 @@ class _Each(torch.autograd.Function):
     def backward(ctx: Any, *outputs: Any) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         student, _, _ = ctx.saved_tensors
         factors = outputs[0]
-        with torch.autocast(student.device.type, enabled=False):
+        with torch.autocast(student.device.type, enabled=False):  # mutate: equivalent constant (no autocast in a backward pass on the CPU)
             work = _Work(student, ctx.rest[0], ctx.rest[1:], factors.nonzero().squeeze(1))
             gradients = _Gradients(work, ctx.needs_input_grad)
             for tokens, _, logits in work.chunks():
