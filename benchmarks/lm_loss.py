@@ -113,7 +113,7 @@ def limbeck(x: Inputs, divergence: str) -> Any:
 
 def trl_gkd(x: Inputs, divergence: str) -> Any:
     """TRL's generalised Jensen-Shannon divergence of whole logits."""
-    from trl.experimental.gkd.gkd_trainer import GKDTrainer
+    from trl.experimental.gkd.gkd_trainer import GKDTrainer  # pyright: ignore[reportMissingImports]
 
     ours, theirs = x.student @ x.head.T, x.teacher @ x.teacher_head.T
     return GKDTrainer.generalized_jsd_loss(ours[None], theirs[None], x.labels[None], beta=BETA[divergence])
@@ -121,7 +121,7 @@ def trl_gkd(x: Inputs, divergence: str) -> Any:
 
 def trl_chunked(x: Inputs, divergence: str) -> Any:
     """The kernel of TRL's DistillationTrainer."""
-    from trl.kernels.chunked_divergence import ChunkedDivergenceFunction
+    from trl.kernels.chunked_divergence import ChunkedDivergenceFunction  # pyright: ignore[reportMissingImports]
 
     mask = (x.labels != -100).float()
     values, _ = ChunkedDivergenceFunction.apply(x.student, x.head, None, x.teacher, x.teacher_head, None, BETA[divergence])  # pyright: ignore[reportGeneralTypeIssues]
@@ -130,7 +130,7 @@ def trl_chunked(x: Inputs, divergence: str) -> Any:
 
 def liger(x: Inputs, divergence: str) -> Any:
     """Liger's chunked loss, without compilation, which needs a compiler, and without its loss on labels."""
-    from liger_kernel.chunked_loss.jsd_loss import LigerFusedLinearJSDLoss
+    from liger_kernel.chunked_loss.jsd_loss import LigerFusedLinearJSDLoss  # pyright: ignore[reportMissingImports]
 
     loss = LigerFusedLinearJSDLoss(weight_hard_loss=0.0, weight_soft_loss=1.0, beta=BETA[divergence], compiled=False, chunk_size=256)
     return loss(x.student, x.head, x.teacher, x.teacher_head, x.labels)
