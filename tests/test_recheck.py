@@ -78,6 +78,8 @@ def test_a_store_of_something_else_is_refused(store):
     with pytest.raises(StoreError, match=r"does not belong to the recipe: the teacher's weights"):
         recheck(store, {**other, "stages": {}, "teacher": {**other["teacher"], "weights": "random"}})
     with pytest.raises(StoreError, match=r"does not belong to the recipe: .*normalisation or augmentation"):
+        recheck(store, {**other, "stages": {**other["stages"], "distil": {"data": {"transforms": ["noise"]}}}})
+    with pytest.raises(StoreError, match="the stages of another recipe left their checkpoints here"):
         recheck(store, {**other, "data": {**other["data"], "transforms": ["noise"]}})
 
 
@@ -88,5 +90,7 @@ def test_the_command(store, capsys):
     assert "The teacher says the same of 8 examples, made anew; largest difference: logits" in out
     assert main(["store", "verify", str(store), "--recipe", str(store.parent / "r.yaml"), "--samples", "0"]) == 2
     assert "--samples must be at least 1, got 0" in capsys.readouterr().err
-    assert main(["store", "verify", str(store), "--recipe", str(store.parent / "r.yaml"), "--set", "data.transforms=noise"]) == 2
+    assert (
+        main(["store", "verify", str(store), "--recipe", str(store.parent / "r.yaml"), "--set", "stages.distil.data.transforms=noise"]) == 2
+    )
     assert "does not belong to the recipe" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import re
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -159,12 +160,18 @@ class _Aliases(ast.NodeTransformer):
         for node in tree.body:
             beside = folder / f"{node.module}.py" if isinstance(node, ast.ImportFrom) and node.level == 1 else None
             if isinstance(node, ast.ImportFrom) and beside and beside.is_file() and any(a.name[0].isupper() for a in node.names):
-                theirs = _aliases(ast.parse(beside.read_text(encoding="utf-8")))
+                theirs = _aliases_of(beside, beside.stat().st_mtime_ns)
                 self.known |= {a.asname or a.name: theirs[a.name] for a in node.names if a.name in theirs}
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
         """The type behind an alias."""
         return self.known.get(node.id, node)
+
+
+@lru_cache
+def _aliases_of(file: Path, changed: int) -> dict[str, ast.expr]:
+    """Those of a file beside many others, such as the base of all losses."""
+    return _aliases(ast.parse(file.read_text(encoding="utf-8")))
 
 
 def _aliases(tree: ast.Module) -> dict[str, ast.expr]:
