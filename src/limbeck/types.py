@@ -14,6 +14,8 @@ from annotated_types import Ge, Gt, Le
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .tokens import Tokens
+
 Positive = Annotated[float, Gt(0)]
 NonNegative = Annotated[float, Ge(0)]
 Fraction = Annotated[float, Ge(0), Le(1)]
@@ -54,6 +56,8 @@ class Signals:
     """The model's classifier, for a loss whose `needs.head` asks for it."""
     views: tuple[Signals, ...] = ()
     """What the model says of the same images rotated by 90, 180 and 270 degrees, for a loss whose `needs.rotations` asks for it."""
+    tokens: Tokens | None = None
+    """Language: what is known of every trained token, a row each, in the place of `logits`."""
     parts: tuple[Signals, ...] = ()
     """What a stored teacher says of the two examples that were mixed, each by itself; empty where nothing was mixed."""
 
@@ -109,6 +113,9 @@ class Batch:
     """Number of the augmentation that `inputs` show, or one for each example; a store of teacher signals keeps one answer for each."""
     views: dict[str, Any] = field(default_factory=dict)
     """Inputs of the further views of the same examples (`data.views` of a recipe), by name; `shown` makes batches of them."""
+    rows: Tensor | None = None
+    """Language: the trained tokens, as increasing positions in the flattened `(batch, tokens)` of the inputs, `(rows,)`, int64.
+    `labels` and signals then hold a row for each: what is to be predicted there, which for a causal model is the next token."""
     mixed: Mixed | None = None
     """How `inputs` were mixed; `labels`, `index` and `epoch` are those of the examples' own part."""
 
@@ -117,6 +124,11 @@ class Batch:
 
     def __len__(self) -> int:
         return self.index.shape[0]
+
+    @property
+    def units(self) -> int:
+        """What the loss is a mean over: the trained tokens of language, else the examples."""
+        return len(self) if self.rows is None else self.rows.shape[0]
 
     def shown(self, view: str | None) -> Batch:
         """The batch as a model sees it that looks at `view`; itself for None. Asked twice, it is the same object.
@@ -131,7 +143,7 @@ class Batch:
 
             raise UnknownName("view of the data", view, self.views)
         if view not in self._shown:
-            self._shown[view] = Batch(self.views[view], self.labels, self.index, self.extra, self.epoch, mixed=self.mixed)
+            self._shown[view] = Batch(self.views[view], self.labels, self.index, self.extra, self.epoch, rows=self.rows, mixed=self.mixed)
         return self._shown[view]
 
     def prepared(self, how: Callable[[Tensor], Tensor], key: object) -> Tensor:
@@ -160,7 +172,9 @@ class Batch:
         mixed = self.mixed
         if mixed is not None:
             mixed = replace(mixed, labels=move(mixed.labels), share=move(mixed.share))
-        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch, move(self.views), mixed)
+        return Batch(
+            move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch, move(self.views), move(self.rows), mixed
+        )
 
 
 def labelled(labels: Tensor) -> Tensor:

@@ -19,8 +19,8 @@ from limbeck.errors import LimbeckError, ShapeMismatch
 from limbeck.losses.fused import Hidden, Logits, Measure, Projection, Sampled, TopK, fused_divergence, fused_divergences
 from limbeck.losses.fused import chunks as chunks_module
 from limbeck.losses.fused import function as function_module
-from limbeck.losses.fused.teachers import part_of, rows_of
 from limbeck.ops.divergence_gradients import Divergence
+from limbeck.tokens import part_of, rows_of
 
 TOKENS, VOCABULARY, WIDTH, THEIRS = 23, 61, 12, 17
 

@@ -21,8 +21,8 @@ et al., "Liger Kernel: Efficient Triton Kernels for LLM Training", 2024, arXiv:2
 
 from __future__ import annotations
 
+from ...tokens import Hidden, Logits, Projection, Sampled, Tokens, TopK
 from .function import fused_divergence, fused_divergences
 from .measure import Measure
-from .teachers import Hidden, Logits, Projection, Sampled, Teacher, TopK
 
-__all__ = ["Hidden", "Logits", "Measure", "Projection", "Sampled", "Teacher", "TopK", "fused_divergence", "fused_divergences"]
+__all__ = ["Hidden", "Logits", "Measure", "Projection", "Sampled", "Tokens", "TopK", "fused_divergence", "fused_divergences"]

@@ -11,8 +11,8 @@ from torch import Tensor
 from ...ops.classes import known_labels
 from ...ops.divergence_gradients import divergence_and_gradient
 from ...ops.topk import log1mexp
+from ...tokens import Hidden, Logits, Projection, Sampled, Tokens, TopK, part_of
 from .measure import Measure
-from .teachers import Hidden, Logits, Projection, Sampled, Teacher, TopK, part_of
 
 LEAST = -1e30
 """What stands for a logit of minus infinity: its probability is 0, and its difference from another such is 0 and not undefined."""
@@ -72,7 +72,7 @@ def _product(hidden: Tensor, weight: Tensor, out: Tensor) -> None:
 
 
 def chunk_values(
-    hidden: Tensor, head: Projection, teacher: Teacher, labels: Tensor | None, measure: Measure, buffers: Buffers
+    hidden: Tensor, head: Projection, teacher: Tokens, labels: Tensor | None, measure: Measure, buffers: Buffers
 ) -> tuple[Tensor, Tensor]:
     """Values of the tokens of a chunk, and the gradient of each with respect to the logits before cap and scale.
 
@@ -104,7 +104,7 @@ def chunk_values(
 
 
 def _rows_in_place(
-    logits: Tensor, theirs: Tensor, teacher: Teacher, labels: Tensor | None, measure: Measure, cap: float | None, rooms: list[Tensor]
+    logits: Tensor, theirs: Tensor, teacher: Tokens, labels: Tensor | None, measure: Measure, cap: float | None, rooms: list[Tensor]
 ) -> Tensor:
     """Values of some rows; their gradient takes the place of their logits."""
     room, *more = rooms
@@ -137,7 +137,7 @@ def _cross_entropy(logits: Tensor, labels: Tensor, out: Tensor) -> tuple[Tensor,
     return value, out.exp_().scatter_add_(1, at, out.new_full(at.shape, -1.0)).mul_(known.unsqueeze(1))
 
 
-def _compare(log_q: Tensor, theirs: Tensor, teacher: Teacher, measure: Measure, room: Tensor) -> tuple[Tensor, Tensor]:
+def _compare(log_q: Tensor, theirs: Tensor, teacher: Tokens, measure: Measure, room: Tensor) -> tuple[Tensor, Tensor]:
     """Divergence of every token and its gradient with respect to the tempered logits, in place of `log_q`."""
     if isinstance(teacher, Sampled):
         return _sampled(log_q, teacher)

@@ -10,9 +10,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...errors import LimbeckError, ShapeMismatch
+from ...tokens import Hidden, Logits, Projection, Sampled, Tokens, part_of
 from .chunks import Buffers, chunk_values
 from .measure import Measure
-from .teachers import Hidden, Logits, Projection, Sampled, Teacher, check_shapes, part_of
+from .teachers import check_shapes
 
 PLAIN = Measure()
 BYTES = 64 * 2**20
@@ -26,7 +27,7 @@ FEWEST = 32
 def fused_divergence(
     student: Tensor,
     head: Projection,
-    teacher: Teacher,
+    teacher: Tokens,
     measure: Measure = PLAIN,
     *,
     weights: Tensor | None = None,
@@ -61,7 +62,7 @@ def fused_divergence(
 def fused_divergences(
     student: Tensor,
     head: Projection,
-    teacher: Teacher,
+    teacher: Tokens,
     measure: Measure = PLAIN,
     *,
     labels: Tensor | None = None,
@@ -72,7 +73,7 @@ def fused_divergences(
     return _Each.apply(student, head.weight, head.bias, head, teacher, labels, measure, chunk)  # pyright: ignore[reportReturnType]
 
 
-def _check(student: Tensor, head: Projection, teacher: Teacher, measure: Measure, labels: Tensor | None) -> None:
+def _check(student: Tensor, head: Projection, teacher: Tokens, measure: Measure, labels: Tensor | None) -> None:
     check_shapes(student, head, teacher)
     if isinstance(teacher, Sampled) and measure.divergence != "forward":
         raise LimbeckError(

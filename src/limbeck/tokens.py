@@ -1,0 +1,90 @@
+"""What a model says of tokens whose vocabulary is too large for logits: hidden states with their head, likeliest tokens, samples.
+
+Every row is one token that is trained. Importing this module does not import torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Projection:
+    """How hidden states become logits: `cap * tanh(scale * (hidden W^T + bias) / cap)`."""
+
+    weight: Tensor
+    """`(vocabulary, width)`."""
+    bias: Tensor | None = None
+    """`(vocabulary,)`; minus infinity takes a token out of the vocabulary."""
+    scale: float = 1.0
+    """Factor of the logits."""
+    cap: float | None = None
+    """Soft cap of the logits, positive, as in Gemma; none where absent."""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """The last hidden states and the head; the logits are never all held."""
+
+    hidden: Tensor
+    """`(tokens, width)`, as the head reads them."""
+    head: Projection
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Logits that are held already."""
+
+    logits: Tensor
+    """`(tokens, vocabulary)`."""
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The likeliest tokens; all others count as one, with the rest of the probability."""
+
+    ids: Tensor
+    """`(tokens, k)`, all different within a row."""
+    log_probs: Tensor
+    """`(tokens, k)` at the temperature of the loss; their exponentials sum to less than 1."""
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Tokens that were drawn: an unbiased estimate of its distribution.
+
+    Reference: Anshumann et al., "Sparse Logit Sampling: Accelerating Knowledge Distillation in LLMs", ACL 2025, arXiv:2503.16870.
+    """
+
+    ids: Tensor
+    """`(tokens, k)`; a token may stand in a row more than once."""
+    weights: Tensor
+    """`(tokens, k)`: the estimated probability of each; the rows sum to 1."""
+
+
+Tokens = Hidden | Logits | TopK | Sampled
+"""What is known of a model's prediction at every token."""
+
+
+def part_of(of: Tokens, rows: Tensor | slice) -> Tokens:
+    """The same for some of the tokens."""
+    if isinstance(of, Hidden):
+        return Hidden(of.hidden[rows], of.head)
+    if isinstance(of, Logits):
+        return Logits(of.logits[rows])
+    if isinstance(of, TopK):
+        return TopK(of.ids[rows], of.log_probs[rows])
+    return Sampled(of.ids[rows], of.weights[rows])
+
+
+def rows_of(of: Tokens) -> tuple[Tensor, ...]:
+    """The tensors that have a row for every token."""
+    if isinstance(of, Hidden):
+        return (of.hidden,)
+    if isinstance(of, Logits):
+        return (of.logits,)
+    return (of.ids, of.log_probs if isinstance(of, TopK) else of.weights)
