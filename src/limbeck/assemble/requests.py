@@ -1,0 +1,74 @@
+"""The task, the models and the data of a recipe, as the layers that build them want these."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..config.schema import DataSpec, ModelSpec, Normalize, Recipe
+from ..data.arguments import build
+from ..data.base import DataRequest
+from ..data.joint import DatasetRequest
+from ..data.mixing import MIXINGS
+from ..data.mixing.base import Mixing
+from ..data.pools import PoolRequest
+from ..data.views import ViewRequest
+from ..models.base import ModelRequest, Normalization
+from ..registry import TASKS
+from ..tasks.base import Task
+
+RANDOM = "random"
+"""Explicit word for a model without weights."""
+
+
+def build_task(recipe: Recipe, *, allow_code: bool) -> Task:
+    """The recipe's task."""
+    return TASKS.get(recipe.task, allow_code=allow_code)()
+
+
+def model_request(spec: ModelSpec) -> ModelRequest:
+    """A model as the models layer wants it."""
+    normalize: Any = spec.normalize
+    if isinstance(normalize, Normalize):
+        normalize = Normalization(tuple(normalize.mean), tuple(normalize.std))
+    weights = None if spec.weights == RANDOM else spec.weights
+    return ModelRequest(spec.model, weights, dict(spec.prefix), dict(spec.args), normalize, spec.view)
+
+
+def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
+    """Data as the data layer wants it; the tokenizer is the student's own where none is named."""
+    tokenizer = spec.tokenizer
+    if tokenizer is None and recipe.student.model.startswith("hf:"):
+        tokenizer = recipe.student.model.removeprefix("hf:")
+    return DataRequest(
+        source=spec.source,
+        args=dict(spec.args),
+        datasets={name: DatasetRequest(own.source, own.labels, dict(own.args)) for name, own in spec.datasets.items()},
+        only=list(spec.only),
+        valid=spec.split.valid,
+        test=spec.split.test,
+        split_seed=spec.split.seed,
+        group=spec.split.group,
+        classes=[str(name) for name in spec.classes],
+        label_fraction=spec.label_fraction,
+        unlabelled=spec.unlabelled,
+        limit=spec.limit,
+        size=spec.size,
+        transforms=list(spec.transforms),
+        tokenizer=tokenizer,
+        max_length=spec.max_length,
+        pool=PoolRequest(spec.pool.source, dict(spec.pool.args), spec.pool.limit) if spec.pool is not None else None,
+        select=spec.select.manifest if spec.select is not None else None,
+        test_transforms=list(spec.test_transforms),
+        views={name: ViewRequest(**dict(view)) for name, view in spec.views.items()},
+    )
+
+
+def build_mixing(spec: DataSpec, *, allow_code: bool) -> Mixing | None:
+    """How the inputs of an update are mixed; None where they are not.
+
+    Raises:
+        LimbeckError: where the kind refuses its fields.
+    """
+    if spec.mix is None:
+        return None
+    return build(MIXINGS.get(spec.mix.kind, allow_code=allow_code), dict(spec.mix.model_extra or {}), f"data.mix {spec.mix.kind!r}")

@@ -1,0 +1,50 @@
+"""What teachers without a model of their own say: stored answers and ensembles."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from ..assemble import Phase, build_teacher, teacher_kind, teacher_specs
+from ..errors import LimbeckError, UnknownName
+from ..objective import Objective
+from ..teachers.base import Setting, TeacherRequest
+from ..teachers.stored import StoredTeacher
+from ..types import DataInfo, Signals
+from .found import Desk
+from .models import META
+
+
+def spoken(desk: Desk, phase: Phase, name: str, objective: Objective, info: DataInfo) -> dict[str, Signals]:
+    """What a teacher without a model of its own says, on the meta device; empty for all others."""
+    spec = phase.teacher if phase.teacher is not None and name == "teacher" else teacher_specs(desk.recipe).get(name)
+    if spec is None or name in phase.members or teacher_kind(spec, allow_code=desk.allow_code).source in ("own", "learner"):
+        return {}
+    teacher = build_teacher(name, spec, allow_code=desk.allow_code)
+    taps, logits = objective.teacher_taps(name), objective.needs_teacher_logits(name)
+    if isinstance(teacher, StoredTeacher):
+        teacher = replace(teacher, verify=False)
+        teacher.open(Setting(TeacherRequest(taps, logits, META), no_call))
+        shapes = teacher.reader.shapes()
+        said = {key: torch.empty((2, *shape), device="meta") for key, shape in shapes.items()}
+        desk.found.facts.append(f"{name}: answers stored in {teacher.path}, {len(teacher.reader.manifest.shards)} shards")
+        absent: Any = None
+        return {name: Signals(said["logits"] if logits else absent, {tap: said[tap] for tap in taps})}
+    members = list((spec.model_extra or {}).get("members", ()))
+    known = [other for other in teacher_specs(desk.recipe) if other != name]
+    for member in members:
+        if member not in known:
+            raise UnknownName("teacher", member, known, "`members` are names under `teachers`, or `teacher`.")
+    if len(members) < 2:
+        raise LimbeckError("an ensemble needs two or more members; name them with `members`.")
+    if taps:
+        text = f"an ensemble has no layers, and a term reads {', '.join(map(repr, taps))} of it."
+        raise LimbeckError(f"{text} Name one of its members with `from`.")
+    return {name: Signals(torch.empty(2, info.num_outputs, device="meta"))}
+
+
+def no_call(model: Any, batch: Any) -> Any:
+    """Stands for a call that never happens, as nothing is asked here."""
+    raise LimbeckError("this learner is only looked at.")
