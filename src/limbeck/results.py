@@ -125,7 +125,7 @@ def _model(session: Session, name: str, said: Mapping[str, Collected | None], te
             "cost": model_cost(built.module, example.inputs),
         }
     theirs = said[teacher] if teacher is not None and name != teacher else None
-    matched = theirs is not None and theirs.logits.shape == own.logits.shape
+    matched = theirs is not None and theirs.fits(own)
     details = session.task.details(own.logits, own.labels)
     return {
         "role": role,

@@ -51,6 +51,8 @@ class TopK:
     """`(tokens, k)`, all different within a row."""
     log_probs: Tensor
     """`(tokens, k)` at the temperature of the loss; their exponentials sum to less than 1."""
+    temperature: float = 1.0
+    """At which the probabilities were taken."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class Sampled:
     """`(tokens, k)`; a token may stand in a row more than once."""
     weights: Tensor
     """`(tokens, k)`: the estimated probability of each; the rows sum to 1."""
+    temperature: float = 1.0
+    """At which they were drawn."""
 
 
 Tokens = Hidden | Logits | TopK | Sampled
@@ -77,8 +81,8 @@ def part_of(of: Tokens, rows: Tensor | slice) -> Tokens:
     if isinstance(of, Logits):
         return Logits(of.logits[rows])
     if isinstance(of, TopK):
-        return TopK(of.ids[rows], of.log_probs[rows])
-    return Sampled(of.ids[rows], of.weights[rows])
+        return TopK(of.ids[rows], of.log_probs[rows], of.temperature)
+    return Sampled(of.ids[rows], of.weights[rows], of.temperature)
 
 
 def rows_of(of: Tokens) -> tuple[Tensor, ...]:

@@ -25,8 +25,9 @@ NonNegativeInt = Annotated[int, Ge(0)]
 IGNORE = -100
 """The class label of an example (or token) that has none; torch's own convention."""
 
-LabelKind = Literal["class", "multilabel", "real", "joint"]
-"""What labels mean: one class, any number of labels, numbers, or those of several data sets with labels of their own (`Share`)."""
+LabelKind = Literal["class", "multilabel", "real", "joint", "token"]
+"""What labels mean: one class, any number of labels, numbers, those of several data sets with labels of their own (`Share`), or for
+every trained token one of the vocabulary, for which all losses on one class are meaningful."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,12 @@ class Batch:
 
     def __len__(self) -> int:
         return self.index.shape[0]
+
+    @property
+    def tokens_shape(self) -> tuple[int, int]:
+        """Language: `(batch, tokens)`, in which `rows` are positions; of encoder-decoders, the decoder's tokens."""
+        ids = self.inputs["decoder_input_ids" if "decoder_input_ids" in self.inputs else "input_ids"]
+        return ids.shape[0], ids.shape[1]
 
     @property
     def units(self) -> int:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..objective import Counts
 from ..objective.gathering import Gather
+from ..tokens import Hidden, Logits, Projection, Tokens
 from ..types import Batch, Head, Signals
 from .learner import Learner
 
@@ -75,9 +76,19 @@ def detached(signals: Signals) -> Signals:
         logits=signals.logits.detach() if signals.logits is not None else signals.logits,
         features=_all(signals.features),
         extra=_all(signals.extra),
+        tokens=None if signals.tokens is None else detached_tokens(signals.tokens),
         head=None if head is None else Head(head.weight.detach(), None if head.bias is None else head.bias.detach()),
         views=tuple(detached(view) for view in signals.views),
     )
+
+
+def detached_tokens(said: Tokens) -> Tokens:
+    """The same without gradient; what is stored carries none."""
+    if isinstance(said, Hidden):
+        head, bias = said.head, said.head.bias
+        cut = Projection(head.weight.detach(), None if bias is None else bias.detach(), head.scale, head.cap)
+        return Hidden(said.hidden.detach(), cut)
+    return Logits(said.logits.detach()) if isinstance(said, Logits) else said
 
 
 def _all(values: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -4,24 +4,66 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import NonFinite
+from ..errors import LimbeckError, NonFinite
 from ..teachers.base import Call
-from ..types import Batch
+from ..tokens import Hidden, Projection
+from ..types import Batch, Signals
 from .backend import Backend
 
 
 @dataclass(frozen=True)
 class Collected:
-    """A model's logits over a split, with the labels, in the order of the examples, on the CPU."""
+    """What a model says of a split, with the labels, in the order of the examples, on the CPU.
 
-    logits: Tensor
+    Of a language model, `logits` are hidden states with the head, which stays the model's own: a row for each trained token.
+    """
+
+    logits: Any
     labels: Tensor
+
+    def fits(self, other: Collected) -> bool:
+        """Whether the two can be compared: the same examples and, but for language models, the same number of outputs."""
+        if isinstance(self.logits, Tensor) and isinstance(other.logits, Tensor):
+            return self.logits.shape == other.logits.shape
+        return isinstance(self.logits, Hidden) and isinstance(other.logits, Hidden) and len(self.labels) == len(other.labels)
+
+
+@dataclass
+class _Parts:
+    """What has been said so far, batch by batch."""
+
+    values: list[Tensor]
+    labels: list[Tensor]
+    index: list[Tensor]
+    head: Projection | None = None
+
+    def add(self, said: Signals, batch: Batch) -> None:
+        """Keeps what a model says of a batch."""
+        if isinstance(said.tokens, Hidden):
+            self.head = said.tokens.head
+            values, index = said.tokens.hidden, _of_rows(batch)
+        else:
+            values, index = said.logits.float(), batch.index
+        self.values.append(values.cpu())
+        self.labels.append(batch.labels.cpu() if batch.labels is not None else torch.zeros(len(batch)))
+        self.index.append(index.cpu())
+
+    def all(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Numbers of the examples, values and labels; None where there is nothing."""
+        return (torch.cat(self.index), torch.cat(self.values), torch.cat(self.labels)) if self.index else None
+
+
+def _of_rows(batch: Batch) -> Tensor:
+    """Number of the example that each trained token belongs to."""
+    if batch.rows is None:
+        raise LimbeckError("a language model needs batches that say which tokens are trained.")
+    return batch.index[(batch.rows // batch.tokens_shape[1]).cpu()]
 
 
 def collect(
@@ -34,14 +76,12 @@ def collect(
     precision: torch.dtype | None = None,
     interrupted: Callable[[], None] | None = None,
 ) -> Collected:
-    """Logits of `module` over `loader`, in evaluation mode; the module's mode is restored.
+    """What `module` says over `loader`, in evaluation mode; the module's mode is restored.
 
     Raises:
-        NonFinite: where they are not numbers; `name` is what the message calls the model.
+        NonFinite: where its outputs are not numbers; `name` is what the message calls the model.
     """
-    logits: list[Tensor] = []
-    labels: list[Tensor] = []
-    index: list[Tensor] = []
+    said = _Parts([], [], [])
     mode = module.training
     module.eval()
     autocast: Any = torch.autocast(backend.device.type, precision) if precision else nullcontext()
@@ -50,24 +90,26 @@ def collect(
             for batch in loader:
                 if interrupted is not None:
                     interrupted()
-                logits.append(call(module, batch.to(backend.device)).logits.float().cpu())
-                labels.append(batch.labels if batch.labels is not None else torch.zeros(len(batch)))
-                index.append(batch.index)
+                here = batch.to(backend.device)
+                said.add(call(module, here), here)
     finally:
         module.train(mode)
-    own = (torch.cat(index), torch.cat(logits), torch.cat(labels)) if index else None
-    parts = [part for part in backend.gather_objects(own) if part is not None]
+    parts = [part for part in backend.gather_objects(said.all()) if part is not None]
     order = torch.cat([part[0] for part in parts])
-    _, first = _unique_first(order)
-    found = Collected(torch.cat([part[1] for part in parts])[first], torch.cat([part[2] for part in parts])[first])
-    broken = found.logits.isnan().flatten(1).any(1)
+    first = _unique_first(order)[1] if said.head is None else torch.sort(order, stable=True).indices
+    values, labels = (torch.cat([part[number] for part in parts])[first] for number in (1, 2))
+    broken = values.isnan().flatten(1).any(1)
     if broken.any():
         which = ", ".join(map(str, broken.nonzero().flatten().tolist()[:16]))
         raise NonFinite(
             f"{name}: its outputs are not a number for {int(broken.sum())} of {len(broken)} held-out examples, such as {which}. "
             "Where it was just trained, its weights have become useless: try a smaller learning rate, `train.clip: 1.0` or warm-up."
         )
-    return found
+    return Collected(values if said.head is None else Hidden(values, _on_cpu(said.head)), labels)
+
+
+def _on_cpu(head: Projection) -> Projection:
+    return replace(head, weight=head.weight.detach().cpu(), bias=None if head.bias is None else head.bias.detach().cpu())
 
 
 def _unique_first(index: Tensor) -> tuple[Tensor, Tensor]:

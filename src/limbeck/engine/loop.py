@@ -144,7 +144,7 @@ def one_update(stage: Stage, batches: list[Batch], watch: LossWatch, total: int)
 def _counts(stage: Stage, batches: list[Batch]) -> Counts:
     """What the update holds, over its forward passes and all processes; nothing is read back from the device."""
     backend = stage.context.backend
-    examples: float | torch.Tensor = float(sum(len(batch) for batch in batches))
+    examples: float | torch.Tensor = float(sum(batch.units for batch in batches))
     if not stage.partly_labelled:
         if backend.world > 1:
             examples = backend.sum(torch.tensor(examples, device=backend.device))

@@ -14,14 +14,19 @@ BINS = 15
 """Number of bins of equal width, as in the reference."""
 
 
-def _binned(logits: Tensor, labels: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Edges, and per bin the sum of confidences, the number of right answers and the count."""
+def _answers(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """How sure the model is of its answer, and whether that is right."""
     confidence, guess = logits.double().softmax(1).max(1)
-    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=logits.device)
+    return confidence, guess == labels
+
+
+def _binned(confidence: Tensor, right: Tensor, bins: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Edges, and per bin the sum of confidences, the number of right answers and the count."""
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=confidence.device)
     which = torch.bucketize(confidence, edges[1:-1])  # bins are open below and closed above, so 1.0 is in the last
-    zeros = torch.zeros(bins, dtype=torch.float64, device=logits.device)
-    right = (guess == labels).double()
-    return edges, zeros.index_add(0, which, confidence), zeros.index_add(0, which, right), torch.bincount(which, minlength=bins)
+    zeros = torch.zeros(bins, dtype=torch.float64, device=confidence.device)
+    sure, rights = (zeros.index_add(0, which, values.double()) for values in (confidence, right))
+    return edges, sure, rights, torch.bincount(which, minlength=bins)
 
 
 def reliability(logits: Tensor, labels: Tensor, *, bins: int = BINS) -> dict[str, list[Any]]:
@@ -32,7 +37,12 @@ def reliability(logits: Tensor, labels: Tensor, *, bins: int = BINS) -> dict[str
         labels: class indices, `(examples,)`.
         bins: number of bins of equal width over [0, 1].
     """
-    edges, confidence, right, count = _binned(logits, labels, bins)
+    return reliability_of(*_answers(logits, labels), bins=bins)
+
+
+def reliability_of(confidence: Tensor, right: Tensor, *, bins: int = BINS) -> dict[str, list[Any]]:
+    """The same of answers, `(answers,)`: how sure the model is of each, from 0 to 1, and whether it is right."""
+    edges, confidence, right, count = _binned(confidence, right, bins)
 
     def means(sums: Tensor) -> list[float | None]:
         return [s / c if c else None for s, c in zip(sums.tolist(), count.tolist(), strict=True)]
@@ -42,5 +52,10 @@ def reliability(logits: Tensor, labels: Tensor, *, bins: int = BINS) -> dict[str
 
 def calibration_error(logits: Tensor, labels: Tensor, *, bins: int = BINS) -> float:
     """Expected calibration error: mean over examples of the gap between confidence and accuracy of their bin."""
-    _, confidence, right, count = _binned(logits, labels, bins)
+    return calibration_error_of(*_answers(logits, labels), bins=bins)
+
+
+def calibration_error_of(confidence: Tensor, right: Tensor, *, bins: int = BINS) -> float:
+    """The same of answers, `(answers,)`: how sure the model is of each, from 0 to 1, and whether it is right."""
+    _, confidence, right, count = _binned(confidence, right, bins)
     return ((confidence - right).abs().sum() / count.sum().clamp(min=1)).item()

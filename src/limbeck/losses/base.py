@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from torch import Tensor
 
 from ..errors import ShapeMismatch, SignalMissing
 from ..parts import Part
 from ..types import Head, Needs, Signals
+
+if TYPE_CHECKING:
+    from .fused import Measure
+
+Form = Literal["dense", "hidden", "topk", "sampled"]
+"""How a teacher may speak of a vocabulary: logits, hidden states with the head, its likeliest tokens with what they leave, samples."""
 
 
 class Loss(Part):
@@ -24,6 +30,14 @@ class Loss(Part):
     """Checks of `limbeck.testing` that do not apply to this loss, with the reason."""
     teaches: ClassVar[bool] = False
     """Whether it takes the place of a teacher though it listens to none; the student alone, for comparison, then does without."""
+
+    accepts: ClassVar[tuple[Form, ...]] = ("dense", "hidden")
+    """The forms of a language model's answers that the loss makes sense of."""
+
+    @property
+    def measure(self) -> Measure | None:
+        """How `limbeck.losses.fused` computes it from hidden states, None where it cannot; without a teacher, the cross-entropy."""
+        return None
 
     @property
     @abstractmethod

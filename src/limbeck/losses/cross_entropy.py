@@ -24,6 +24,7 @@ from torch import Tensor
 from ..ops.precision import widen
 from ..types import IGNORE, Fraction, Needs, Signals
 from .base import Loss, logits_of, required
+from .fused.measure import Measure
 
 
 def smoothed_cross_entropy(logits: Tensor, labels: Tensor, *, label_smoothing: float) -> Tensor:
@@ -40,6 +41,10 @@ class CrossEntropy(Loss):
 
     label_smoothing: Fraction = 0.0
     """Share of the probability that is spread evenly over all classes."""
+
+    @property
+    def measure(self) -> Measure | None:
+        return Measure() if self.label_smoothing == 0 else None
 
     @property
     def needs(self) -> Needs:

@@ -31,7 +31,7 @@ Streamlined Distillation for Large Language Models", ICML 2024, arXiv:2402.03898
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
@@ -41,6 +41,7 @@ from ..ops.divergence import kl, log_softmax
 from ..ops.precision import widen
 from ..types import Needs, Positive, Signals
 from .base import Loss, logit_pair
+from .fused.measure import Measure
 
 Divergence = Literal["forward", "reverse", "symmetric", "js", "tv", "skew_forward", "skew_reverse"]
 
@@ -63,6 +64,8 @@ def softened_divergence(
 class KD(Loss):
     """Hinton's distillation, with a factor that keeps the size of its gradient when the temperature changes."""
 
+    accepts: ClassVar = ("dense", "hidden", "topk", "sampled")
+
     temperature: Positive = 4.0
     """Softmax temperature T of both models."""
     divergence: Divergence = "forward"
@@ -72,6 +75,10 @@ class KD(Loss):
 
     skew: Annotated[float, Ge(0), Lt(1)] = 0.1
     """The part that a distribution itself has in the mixture of `skew_forward` and `skew_reverse`; the others do not read it."""
+
+    @property
+    def measure(self) -> Measure:
+        return Measure(divergence=self.divergence, temperature=self.temperature, mixture=self.mixture, skew=self.skew)
 
     @property
     def needs(self) -> Needs:

@@ -22,7 +22,7 @@ on what the others bias; `tail` is the divergence of the coarser distributions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, final
+from typing import Annotated, ClassVar, final
 
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor
@@ -39,6 +39,8 @@ from .kd import Divergence
 @dataclass(eq=False, repr=False, kw_only=True)
 class TopkKD(Loss):
     """Compares the student with the few classes that a stored teacher holds."""
+
+    accepts: ClassVar = ("dense", "hidden", "topk")
 
     temperature: Positive = 1.0
     """Softmax temperature T of both models."""

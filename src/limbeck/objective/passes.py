@@ -23,16 +23,17 @@ from ..types import Mixed, Signals, labelled
 from .share import labels_of, rows_of
 
 if TYPE_CHECKING:
-    from .objective import Counts, _Slot
+    from .objective import Counts
+    from .slot import Slot
 
 
-def apart(slot: _Slot, mixed: Mixed | None) -> bool:
+def apart(slot: Slot, mixed: Mixed | None) -> bool:
     """Whether a term is evaluated part by part."""
     return slot.weighs or (mixed is not None and slot.reads_labels)
 
 
 def by_part(
-    slot: _Slot, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None, counts: Counts
+    slot: Slot, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None, counts: Counts
 ) -> tuple[Tensor, float | Tensor]:
     """The weighted sum of a term over this forward pass, and the factor that makes it a part of the update's mean.
 
@@ -64,13 +65,13 @@ def by_part(
 _LEAST = 1e-12
 
 
-def mass_of(slot: _Slot, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None) -> Tensor:
+def mass_of(slot: Slot, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None) -> Tensor:
     """The sum of the weights of a term over a forward pass; of one whose weights do not depend on the student."""
     return torch.stack([weight.sum() for _, weight in _parts(slot, Signals(), teachers, labels, mixed)]).sum()
 
 
 def _parts(
-    slot: _Slot, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None
+    slot: Slot, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None
 ) -> Iterator[tuple[Tensor | None, Tensor]]:
     """Labels and weights, `(batch,)`, of the own parts and of the partners'."""
     parts: list[tuple[Tensor | None, Tensor | None]] = [(labels, None)]
@@ -90,7 +91,7 @@ def _parts(
         yield own, reduce(torch.mul, factors)
 
 
-def _values(slot: _Slot, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, number: int) -> Tensor:
+def _values(slot: Slot, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, number: int) -> Tensor:
     """One value an example, `(batch,)`; missing labels are zero for the loss, so that it can read them."""
     s, t = slot.route(student, teachers, labels, number)
     safe = labels
