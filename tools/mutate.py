@@ -5,8 +5,9 @@
     python tools/mutate.py --quick             a tenth of the mutants, the same ones every time
 
 Each mutant runs the tests of its own file (tests/losses/test_dkd.py, golden numbers included) until one fails. What survives these runs
-the second stage: for a loss the contract, for an operation the tests of the losses that use it. Whoever survives both is reported with its
-line and change, and the exit status is 1. A mutant that computes the same as the original is marked on its line,
+the second stage: for a loss the contract, for an operation the tests of the losses that use it, for a file in a folder of its package all
+tests of that folder. Whoever survives both is reported with its line and change, and the exit status is 1. A mutant that computes the same
+as the original is marked on its line,
 
     rows = min(rows, len(x))  # mutate: equivalent (a longer slice is the whole)
     if x.element_size() < 4:  # mutate: equivalent constant, comparison (there is no size between 2 and 4)
@@ -107,7 +108,15 @@ def _job(file: Path, files: list[Path]) -> Job:
     tests = [own] if own else users
     if file.parent.name == "losses" and not file.stem.startswith("_") and file.stem != "base":
         return Job(file, tests, ["tests/test_contract.py"], f"[{file.stem}-")
-    return Job(file, tests, [test for test in users if test not in tests])
+    later = [*_mates(file), *users]
+    return Job(file, tests, [test for i, test in enumerate(later) if test not in (*tests, *later[:i])])
+
+
+def _mates(file: Path) -> list[str]:
+    """All tests of the folder within a package that it is in."""
+    room = file.parent.relative_to(SOURCE)
+    folder = ROOT / "tests" / room
+    return [str(path.relative_to(ROOT)) for path in sorted(folder.glob("test_*.py"))] if len(room.parts) > 1 else []
 
 
 def _test_of(file: Path) -> str:

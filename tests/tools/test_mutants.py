@@ -177,12 +177,14 @@ def test_tests_that_fail_anyway_prove_nothing(copy: Path):
 
 
 def test_folders_within_a_package(root: Path):
-    """A file there is tested by its own tests or by those of its folder; what it uses counts it as a user."""
+    """A file there is tested by its own tests or by those of its folder, later by all there; what it uses counts it as a user."""
     code = "import json, mutate; print(json.dumps({job.module: [job.tests, job.later] for job in mutate.jobs([])}))"
     done = subprocess.run([sys.executable, "-c", code], cwd=root / "tools", capture_output=True, text=True, timeout=60, check=True)
     jobs = json.loads(done.stdout)
     fused = "tests/losses/fused/test_fused.py"
-    assert jobs["limbeck.losses.fused.chunks"] == [[fused], []]
+    others = sorted(str(path.relative_to(root)) for path in (root / "tests/losses/fused").glob("test_*.py") if path.name != "test_fused.py")
+    assert "tests/losses/fused/test_fused_teachers.py" in others
+    assert jobs["limbeck.losses.fused.chunks"] == [[fused], others]
     assert jobs["limbeck.losses.kd"] == [["tests/losses/test_kd.py"], ["tests/test_contract.py"]]
     own, users = jobs["limbeck.ops.divergence_gradients"]
     assert own == ["tests/ops/test_divergence_gradients.py"]

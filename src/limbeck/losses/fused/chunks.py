@@ -72,20 +72,21 @@ def _product(hidden: Tensor, weight: Tensor, out: Tensor) -> None:
 
 
 def chunk_values(
-    hidden: Tensor, head: Projection, teacher: Tokens, labels: Tensor | None, measure: Measure, buffers: Buffers
+    hidden: Tensor, head: Projection, teacher: Tokens | None, labels: Tensor | None, measure: Measure, buffers: Buffers
 ) -> tuple[Tensor, Tensor]:
-    """Values of the tokens of a chunk, and the gradient of each with respect to the logits before cap and scale.
+    """Values of the tokens of a chunk, and the gradient of the weighted sum of both with respect to the logits before cap and scale.
 
     Args:
         hidden: the student's, `(rows, width)`.
         head: the student's.
-        teacher: of the same tokens.
-        labels: `(rows,)`, where `measure.label_weight` is not 0.
+        teacher: of the same tokens; without one there is no divergence.
+        labels: `(rows,)`; without them there is no cross-entropy.
         measure: what is computed.
         buffers: memory; what it held is lost.
 
     Returns:
-        `(rows,)` and `(rows, vocabulary)`, the latter in a buffer. The gradient is still to be multiplied by `measure.slope(head.scale)`.
+        Divergences and cross-entropies, `(2, rows)`, not weighted, and `(rows, vocabulary)` in a buffer. The gradient is still to be
+        multiplied by `head.scale`.
     """
     rows = len(hidden)
     logits = logits_of(hidden, head, buffers.student[:rows])
@@ -94,32 +95,44 @@ def chunk_values(
         logits_of(teacher.hidden, teacher.head, theirs)
     elif isinstance(teacher, Logits):
         theirs.copy_(teacher.logits).clamp_(min=LEAST)
-    values = logits.new_empty(rows)
+    values = logits.new_zeros(2, rows)
     for start in range(0, rows, buffers.step):
         some = slice(start, min(start + buffers.step, rows))
         few = [room[: some.stop - start] for room in buffers.rooms]
         own = None if labels is None else labels[some]
-        values[some] = _rows_in_place(logits[some], theirs[some], part_of(teacher, some), own, measure, head.cap, few)
+        known = None if teacher is None else part_of(teacher, some)
+        _rows_in_place(values[:, some], logits[some], theirs[some], known, own, measure, head.cap, few)
     return values, logits
 
 
 def _rows_in_place(
-    logits: Tensor, theirs: Tensor, teacher: Tokens, labels: Tensor | None, measure: Measure, cap: float | None, rooms: list[Tensor]
-) -> Tensor:
+    values: Tensor,
+    logits: Tensor,
+    theirs: Tensor,
+    teacher: Tokens | None,
+    labels: Tensor | None,
+    measure: Measure,
+    cap: float | None,
+    rooms: list[Tensor],
+) -> None:
     """Values of some rows; their gradient takes the place of their logits."""
     room, *more = rooms
     slope = torch.div(logits, cap, out=more.pop()).square_().neg_().add_(1) if cap is not None else None
-    answers = _cross_entropy(logits, labels, more.pop()) if labels is not None else None
-    if measure.temperature != 1:
-        logits.div_(measure.temperature)
-    divergence, gradient = _compare(log_normalised(logits, room), theirs, teacher, measure, room)
-    divergence.mul_(measure.factor)
-    if answers is not None:
-        divergence.add_(answers[0], alpha=measure.label_weight)
-        gradient.mul_(measure.factor / measure.temperature).add_(answers[1], alpha=measure.label_weight)
+    gradient = logits
+    answers = None
+    if labels is not None:
+        values[1], answers = _cross_entropy(logits, labels, logits if teacher is None else more.pop())
+        answers.mul_(measure.label_weight)
+    if teacher is not None:
+        if measure.temperature != 1:
+            logits.div_(measure.temperature)
+        divergence, gradient = _compare(log_normalised(logits, room), theirs, teacher, measure, room)
+        torch.mul(divergence, measure.factor, out=values[0])
+        gradient.mul_(measure.slope)
+        if answers is not None:
+            gradient.add_(answers)
     if slope is not None:
         gradient.mul_(slope)
-    return divergence
 
 
 def log_normalised(logits: Tensor, room: Tensor) -> Tensor:

@@ -24,22 +24,23 @@ FEWEST = 32
 """Tokens of a chunk at least: with fewer, products are slow."""
 
 
-def fused_divergence(
+def fused_sums(
     student: Tensor,
     head: Projection,
-    teacher: Tokens,
+    teacher: Tokens | None,
     measure: Measure = PLAIN,
     *,
     weights: Tensor | None = None,
     labels: Tensor | None = None,
     chunk: int | None = None,
-) -> Tensor:
-    """Weighted sum of the tokens' divergences; its gradients are computed on the way.
+) -> tuple[Tensor, Tensor]:
+    """Weighted sum over the tokens of divergence and cross-entropy, and the sum of each; gradients are computed on the way.
 
     Args:
         student: last hidden states `(tokens, width)`, as the head reads them.
         head: the student's.
-        teacher: `Hidden`, `Logits`, `TopK` or `Sampled`, of the same tokens; it gets no gradient.
+        teacher: `Hidden`, `Logits`, `TopK` or `Sampled`, of the same tokens; it gets no gradient. None for the cross-entropy alone, with
+            a measure of `weight` 0.
         measure: what is computed of every token.
         weights: factor of every token `(tokens,)`, such as a mask divided by the number of trained tokens; 1 where absent. Tokens of
             weight 0 are not computed.
@@ -47,34 +48,56 @@ def fused_divergence(
         chunk: tokens whose logits are held at once; chosen by size where absent. It changes no value.
 
     Returns:
-        A scalar in float32 (float64 for such inputs).
+        The total, a scalar: `measure.weight` times the sum of the divergences plus `measure.label_weight` times that of the
+        cross-entropies; and these two sums `(2,)`, of which each token has its factor, without a graph; 0 where its weight is 0. Both are
+        in float32 (float64 for such inputs).
 
     Raises:
         ShapeMismatch: where shapes or vocabularies do not fit.
-        LimbeckError: for a divergence that samples do not estimate; for a second backward pass through the same result.
+        LimbeckError: for a divergence without a teacher, or one that samples do not estimate; for a second backward pass through the same
+            result.
         RuntimeError: for the gradient of a gradient, which there is not.
     """
     _check(student, head, teacher, measure, labels)
     factors = student.new_ones(len(student), dtype=_wide(student)) if weights is None else weights.to(_wide(student))
-    return _Sum.apply(student, head.weight, head.bias, head, teacher, factors, labels, measure, chunk)  # pyright: ignore[reportReturnType]
+    rest = (head, (teacher, labels, measure, chunk), factors, torch.is_grad_enabled())
+    return _Sum.apply(student, head.weight, head.bias, *rest)  # pyright: ignore[reportReturnType]
+
+
+def fused_divergence(
+    student: Tensor,
+    head: Projection,
+    teacher: Tokens | None,
+    measure: Measure = PLAIN,
+    *,
+    weights: Tensor | None = None,
+    labels: Tensor | None = None,
+    chunk: int | None = None,
+) -> Tensor:
+    """The total of `fused_sums` alone, whose arguments it has."""
+    return fused_sums(student, head, teacher, measure, weights=weights, labels=labels, chunk=chunk)[0]
 
 
 def fused_divergences(
     student: Tensor,
     head: Projection,
-    teacher: Tokens,
+    teacher: Tokens | None,
     measure: Measure = PLAIN,
     *,
     labels: Tensor | None = None,
     chunk: int | None = None,
 ) -> Tensor:
-    """One value a token, `(tokens,)`; the backward pass computes all logits once more. Arguments as for `fused_divergence`."""
+    """One value a token, `(tokens,)`; the backward pass computes all logits once more. Arguments as for `fused_sums`."""
     _check(student, head, teacher, measure, labels)
-    return _Each.apply(student, head.weight, head.bias, head, teacher, labels, measure, chunk)  # pyright: ignore[reportReturnType]
+    return _Each.apply(student, head.weight, head.bias, head, (teacher, labels, measure, chunk))  # pyright: ignore[reportReturnType]
 
 
-def _check(student: Tensor, head: Projection, teacher: Tokens, measure: Measure, labels: Tensor | None) -> None:
+def _check(student: Tensor, head: Projection, teacher: Tokens | None, measure: Measure, labels: Tensor | None) -> None:
     check_shapes(student, head, teacher)
+    if measure.weight and teacher is None:
+        raise LimbeckError(
+            f"a divergence of weight {measure.weight:g} needs a teacher, found none; weight 0 leaves the cross-entropy alone."
+        )
     if isinstance(teacher, Sampled) and measure.divergence != "forward":
         raise LimbeckError(
             f"samples of a teacher estimate divergence 'forward' only, got {measure.divergence!r}; store its likeliest tokens instead."
@@ -93,23 +116,28 @@ class _Work:
 
     def __init__(self, student: Tensor, head: Projection, rest: Any, tokens: Tensor) -> None:
         teacher, labels, measure, chunk = rest
-        self.student, self.head, self.teacher, self.measure, self.tokens = student, head, teacher, measure, tokens
+        self.student, self.head, self.measure = student, head, measure
+        self.teacher = teacher if measure.weight else None
         self.labels = labels if measure.label_weight else None
+        self.tokens = tokens[:0] if self.teacher is None and self.labels is None else tokens
         vocabulary, dtype = len(head.weight), _wide(student)
-        rows = chunk or max(FEWEST, min(BYTES // (vocabulary * dtype.itemsize), len(tokens) // SHARE))
-        self._count = -(-len(tokens) // rows)
-        rows = -(-len(tokens) // max(self._count, 1))
-        held = isinstance(teacher, Hidden | Logits)
+        rows = chunk or max(FEWEST, min(BYTES // (vocabulary * dtype.itemsize), len(self.tokens) // SHARE))
+        self._count = -(-len(self.tokens) // rows)
+        rows = -(-len(self.tokens) // max(self._count, 1))
+        held = isinstance(self.teacher, Hidden | Logits)
         rooms = 1 + (self.labels is not None) + (head.cap is not None)
         self._buffers = Buffers(rows, vocabulary, student, dtype, teacher=held, rooms=rooms)
-        self.slope = measure.slope(head.scale)
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """The numbers of some tokens, their values, and the gradient of each with respect to its logits, but for the factor `slope`."""
+        """The numbers of some tokens, their values, and the gradient of each with respect to its logits, but for the scale of the head."""
         for tokens in self.tokens.tensor_split(self._count) if self._count else ():
             labels = None if self.labels is None else self.labels[tokens]
-            found = chunk_values(self.student[tokens], self.head, part_of(self.teacher, tokens), labels, self.measure, self._buffers)
-            yield tokens, *found
+            teacher = None if self.teacher is None else part_of(self.teacher, tokens)
+            yield tokens, *chunk_values(self.student[tokens], self.head, teacher, labels, self.measure, self._buffers)
+
+    def factors(self, like: Tensor) -> Tensor:
+        """Of divergence and cross-entropy in the total."""
+        return like.new_tensor([self.measure.weight, self.measure.label_weight])
 
 
 class _Gradients:
@@ -146,17 +174,19 @@ class _Sum(torch.autograd.Function):
     """Gradients in the forward pass."""
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
-        head, teacher, weights, labels, measure, chunk = rest
+    def forward(ctx: Any, student: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor]:
+        head, of, weights, learns = rest
         with torch.autocast(student.device.type, enabled=False):
-            work = _Work(student, head, (teacher, labels, measure, chunk), weights.nonzero().squeeze(1))
-            gradients = _Gradients(work, ctx.needs_input_grad)
-            total = weights.new_zeros(())
+            work = _Work(student, head, of, weights.nonzero().squeeze(1))
+            gradients = _Gradients(work, [learns and asked for asked in ctx.needs_input_grad])
+            sums = weights.new_zeros(2)
             for tokens, values, logits in work.chunks():
-                total += torch.dot(values, weights[tokens])
-                gradients.add(tokens, logits, weights[tokens] * work.slope)
+                sums.addmv_(values, weights[tokens])
+                gradients.add(tokens, logits, weights[tokens] * head.scale)
+            total = torch.dot(sums, work.factors(sums))
         ctx.gradients = gradients.all()
-        return total
+        ctx.mark_non_differentiable(sums)
+        return total, sums
 
     @staticmethod
     @once_differentiable
@@ -165,7 +195,7 @@ class _Sum(torch.autograd.Function):
             raise LimbeckError("the gradients of a fused divergence are used up by its first backward pass; take `fused_divergences`.")
         found, ctx.gradients = ctx.gradients, None
         scaled = [None if x is None else x.mul_(outputs[0]) for x in found]  # autograd gives them the inputs' precision
-        return (*scaled, *(None,) * 6)  # mutate: equivalent constant (more are ignored)
+        return (*scaled, *(None,) * 4)  # mutate: equivalent constant (more are ignored)
 
 
 class _Each(torch.autograd.Function):
@@ -176,10 +206,10 @@ class _Each(torch.autograd.Function):
         ctx.save_for_backward(student, weight, bias)
         ctx.rest = rest
         with torch.autocast(student.device.type, enabled=False):
-            work = _Work(student, rest[0], rest[1:], torch.arange(len(student), device=student.device))
-            values = torch.empty(len(student), dtype=_wide(student), device=student.device)
+            work = _Work(student, rest[0], rest[1], torch.arange(len(student), device=student.device))
+            values = torch.zeros(len(student), dtype=_wide(student), device=student.device)
             for tokens, found, _ in work.chunks():
-                values[tokens] = found
+                values[tokens] = work.factors(found) @ found
         return values
 
     @staticmethod
@@ -188,8 +218,8 @@ class _Each(torch.autograd.Function):
         student, _, _ = ctx.saved_tensors
         factors = outputs[0]
         with torch.autocast(student.device.type, enabled=False):  # mutate: equivalent constant (no autocast in a backward pass on the CPU)
-            work = _Work(student, ctx.rest[0], ctx.rest[1:], factors.nonzero().squeeze(1))
+            work = _Work(student, ctx.rest[0], ctx.rest[1], factors.nonzero().squeeze(1))
             gradients = _Gradients(work, ctx.needs_input_grad)
             for tokens, _, logits in work.chunks():
-                gradients.add(tokens, logits, factors[tokens] * work.slope)
-        return (*gradients.all(), *(None,) * 5)  # mutate: equivalent constant (more are ignored)
+                gradients.add(tokens, logits, factors[tokens] * work.head.scale)
+        return (*gradients.all(), *(None,) * 2)  # mutate: equivalent constant (more are ignored)

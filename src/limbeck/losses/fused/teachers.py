@@ -8,7 +8,7 @@ from ...errors import ShapeMismatch
 from ...tokens import Hidden, Logits, Projection, Tokens, rows_of
 
 
-def check_shapes(student: Tensor, head: Projection, teacher: Tokens) -> None:
+def check_shapes(student: Tensor, head: Projection, teacher: Tokens | None) -> None:
     """Whether all fit together.
 
     Raises:
@@ -19,7 +19,7 @@ def check_shapes(student: Tensor, head: Projection, teacher: Tokens) -> None:
         raise ShapeMismatch(
             f"the student's hidden states {list(student.shape)} do not fit its head {[vocabulary, width]}; give (tokens, width)."
         )
-    for rows in rows_of(teacher):
+    for rows in () if teacher is None else rows_of(teacher):
         if rows.ndim != 2 or len(rows) != len(student):
             raise ShapeMismatch(f"the teacher's {list(rows.shape)} do not fit the student's {len(student)} tokens; give (tokens, ...).")
     theirs = (
