@@ -25,9 +25,13 @@ NonNegativeInt = Annotated[int, Ge(0)]
 IGNORE = -100
 """The class label of an example (or token) that has none; torch's own convention."""
 
-LabelKind = Literal["class", "multilabel", "real", "joint", "token"]
-"""What labels mean: one class, any number of labels, numbers, those of several data sets with labels of their own (`Share`), or for
-every trained token one of the vocabulary, for which all losses on one class are meaningful."""
+LabelKind = Literal["class", "multilabel", "real", "joint", "token", "span"]
+"""What labels mean: one class, any number of labels, numbers, those of several data sets with labels of their own (`Share`), for every
+trained token one of the vocabulary, for which all losses on one class are meaningful, or where an answer begins and ends."""
+
+LanguageKind = Literal["causal_lm", "masked_lm", "seq2seq_lm", "token_classification", "span_extraction"]
+"""What is predicted of texts, by the name of the task: the next token, those that are masked, those of another text, a class of every
+token, or where an answer begins and ends."""
 
 
 @dataclass(frozen=True)
@@ -235,6 +239,8 @@ class DataInfo:
     """The same of every further view of the examples, by name."""
     shares: Mapping[str, Share] = field(default_factory=dict)
     """Joint data: what each data set has of the outputs, by name."""
+    language: LanguageKind | None = None
+    """Texts: what is predicted of them, which says what head a model gets; None where it is a class of the whole text."""
 
     def shown(self, view: str | None) -> DataInfo:
         """The data as a model sees them that looks at `view`; themselves for None.

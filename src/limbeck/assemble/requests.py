@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..config.schema import DataSpec, ModelSpec, Normalize, Recipe
+from ..config.schema import DataSpec, ModelSpec, Normalize, Recipe, TeacherSpec
 from ..data.arguments import build
 from ..data.base import DataRequest
 from ..data.joint import DatasetRequest
@@ -31,7 +31,16 @@ def model_request(spec: ModelSpec) -> ModelRequest:
     if isinstance(normalize, Normalize):
         normalize = Normalization(tuple(normalize.mean), tuple(normalize.std))
     weights = None if spec.weights == RANDOM else spec.weights
-    return ModelRequest(spec.model, weights, dict(spec.prefix), dict(spec.args), normalize, spec.view)
+    return ModelRequest(
+        model=spec.model,
+        weights=weights,
+        prefix=dict(spec.prefix),
+        args=dict(spec.args),
+        normalize=normalize,
+        view=spec.view,
+        dtype=spec.dtype or ("auto" if isinstance(spec, TeacherSpec) else "fp32"),
+        gradient_checkpointing=spec.gradient_checkpointing,
+    )
 
 
 def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:

@@ -86,6 +86,12 @@ class ModelSpec(Spec):
     """Input normalisation: the model's own where it has one, else the data's (`auto`); the data's; none; or given values."""
     view: str | None = None
     """The view of the data that it sees, by its name in `data.views`; the examples themselves where absent."""
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] | None = None
+    """Type of a text model's weights in memory; `auto` is that of the file. A teacher of texts has `auto` where absent, all others
+    fp32."""
+    gradient_checkpointing: bool = False
+    """Run the layers of a transformers model again in the backward pass instead of keeping what they computed: less memory, a third more
+    time, the same gradients."""
 
 
 class TeacherSpec(ModelSpec):

@@ -64,6 +64,10 @@ class ModelRequest:
     """`auto`: the model's own where its weights come with one, else the data's."""
     view: str | None = None
     """The view of the data for which it is built and that it sees; None for the examples themselves."""
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"
+    """Type of the weights in memory; `auto`: as the file has them."""
+    gradient_checkpointing: bool = False
+    """Whether layers are run again in the backward pass instead of keeping what they computed."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..errors import ModelError, UnknownName, did_you_mean
 from ..registry import Registry, load_code
 from ..types import DataInfo
 from .arguments import accepted_arguments, call_builder
+from .backward import checkpoint_layers
 from .base import BuiltModel, ModelRequest, Normalization
 from .checkpoints import find_weights, load_into, read_state_dict, saved_normalization
 
@@ -55,7 +57,18 @@ def build_model(request: ModelRequest, info: DataInfo, *, allow_code: bool = Fal
         if load:
             path = find_weights(request.weights)
             load_into(module, read_state_dict(path), prefix=request.prefix, source=str(path))
+    _prepare(module, request, info)
     return BuiltModel(module, _normalization(request, info, own), request)
+
+
+def _prepare(module: nn.Module, request: ModelRequest, info: DataInfo) -> None:
+    """The type of the weights, and what the backward pass keeps."""
+    if request.dtype in ("bf16", "fp16"):
+        if info.kind != "text":
+            raise ModelError(f"{request.model}: dtype {request.dtype} is for models of texts; use precision for those of {info.kind} data.")
+        module.to(torch.bfloat16 if request.dtype == "bf16" else torch.float16)
+    if request.gradient_checkpointing:
+        checkpoint_layers(module, request.model)
 
 
 def _normalization(request: ModelRequest, info: DataInfo, own: Normalization | None) -> Normalization | None:

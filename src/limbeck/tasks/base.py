@@ -102,7 +102,7 @@ class Task(ABC):
         """
         if logits.ndim == 2 and logits.shape[1] == info.num_outputs:
             return
-        word = {"class": "classes", "multilabel": "labels", "real": "regression targets", "joint": "outputs"}[info.labels]
+        word = {"class": "classes", "multilabel": "labels", "real": "regression targets", "joint": "outputs"}.get(info.labels, "tokens")
         shape = f"(batch, {info.num_outputs})"
         raise ShapeMismatch(
             f"{model} gives outputs of shape {tuple(logits.shape)}, the data have {info.num_outputs} {word}: expected {shape}. "

@@ -1,20 +1,31 @@
-"""`hf:ID_OR_FOLDER`: transformers classifiers for text and images; `hf:TYPE` builds a random one from `args`."""
+"""`hf:ID_OR_FOLDER`: transformers models for texts (classifiers, language models, taggers, span extraction) and images.
+
+`hf:TYPE` builds a random one from `args`. Which head it gets is what the data are for: `DataInfo.language`, else a classifier.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from ...errors import MissingDependency, ModelError, NotFetched, did_you_mean
+from ...errors import LimbeckError, MissingDependency, ModelError, NotFetched, did_you_mean
 from ...types import DataInfo
 from ..arguments import unknown_argument
 from ..base import ModelRequest, Normalization
 from ..checkpoints import fetch_error
+
+LANGUAGE_MODELS = ("causal_lm", "masked_lm", "seq2seq_lm")
+"""What is predicted by models whose outputs are the tokens of their vocabulary."""
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+_ATTENTION = "attn_implementation"
+"""Argument that is no field of a configuration but of the loading."""
 
 
 @contextmanager
@@ -43,19 +54,60 @@ def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tu
     config = _config(name, request, info, load=load)
     auto, mapping = _auto(info)
     if type(config) not in mapping:
-        raise ModelError(f"{request.model} ({config.model_type}) is no classifier of {info.kind} data; transformers has none of that type.")
+        raise ModelError(f"{request.model} ({config.model_type}) is no {_word(info)}; transformers has none of that type.")
+    if info.kind != "text":
+        request = replace(request, dtype="fp32")  # images come in fp32; autocast does what is wanted for them
     try:
         if pretrained and load:
-            with without_bars():
-                module = auto.from_pretrained(name, config=config, ignore_mismatched_sizes=True)
+            module = _pretrained(auto, name, config, request, info)
         else:
-            module = auto.from_config(config)
+            module = auto.from_config(config, dtype=_DTYPES.get(request.dtype, torch.float32), **_attention(request))
     except OSError as error:
         raise fetch_error(f"the weights of {request.model}", error) from error
+    except LimbeckError:
+        raise
     except Exception as error:
         raise ModelError(f"{request.model} could not be built for {info.kind} data: {type(error).__name__}: {error}") from error
     module.train()
     return module, _own(name, load=load) if pretrained and info.kind == "image" else None
+
+
+def _pretrained(auto: Any, name: str, config: Any, request: ModelRequest, info: DataInfo) -> nn.Module:
+    """The model with its own weights; a language model without a part of them is refused, a classifier may get a new head."""
+    whole = info.language in LANGUAGE_MODELS
+    with without_bars():
+        module, found = auto.from_pretrained(
+            name,
+            config=config,
+            dtype=_DTYPES.get(request.dtype, request.dtype),
+            ignore_mismatched_sizes=not whole,
+            output_loading_info=True,
+            **_attention(request),
+        )
+    if whole and found["missing_keys"]:
+        missing = sorted(found["missing_keys"])
+        raise ModelError(
+            f"{request.model} is no whole {_word(info)}: its file lacks {', '.join(missing[:3])}{' and more' if len(missing) > 3 else ''}, "
+            "which would be random. Use weights that were saved with the head."
+        )
+    return module
+
+
+def _attention(request: ModelRequest) -> dict[str, Any]:
+    """How attention is computed, where it is said: `eager` is the one that gives attention maps."""
+    how = request.args.get(_ATTENTION)
+    return {} if how is None else {_ATTENTION: how}
+
+
+def _word(info: DataInfo) -> str:
+    words = {
+        "causal_lm": "language model that predicts the next token",
+        "masked_lm": "language model that predicts masked tokens",
+        "seq2seq_lm": "encoder-decoder language model",
+        "token_classification": "classifier of tokens",
+        "span_extraction": "model that finds answers in texts",
+    }
+    return words[info.language] if info.language is not None else f"classifier of {info.kind} data"
 
 
 def vocabulary_size(module: nn.Module) -> int | None:
@@ -72,6 +124,15 @@ def _auto(info: DataInfo) -> tuple[Any, Any]:
     """The class that builds, and the mapping of configurations that it can build from."""
     import transformers as t
 
+    heads = {
+        "causal_lm": (t.AutoModelForCausalLM, t.MODEL_FOR_CAUSAL_LM_MAPPING),
+        "masked_lm": (t.AutoModelForMaskedLM, t.MODEL_FOR_MASKED_LM_MAPPING),
+        "seq2seq_lm": (t.AutoModelForSeq2SeqLM, t.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING),
+        "token_classification": (t.AutoModelForTokenClassification, t.MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING),
+        "span_extraction": (t.AutoModelForQuestionAnswering, t.MODEL_FOR_QUESTION_ANSWERING_MAPPING),
+    }
+    if info.language is not None:
+        return heads[info.language]
     if info.kind == "text":
         return t.AutoModelForSequenceClassification, t.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
     return t.AutoModelForImageClassification, t.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING
@@ -89,12 +150,10 @@ def _config(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> 
     if name in CONFIG_MAPPING and not folder.is_dir():
         if request.weights == "pretrained":
             raise ModelError(f"{request.model} names a kind of model, which has no weights; give the id or folder of one.")
-        config = AutoConfig.for_model(name)
-    elif not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
+        return _with_arguments(AutoConfig.for_model(name), request, info, fresh=True)
+    if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ModelError(f"{request.model}: there is no such folder (looked for {folder.absolute()}).")
-    else:
-        config = _fetched_config(name, request, load=load)
-    return _with_arguments(config, request, info)
+    return _with_arguments(_fetched_config(name, request, load=load), request, info, fresh=False)
 
 
 def _fetched_config(name: str, request: ModelRequest, *, load: bool) -> Any:
@@ -112,9 +171,15 @@ def _fetched_config(name: str, request: ModelRequest, *, load: bool) -> Any:
         raise fetch_error(f"the configuration of {request.model}", error) from error
 
 
-def _with_arguments(config: Any, request: ModelRequest, info: DataInfo) -> Any:
+def _with_arguments(config: Any, request: ModelRequest, info: DataInfo, *, fresh: bool) -> Any:
     known = config.to_dict()
-    settings: dict[str, Any] = {"num_labels": info.num_outputs}
+    settings: dict[str, Any] = {}
+    if info.language in LANGUAGE_MODELS:
+        config.use_cache = False  # nothing is generated here; keys and values would be kept for nothing
+        if fresh:
+            settings["vocab_size"] = info.num_outputs
+    elif info.language != "span_extraction":
+        settings["num_labels"] = info.num_outputs
     if info.kind == "image" and "num_channels" in known:
         channels = info.input_shape[0]
         if request.weights is not None and known["num_channels"] != channels:
@@ -122,10 +187,11 @@ def _with_arguments(config: Any, request: ModelRequest, info: DataInfo) -> Any:
         settings["num_channels"] = channels
         if request.weights is None and "image_size" in known:
             settings["image_size"] = info.input_shape[1]
-    for key in request.args:
-        if key not in known and key not in settings:
-            raise unknown_argument(request.model, key, sorted(known))
-    for key, value in {**settings, **request.args}.items():
+    given = {key: value for key, value in request.args.items() if key != _ATTENTION}
+    for key in given:
+        if key not in known and key not in settings and key not in config.attribute_map:
+            raise unknown_argument(request.model, key, sorted([*known, _ATTENTION]))
+    for key, value in {**settings, **given}.items():
         setattr(config, key, value)
     return config
 
