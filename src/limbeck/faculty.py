@@ -1,11 +1,10 @@
-"""Opens the teachers that a stage listens to, with those that they are made of; and what ties a store to a recipe."""
+"""Opens the teachers that a stage listens to, with those that they are made of."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import nn
 
 from . import assemble
 from .assemble import Phase
+from .belonging import belongs, weights_of
 from .config.schema import TeacherSpec
 from .data.base import Examples
 from .engine.backend import DTYPES
@@ -20,7 +20,6 @@ from .errors import LimbeckError, UnknownName
 from .models.base import BuiltModel
 from .objective import Objective
 from .objective.equip import Call, equip
-from .store.manifest import Key
 from .teachers._once import Once
 from .teachers.base import Setting, Teacher, TeacherRequest
 from .teachers.stored import StoredTeacher
@@ -88,7 +87,8 @@ class Faculty:
         )
         teacher.open(setting)
         if isinstance(teacher, StoredTeacher):
-            teacher.reader.check(self._key(name, spec, teacher), len(self.examples))
+            weights = weights_of(spec, partial(self.model, name, spec))
+            teacher.place(belongs(teacher.reader, self.phase, self.examples, spec.view, weights))
         self.found[name] = Once(teacher=teacher) if self._listeners(name) > 1 else teacher
         return self.found[name]
 
@@ -121,12 +121,6 @@ class Faculty:
     def _is_member(self, name: str) -> bool:
         return any(name in (spec.model_extra or {}).get("members", ()) for spec in self.specs.values())
 
-    def _key(self, name: str, spec: TeacherSpec, teacher: StoredTeacher) -> Key:
-        """What the store should have been made from; the teacher's weights are compared where the recipe names them too."""
-        theirs = teacher.reader.manifest.key
-        own = teacher_hash(self.model(name, spec)) if spec.model and spec.weights not in (None, assemble.RANDOM) else theirs.teacher
-        return Key(own, self.examples.fingerprint(spec.view), inputs_key(self.phase, spec.view), theirs.seed)
-
 
 def _silent(model: Any, batch: Any) -> Any:
     raise LimbeckError("this teacher has no model.")
@@ -143,21 +137,3 @@ def replay_of(teachers: Mapping[str, Teacher]) -> tuple[int, int] | None:
         names = " and ".join(map(repr, found))
         raise LimbeckError(f"the stores of {names} were made with different augmentations, so they cannot be read together.")
     return next(iter(found.values()), None)
-
-
-def teacher_hash(built: BuiltModel) -> str:
-    """SHA-256 of a model's parameters and buffers (names, shapes, values) and of its input normalisation."""
-    digest = hashlib.sha256(json.dumps(asdict(built.normalization) if built.normalization is not None else None).encode())
-    for name, value in sorted(built.module.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
-def inputs_key(phase: Phase, view: str | None = None) -> str:
-    """What happens to inputs on their way to a teacher that sees `view`, as JSON."""
-    if view is None:
-        return json.dumps({"transforms": list(phase.data.transforms), "size": phase.data.size}, sort_keys=True)
-    shown = phase.data.views[view]
-    lane = {"draws": view if shown.draws == "own" else None} if shown.transforms else {}
-    return json.dumps({"transforms": list(shown.transforms), "size": shown.size or phase.data.size, **lane}, sort_keys=True)

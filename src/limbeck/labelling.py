@@ -13,6 +13,7 @@ from torch import Tensor
 
 from . import assemble
 from .assemble import ALONE, Phase
+from .belonging import check_origin, inputs_key, origin, teacher_hash
 from .config.data_schema import DataSpec
 from .config.load import LoadedRecipe, load_recipe
 from .data.base import Examples
@@ -20,11 +21,10 @@ from .data.loader import BatchStream
 from .engine.backend import Backend
 from .engine.watch import Journal, Listener, Silent
 from .errors import CodeNotAllowed, Interrupted, LimbeckError
-from .faculty import inputs_key, teacher_hash
 from .files import read_json, write_json
 from .preflight import preflight
 from .session import Session
-from .settling import settled
+from .settling import candidates_of, settled
 from .store.manifest import MANIFEST, Key, Manifest, Signal, StoreError, read_manifest
 from .store.places import Place, is_remote, place
 from .store.reader import LOGITS
@@ -53,6 +53,8 @@ class Labelling:
     batch: int = BATCH
     workers: int = 0
     teacher: str = "teacher"
+    every: bool = False
+    """Also the examples that the recipe does not select, so that one store serves every selection."""
 
 
 def label(
@@ -97,7 +99,7 @@ def label(
     backend = Backend(precision=loaded.recipe.train.precision, device=device)
     backend.wait()  # whoever is first must not finish it before the last has looked
     session = _session(loaded, wish, backend, listener, interrupted, allow_code)
-    phase = listening(session)
+    phase = listening(session, every=wish.every)
     if finished:
         return _again(session, phase, where, wish)
     if backend.is_main:
@@ -117,8 +119,10 @@ def ready(
     return session, *_taught(session, wish, listener)
 
 
-def listening(session: Session) -> Phase:
+def listening(session: Session, *, every: bool = False) -> Phase:
     """The student's stages as one that reads all that they read, so that one store serves them all; those with other data are left out.
+
+    With `every` it selects nothing, and stages that differ in what they select are no others.
 
     Raises:
         LimbeckError: where no stage trains the student.
@@ -126,6 +130,7 @@ def listening(session: Session) -> Phase:
     own = [phase for phase in session.phases if phase.learner == "student"]
     if not own:
         raise LimbeckError("no stage trains the student, so nobody listens to a teacher.")
+    own = [candidates_of(phase) for phase in own] if every else own
     terms = {f"{phase.name}/{label}": term for phase in own if _read(phase) == _read(own[0]) for label, term in phase.objective.items()}
     return replace(own[0], objective=terms)
 
@@ -159,20 +164,39 @@ def _again(session: Session, phase: Phase, where: Place, wish: Labelling) -> Man
     """The manifest of a store that is finished already.
 
     Raises:
-        StoreError: where it was made from other data or with other augmentation; the teacher is compared when a student reads it.
+        StoreError: where it is not what was asked for: other data, augmentation, views, codecs or signals, or another teacher.
     """
     manifest = read_manifest(where)
     phase = settled(session, phase)
     examples = session.data(phase.data).train
-    view = assemble.teacher_specs(session.recipe)[wish.teacher].view if wish.teacher in assemble.teacher_specs(session.recipe) else None
+    specs = assemble.teacher_specs(session.recipe)
+    view = specs[wish.teacher].view if wish.teacher in specs else None
     mine = {"data": examples.fingerprint(view), "inputs": inputs_key(phase, view), "seed": session.seed("train-student")}
     differs = [name for name, value in mine.items() if getattr(manifest.key, name) != value]
+    differs += ["views"] if wish.views is not None and wish.views != manifest.views else []
+    differs += [f"signal {name}" for name in sorted(_asked(phase, wish, session.allow_code)) if not _written(manifest, wish, name)]
     if differs:
         raise StoreError(f"{where}: a finished store of something else lies here ({', '.join(differs)} differ). Choose another --out.")
+    check_origin(manifest, session.recipe, wish.teacher, str(where), strict=True)
     if session.backend.is_main:
         tidy(where)
     session.listener.message(f"{where}: this store is finished; nothing was written.")
     return manifest
+
+
+def _asked(phase: Phase, wish: Labelling, allow_code: bool) -> set[str]:
+    """The signals that are to be written, as far as terms name them."""
+    terms = [assemble.build_term(label, spec, allow_code=allow_code) for label, spec in phase.objective.items()]
+    own = [term for term in terms if term.source == wish.teacher and term.loss.needs.teacher]
+    return {tap for term in own for tap in term.teacher} | {*wish.codecs} | ({LOGITS} if any(term.reads_logits for term in own) else set())
+
+
+def _written(manifest: Manifest, wish: Labelling, name: str) -> bool:
+    """Whether a store holds a signal, in the codec that was asked for."""
+    if name not in manifest.signals:
+        return False
+    found, asked = manifest.signals[name], wish.codecs.get(name)
+    return asked is None or (found.codec, dict(found.fields)) == (asked.codec, asked.build().fields())
 
 
 def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Phase, Teacher, Examples]:
@@ -184,7 +208,7 @@ def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Phas
     if number:
         _same_stages(session, number, resume)
     session.run(resume, phases=number)
-    student = settled(session, listening(session))
+    student = settled(session, listening(session, every=wish.every))
     teachers = session.teachers_of(student)
     if wish.teacher not in teachers:
         known = ", ".join(map(repr, teachers)) or "no teacher"
@@ -319,7 +343,8 @@ def draft(session: Session, phase: Phase, teacher: Teacher, examples: Examples, 
     about = {"teacher": spec.model or spec.kind, "data": phase.data.source, "limbeck": __version__}
     built = session.models.get(wish.teacher)
     seed = session.seed("train-student")
-    key = Key(teacher_hash(built) if built is not None else "", examples.fingerprint(spec.view), inputs_key(phase, spec.view), seed)
+    weights, trained = teacher_hash(built) if built is not None else "", origin(session.recipe, wish.teacher)
+    key = Key(weights, examples.fingerprint(spec.view), inputs_key(phase, spec.view), seed, trained)
     return Manifest(len(examples), views, signals, key, about=about)
 
 

@@ -18,6 +18,7 @@ from .engine.watch import Listener, Silent
 from .errors import CodeNotAllowed
 from .labelling import Labelling, draft, present, ready
 from .preflight import preflight
+from .settling import candidates_of
 from .store.manifest import Signal, StoreError
 from .store.reader import LOGITS, StoreReader
 from .teachers.base import Teacher
@@ -81,6 +82,9 @@ def recheck(
     backend = Backend(precision=loaded.recipe.train.precision, device=device)
     wish = Labelling(store, manifest.signals, manifest.views, teacher=teacher)
     session, phase, speaker, examples = ready(loaded, wish, backend, listener or Silent(), interrupted, allow_code)
+    if len(examples) != manifest.examples and examples.among is not None:  # labelled with --all
+        phase = candidates_of(phase)
+        examples = session.data(phase.data).train
     try:
         reader.check(draft(session, phase, speaker, examples, wish, manifest.views).key, len(examples))
         return _compared(reader, speaker, examples, samples, backend.device)

@@ -16,6 +16,7 @@ from torch import nn
 
 from . import assemble
 from .assemble import ALONE, Phase
+from .belonging import check_stores
 from .config.load import LoadedRecipe
 from .config.schema import DataSpec, ModelSpec, TeacherSpec
 from .data.base import Examples, Splits
@@ -146,6 +147,8 @@ class Session:
         place = _tag_of(point) if point is not None else None
         if place != start:  # no checkpoint within the round to go on with, which would know its own place in the journal
             self.journal.resume(*written)
+        if phases is None:
+            check_stores(self, start[0])
         for number, phase in enumerate(self.phases[:phases]):
             for turn in range(phase.repeat):
                 if (number, turn) < start:

@@ -31,6 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, default=256, metavar="N", help="examples in a forward pass (default: 256)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load data (default: 0)")
     parser.add_argument("--teacher", default="teacher", metavar="NAME", help="which teacher, where the recipe has several")
+    parser.add_argument(
+        "--all",
+        action="store_true",
+        dest="every",
+        help="also the examples that the recipe does not select; the store serves every selection",
+    )
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:N or mps (default: the best that is there)")
 
 
@@ -49,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
         if value is not None and value < 1:
             raise LimbeckError(f"--{name} must be at least 1, got {value}.")
     codecs = dict(parse_codec(text) for text in args.signal)
-    wish = Labelling(args.out, codecs, args.views, args.shard, args.batch, args.workers, args.teacher)
+    wish = Labelling(args.out, codecs, args.views, args.shard, args.batch, args.workers, args.teacher, args.every)
     console = Console(quiet=int(os.environ.get("RANK", "0")) != 0)
     screen = Screen(console)
     try:

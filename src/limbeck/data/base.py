@@ -83,6 +83,8 @@ class Examples(Dataset[Batch]):
         transforms: augmentation, applied only in what `augmented` gives.
         views: further views of the same rows, by name; their augmentation likewise.
         groups: number of the data set of each example of this split, int64, where there are several; batches hold it as `dataset`.
+        among: all those of which these are some, such as the candidates of a selection. An example's augmentation follows from its place
+            among them, so that it is the same in every selection.
     """
 
     def __init__(
@@ -93,12 +95,16 @@ class Examples(Dataset[Batch]):
         transforms: Sequence[Transform] = (),
         views: Mapping[str, View] | None = None,
         groups: Tensor | None = None,
+        among: Examples | None = None,
     ) -> None:
         self.store, self.labels = store, labels
         self.rows = torch.arange(len(store)) if rows is None else rows
         self.transforms = tuple(transforms)
         self.views = dict(views or {})
         self.groups = groups
+        self.among = among
+        self.places = torch.arange(len(labels)) if among is None else _places(self.rows, among.rows)
+        """Position of each example among all those of which these are some, int64."""
         self._key: tuple[int, int] | None = None
 
     def __len__(self) -> int:
@@ -133,8 +139,9 @@ class Examples(Dataset[Batch]):
 
     def _inputs(self, index: Tensor, key: tuple[int, int | NDArray[np.int64]] | None) -> tuple[Any, dict[str, Any]]:
         rows = self.rows.index_select(0, index)
-        views = {name: view.inputs(rows, index, key) for name, view in self.views.items()}
-        return View(self.store, self.transforms).inputs(rows, index, key), views
+        places = self.places.index_select(0, index)
+        views = {name: view.inputs(rows, places, key) for name, view in self.views.items()}
+        return View(self.store, self.transforms).inputs(rows, places, key), views
 
     def seen(self, view: str | None) -> View:
         """What a model sees of the examples: their inputs, or a further view of them.
@@ -157,13 +164,19 @@ class Examples(Dataset[Batch]):
         return digest.hexdigest()
 
     def augmented(self, seed: int, epoch: int) -> Examples:
-        """The same examples, whose augmentation is a pure function of `seed`, `epoch` and each example's index.
+        """The same examples, whose augmentation is a pure function of `seed`, `epoch` and each example's place.
 
         The order, the composition of the batches and the number of workers and processes change nothing.
         """
-        view = Examples(self.store, self.labels, self.rows, self.transforms, self.views, self.groups)
+        view = Examples(self.store, self.labels, self.rows, self.transforms, self.views, self.groups, self.among)
         view._key = (seed, epoch)
         return view
+
+
+def _places(rows: Tensor, among: Tensor) -> Tensor:
+    """Where each of `rows` stands in `among`, which holds all of them once."""
+    order = among.argsort()
+    return order[torch.searchsorted(among[order], rows)]
 
 
 @dataclass(frozen=True)

@@ -82,7 +82,7 @@ def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, all
         notes.append(note)
     mean, std = moments(store, torch.from_numpy(prepared.measured), pool.kind)
     hidden = values.clone()
-    without = torch.from_numpy(np.setdiff1d(parts["train"], prepared.kept))
+    without = torch.from_numpy(np.setdiff1d(prepared.candidates, prepared.kept))
     if labels == "joint":
         hidden[without, 1:] = torch.nan  # which data set an example comes from stays known
     else:
@@ -94,10 +94,14 @@ def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, all
 
     groups = torch.from_numpy(prepared.joint.owner) if prepared.joint is not None else None
 
+    def training(rows: Tensor, among: Examples | None = None) -> Examples:
+        return Examples(store, hidden[rows], rows, transforms, views, groups[rows] if groups is not None else None, among)
+
     def split(name: str) -> Examples:
         rows = torch.from_numpy(parts[name])
         if name == "train":
-            return Examples(store, hidden[rows], rows, transforms, views, groups[rows] if groups is not None else None)
+            every = torch.from_numpy(prepared.candidates)
+            return training(rows) if torch.equal(rows, every) else training(rows, training(every))
         plain = {view: replace(own, transforms=()) for view, own in views.items()}
         examples = Examples(store, values[rows], rows, shift, plain, groups[rows] if groups is not None else None)
         return examples.augmented(request.split_seed, 0) if name == "test" and shift else examples

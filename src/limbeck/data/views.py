@@ -51,18 +51,18 @@ class View:
     transforms: tuple[Transform, ...] = ()
     lane: int = 0
 
-    def inputs(self, rows: Tensor, index: Tensor, key: tuple[int, int | NDArray[np.int64]] | None) -> Any:
+    def inputs(self, rows: Tensor, places: Tensor, key: tuple[int, int | NDArray[np.int64]] | None) -> Any:
         """The view of some examples.
 
         Args:
             rows: their rows in the store, int64.
-            index: their positions in the data set, from which random numbers are made.
+            places: their positions in the data set, from which random numbers are made.
             key: seed and number of the augmentation (or one for each example); None shows the examples as they are.
         """
         inputs = self.store.gather(rows)
         if key is None or not self.transforms:
             return inputs
-        counters = index.numpy().astype(np.int64, copy=False)
+        counters = places.numpy().astype(np.int64, copy=False)
         for position, transform in enumerate(self.transforms):
             inputs = transform.apply(inputs, Draws(*key, counters, self.lane + position))
         return inputs

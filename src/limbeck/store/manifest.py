@@ -70,6 +70,8 @@ class Key:
     """How inputs reach the teacher: normalisation and augmentation, as JSON."""
     seed: int
     """Seed of the augmentation; view v is that of epoch v."""
+    origin: str = ""
+    """Which model the teacher is and which stages trained it, as JSON; empty where that was not noted."""
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,11 @@ class StoredTeacher(Teacher):
         if self.completion is not None or self.keep is not None:
             self.reader.complete(LOGITS, completion=self.completion, keep=self.keep)
         self._device = request.device
+        self._places: Tensor | None = None
+
+    def place(self, places: Tensor | None) -> None:
+        """Says where in the store each example stands, `(examples,)`; None where the store holds just these examples, in their order."""
+        self._places = places
 
     @property
     def replay(self) -> tuple[int, int] | None:
@@ -61,6 +66,7 @@ class StoredTeacher(Teacher):
         return replace(own, logits=log_mixture(own.logits, other.logits, batch.mixed.share), parts=(own, other))
 
     def _read(self, index: Tensor, view: int | Tensor) -> Signals:
+        index = self._places[index] if self._places is not None else index
         found = self.reader.read(index, view if self.reader.manifest.views > 1 else 0, self._names)
         if self._device.type == "cpu":
             return found
