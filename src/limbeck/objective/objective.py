@@ -24,6 +24,7 @@ from .gathering import Gather, gathered
 from .passes import apart, by_part, mass_of
 from .schedules import Ramp, scaled
 from .slot import Slot
+from .token_terms import WEIGHTS, Fused, both_dense, by_rows, dense, fused_groups, run_fused
 
 
 @dataclass(frozen=True)
@@ -164,6 +165,7 @@ class Objective(nn.Module):
                     self.adapters[f"{term.label}_{i}"] = adapter
                     made.setdefault(term.label, []).append(adapter.describe())
         self._plan = [Slot(term, self._adapters(term)) for term in self.terms.values()]
+        student, teachers = both_dense(student, teachers)
         for slot in self._plan:
             slot.loss.setup(*slot.route(student, teachers))
         return made
@@ -225,32 +227,62 @@ class Objective(nn.Module):
         """
         if self._plan is None:
             raise LimbeckError("Objective.setup must be called with example signals before the first forward.")
-        mask, safe = (None, labels) if counts.complete or labels is None else _mask(labels)
+        tokens = student.tokens is not None
+        fused = self._fused(student, teachers, labels, counts) if tokens else {}
+        dense = both_dense(student, teachers) if tokens and any(self._whole(slot, mixed, fused) for slot in self._plan) else None
+        now = _Pass(student, teachers, labels, counts, gather, mixed, dense)
         sums: list[Tensor] = []
         shares: list[float | Tensor] = []
         for slot in self._plan:
-            needs = slot.needs
-            if apart(slot, mixed):
-                value, share = by_part(slot, student, teachers, labels, mixed, counts)
-                sums.append(value)
-                shares.append(share)
-                continue
-            s, t = slot.route(student, teachers, labels)
-            # Values of single examples are masked here; a quantity of the batch must see for itself which examples have no label.
-            own, known = (labels if needs.global_batch else safe, mask) if needs.labels else (labels, None)
-            repeats = 1
-            if gather is not None and needs.global_batch:
-                slot.divide_own_gradients(counts.world)
-                s, t = gathered(s, gather, counts.world), gathered(t, gather, counts.world)
-                own = gather(own) if own is not None else None
-                known = gather(known.to(torch.uint8)).bool() if known is not None else None
-                repeats = counts.world  # every process computes the whole term; the shares are summed over them
-            value, share = _reduce(slot.value(s, t, own), known, needs.labels, counts, s)
+            one = fused.get(slot.term.label)
+            value, share = (one.sums[slot.term.label], 1 / counts.examples) if one is not None else self._value(slot, now)
             sums.append(value)
-            shares.append(share / repeats if repeats > 1 else share)
+            shares.append(share)
         values = torch.stack(sums) if len({value.dtype for value in sums}) == 1 else torch.stack([value.float() for value in sums])
         share, factor = self._factors(shares, counts.world, values)
-        return torch.dot(values, factor), values.detach() * share
+        total = torch.dot(values, factor)
+        for one in {id(item): item for item in fused.values()}.values():
+            own = one.total * (counts.world / counts.examples)
+            total = total + (own - own.detach())  # its value is among `values`
+        return total, values.detach() * share
+
+    def _fused(self, student: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, counts: Counts) -> dict[str, Fused]:
+        """By label, the terms on tokens that are computed from hidden states."""
+        found: dict[str, Fused] = {}
+        for group in fused_groups(self._plan or ()):
+            one = run_fused(group, student, teachers, labels, self.weights)
+            found.update({slot.term.label: one for slot in group})
+        return found
+
+    def _whole(self, slot: Slot, mixed: Mixed | None, fused: Mapping[str, Fused]) -> bool:
+        """Whether a term on tokens needs the logits of all rows at once."""
+        if slot.term.label in fused or not slot.term.reads_logits:
+            return False
+        return slot.needs.global_batch or apart(slot, mixed)
+
+    def _value(self, slot: Slot, now: _Pass) -> tuple[Tensor, float | Tensor]:
+        """The sum of a term over this forward pass, and the factor that makes it a part of the update's mean."""
+        needs, counts = slot.needs, now.counts
+        if now.student.tokens is not None and slot.term.reads_logits and not self._whole(slot, now.mixed, {}):
+            return by_rows(slot, now.student, now.teachers, now.labels), 1 / counts.examples
+        student, teachers = now.dense or (now.student, now.teachers)
+        if apart(slot, now.mixed):
+            return by_part(slot, student, teachers, now.labels, now.mixed, counts)
+        s, t = slot.route(student, teachers, now.labels)
+        # Values of single examples are masked here; a quantity of the batch must see for itself which examples have no label.
+        own, known = (now.labels if needs.global_batch else now.safe, now.mask) if needs.labels else (now.labels, None)
+        repeats = 1
+        if now.gather is not None and needs.global_batch:
+            slot.divide_own_gradients(counts.world)
+            s, t = gathered(s, now.gather, counts.world), gathered(t, now.gather, counts.world)
+            own = now.gather(own) if own is not None else None
+            known = now.gather(known.to(torch.uint8)).bool() if known is not None else None
+            repeats = counts.world  # every process computes the whole term; the shares are summed over them
+        values, factors = slot.value(s, t, own), now.student.extra.get(WEIGHTS)
+        if factors is not None and values.ndim:
+            values = values * factors.view(-1, *[1] * (values.ndim - 1))
+        value, share = _reduce(values, known, needs.labels, counts, s)
+        return value, share / repeats if repeats > 1 else share
 
     @property
     def weighs(self) -> bool:
@@ -263,6 +295,7 @@ class Objective(nn.Module):
         What peers and the student say is not known before the forward pass; terms whose weights depend on them are averaged over each
         forward pass by itself.
         """
+        teachers = {name: dense(said) for name, said in teachers.items()}
         weighed = [slot for slot in self._plan or () if slot.weighs and not slot.term.peer and not slot.term.watches_student]
         return {slot.term.label: mass_of(slot, teachers, labels, mixed) for slot in weighed}
 
@@ -282,6 +315,24 @@ class Objective(nn.Module):
             return self._kept
         share = torch.stack([torch.as_tensor(item, **like) for item in shares])
         return share, share * torch.tensor(scale, **like)
+
+
+class _Pass:
+    """What the terms are computed from in one forward pass."""
+
+    def __init__(
+        self,
+        student: Signals,
+        teachers: Mapping[str, Signals],
+        labels: Tensor | None,
+        counts: Counts,
+        gather: Gather | None,
+        mixed: Mixed | None,
+        dense: tuple[Signals, dict[str, Signals]] | None,
+    ) -> None:
+        self.student, self.teachers, self.labels, self.counts = student, teachers, labels, counts
+        self.gather, self.mixed, self.dense = gather, mixed, dense
+        self.mask, self.safe = (None, labels) if counts.complete or labels is None else _mask(labels)
 
 
 def _mask(labels: Tensor) -> tuple[Tensor, Tensor]:
