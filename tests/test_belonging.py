@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from limbeck.data.load import load_data
 from limbeck.data.selected import Selected
 from limbeck.engine.backend import Backend
 from limbeck.engine.watch import Journal, Silent
-from limbeck.errors import LimbeckError
+from limbeck.errors import LimbeckError, RecipeError
 from limbeck.labelling import Labelling, label
 from limbeck.recheck import recheck
 from limbeck.run import distill
@@ -112,7 +113,7 @@ def test_the_teacher_is_asked_again_about_all(store):
 
 def test_another_recipe_is_refused_before_anything_is_trained(store, tmp_path):
     other = {**recipe()["data"], "transforms": ["noise"]}
-    with pytest.raises(StoreError, match="normalisation or augmentation"):
+    with pytest.raises(RecipeError, match="normalisation or augmentation"):
         distill(stored(store, data=other, baseline=True), out=tmp_path / "a")
     assert not (tmp_path / "a" / "checkpoints").exists()
     file = next(store.glob("*.safetensors"))
@@ -139,7 +140,7 @@ def test_another_recipe_is_refused_before_anything_is_trained(store, tmp_path):
     ],
 )
 def test_a_store_of_another_teacher_is_refused(store, tmp_path, changes, message):
-    with pytest.raises(StoreError, match=f"this store is of another teacher: .*{message}"):
+    with pytest.raises(RecipeError, match=f"this store is of another teacher: .*{message}"):
         distill(stored(store, **changes), out=tmp_path / "run")
 
 
@@ -198,3 +199,17 @@ def test_a_store_that_knows_no_origin_is_taken(store):
     check_origin(old, changed, "teacher", "here")
     with pytest.raises(LimbeckError):
         check_origin(manifest, changed, "teacher", "here")
+
+
+def test_the_check_names_another_augmentation_and_another_teacher(store):
+    from limbeck.preflight import preflight
+
+    other = {**recipe()["data"], "transforms": ["noise"]}
+    for changes, message in (
+        ({"data": other}, "objective.*normalisation or augmentation|teacher: .*normalisation or augmentation"),
+        ({"teacher": {"model": "mlp", "args": {"hidden": [9]}}}, "this store is of another teacher: models.teacher.args"),
+    ):
+        found = preflight(load_recipe(stored(store, **changes)), allow_code=False).problems
+        assert len(found) == 1
+        assert re.search(message, str(found[0]))
+    assert preflight(load_recipe(stored(store)), allow_code=False).problems == []

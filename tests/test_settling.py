@@ -13,6 +13,7 @@ import yaml
 
 from limbeck import assemble
 from limbeck.cli.main import main
+from limbeck.config.data_schema import SelectSpec
 from limbeck.config.load import load_recipe
 from limbeck.config.schema import TermSpec
 from limbeck.data.selected import Selected, read_selected
@@ -23,6 +24,7 @@ from limbeck.labelling import Labelling, label
 from limbeck.objective.schedules import between
 from limbeck.preflight import preflight
 from limbeck.run import distill
+from limbeck.selecting import select
 from limbeck.session import Session
 from limbeck.settling import settled
 from limbeck.store.manifest import read_manifest
@@ -209,7 +211,7 @@ def test_the_command_writes_what_a_recipe_reads(tmp_path, capsys, monkeypatch):
         (["--method", "forgetting", "--top", "5"], "expected `epochs` for 'forgetting'"),
         (
             ["--method", "el2n", "--top", "5", "--teacher", "techer"],
-            "expected a model of the recipe's own ('student', 'teacher'), found 'techer'",
+            "no model of this recipe is called 'techer'. Did you mean 'teacher'?",
         ),
     ):
         assert main(["select", "r.yaml", *words]) == 2
@@ -309,3 +311,18 @@ def test_the_teacher_that_is_asked_where_none_is_named_has_a_model_too():
     load_recipe(recipe({"method": "el2n", "fraction": 0.5, "teacher": "student"}, teacher=ema))
     frozen = {**SMALL["teacher"], "kind": "frozen"}
     load_recipe(recipe({"method": "herding", "fraction": 0.5, "teacher": "wide"}, teachers={"wide": frozen}))
+
+
+def test_the_command_refuses_a_teacher_without_a_model_before_anything_is_trained(tmp_path, monkeypatch):
+    """Also one that only the command names."""
+    teach = {"learner": "teacher", "objective": {"labels": "cross_entropy"}, "train": {"epochs": 10_000}}
+    both = {"kind": "ensemble", "members": ["teacher", "wide"]}
+    teachers = {"wide": {"model": "mlp", "weights": "random"}, "both": both}
+    given = {**recipe(None), "stages": {"teach": teach, "distil": {}}, "teachers": teachers}
+    for name, message in (
+        ("both", "--teacher both: a selection asks one model, and 'both' is a teacher of kind 'ensemble'"),
+        ("wid", "Did you mean 'wide'"),
+    ):
+        wish = SelectSpec(method="el2n", fraction=0.5, teacher=name)
+        with pytest.raises(LimbeckError, match=message):
+            select(given, wish, tmp_path / "kept.json")

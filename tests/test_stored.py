@@ -111,7 +111,7 @@ def test_a_store_of_other_data_is_refused(base, tmp_path):
     with pytest.raises(StoreError, match=r"does not belong to the recipe: the training data .* the number of training examples"):
         distill(other, out=tmp_path / "a")
     changed = recipe(base, teacher={"stored": str(tmp_path / "store")}, data={**_data(), "transforms": ["noise"]})
-    with pytest.raises(StoreError, match="normalisation or augmentation"):
+    with pytest.raises(RecipeError, match="normalisation or augmentation"):
         distill(changed, out=tmp_path / "b")
 
 

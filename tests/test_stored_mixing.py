@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -188,9 +189,12 @@ def test_the_check_finds_what_does_not_fit(store, tmp_path):
     assert "the store of 'teacher' holds 4; label with --views 8 or more" in problems(many)[0]
     table = recipe("cutmix", data={"source": "sklearn:wine", "mix": "cutmix"}, student="mlp", teacher={"model": "mlp", "weights": "random"})
     assert problems(table) == ["recipe: data.mix: cutmix is for image data, the data are tabular."]
-    viewed = recipe("mixup")
-    viewed["data"]["views"] = {"clean": {}}
-    assert "data.mix: only the examples' own inputs are mixed, and data.views shows others of them" in problems(viewed)[0]
+    viewed = recipe("cutmix", data={"source": "npz:both.npz", "mix": "cutmix", "views": {"words": {"array": "words"}}})
+    rng = np.random.default_rng(0)
+    arrays = {"x": rng.random((60, 8, 8, 1), np.float32), "words": rng.random((60, 5)), "y": np.arange(60) % 3}
+    np.savez(tmp_path / "both.npz", **arrays)
+    viewed["data"]["source"] = f"npz:{tmp_path}/both.npz"
+    assert problems(viewed) == ["recipe: data.mix: cutmix is for image data, and the view 'words' shows tabular data."]
     memory = recipe("mixup", objective={"past": {"loss": "ps_kd"}})
     assert "objective.past: this loss keeps something for every example, and data.mix gives it inputs" in problems(memory)[0]
     order = [{"name": "logit_standardization"}, {"name": "calibrate"}]
@@ -219,3 +223,17 @@ def open_and_ask(store: Path) -> None:
     teacher.open(Setting(TeacherRequest(("stage1",), False, torch.device("cpu")), lambda model, batch: model))
     composition = Composition(1, Mixup(), 5, replay=teacher.replay)
     teacher.signals(next(iter(train_loader(train, EpochPlan(96, batch_size=32), composition=composition))))
+
+
+def test_a_stored_teacher_of_another_view_is_mixed_as_the_live_one_is(tmp_path):
+    """The teacher sees the clean images, the student augmented ones; its answers about both are mixed by the student's share."""
+    data = {**DATA, "views": {"clean": {}}}
+    seen = {**SMALL["teacher"], "view": "clean"}
+    given = recipe("mixup", data=data, teacher=seen, objective={"logits": {"loss": "soft_cross_entropy"}})
+    label(given, Labelling(tmp_path / "store", dict([parse_codec("logits=dense:dtype=fp32")])))
+    given["data"]["mix"] = "mixup"
+    listening = {**given, "teacher": {"stored": str(tmp_path / "store"), "view": "clean"}}
+    assert problems(given) == problems(listening) == []
+    for name, raw in (("live", given), ("stored", listening)):
+        assert distill(raw, out=tmp_path / name, device="cpu").results["status"] == "finished"
+    assert digest(tmp_path / "live") != digest(tmp_path / "stored")  # the one hears of mixed images, the other mixes what it hears

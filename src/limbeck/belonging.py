@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -142,6 +142,18 @@ def check_origin(manifest: Manifest, recipe: Recipe, name: str, where: str, *, s
     differs = list(_differences(manifest.key.origin, origin(recipe, name), common))
     if differs:
         raise StoreError(f"{where}: this store is of another teacher: {'; '.join(differs[:4])}. Make one with `limbeck label`.")
+
+
+def check_named(reader: StoreReader, phase: Phase, recipe: Recipe, name: str) -> None:
+    """Refuses a store by what can be told without data and weights: the augmentation, the teacher's architecture and stages.
+
+    Raises:
+        StoreError: with what differs.
+    """
+    spec = phase.teacher if phase.teacher is not None and name == "teacher" else assemble.teacher_specs(recipe)[name]
+    manifest = reader.manifest
+    reader.check(replace(manifest.key, inputs=inputs_key(phase, spec.view)), manifest.examples)
+    check_origin(manifest, recipe, name, str(reader.place))
 
 
 # a store and the examples of a stage

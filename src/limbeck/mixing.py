@@ -43,8 +43,9 @@ def problems(phase: Phase, terms: Sequence[Term], stored: Mapping[str, int | Non
         yield "data.mix", f"{kind} is for {' and '.join(mixing.kinds)} data, the data are {info.kind}."
     if mixing.own_views and not data.transforms:
         yield "data.mix", f"{kind} mixes two augmentations of one example, and the data are not augmented; add data.transforms."
-    if data.views:
-        yield "data.mix", "only the examples' own inputs are mixed, and data.views shows others of them; leave out one of the two."
+    for name in data.views:
+        if name in info.views and (shown := info.views[name].kind) not in mixing.kinds:
+            yield "data.mix", f"{kind} is for {' and '.join(mixing.kinds)} data, and the view {name!r} shows {shown} data."
     yield from _terms(mixing, kind, terms, stored, info)
 
 

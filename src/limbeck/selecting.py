@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .assemble import ALONE
+from .assemble import ALONE, teacher_models, teacher_specs
 from .config.data_schema import DataSpec, SelectSpec
 from .config.load import LoadedRecipe, load_recipe
 from .data.selected import Selected
 from .data.selection import SELECTIONS
 from .engine.backend import Backend
 from .engine.watch import Journal, Listener, Silent
-from .errors import CodeNotAllowed, LimbeckError
+from .errors import CodeNotAllowed, LimbeckError, UnknownName
 from .preflight import preflight
 from .session import Session
 from .settling import candidates_of, select_examples
@@ -65,6 +65,8 @@ def select(
         number = next(i for i, phase in enumerate(session.phases) if phase.learner in ("student", ALONE))
         student = next(phase for phase in session.phases if phase.learner == "student")
         reads = SELECTIONS.get(wish.method or "", allow_code=allow_code).reads
+        if {"logits", "features"} & {*reads} and wish.epochs is None:
+            _able(loaded, wish.teacher, allow_code=allow_code)
         if {"logits", "features", "history"} & {*reads}:
             session.build_models()
             session.run(resume=False, phases=number if wish.epochs is None else 0)
@@ -73,6 +75,25 @@ def select(
         selected.write(path)
     backend.wait()
     return path, selected
+
+
+def _able(loaded: LoadedRecipe, name: str, *, allow_code: bool) -> None:
+    """Refuses, before anything is trained, a teacher that has no model of its own to be asked.
+
+    Raises:
+        UnknownName, LimbeckError: with the models that there are.
+    """
+    recipe = loaded.recipe
+    able = ["student", *recipe.models, *teacher_models(recipe, allow_code=allow_code)]
+    specs = teacher_specs(recipe)
+    if name in able:
+        return
+    if name not in specs:
+        raise UnknownName("model of this recipe", name, list(dict.fromkeys([*able, *specs])))
+    raise LimbeckError(
+        f"--teacher {name}: a selection asks one model, and {name!r} is a teacher of kind {specs[name].kind!r}, which has none of its own. "
+        f"Name {' or '.join(map(repr, able))}, or train a model for the purpose with --epochs."
+    )
 
 
 def _whole(loaded: LoadedRecipe) -> tuple[LoadedRecipe, Path | None]:

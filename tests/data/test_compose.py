@@ -16,6 +16,7 @@ from limbeck.data.mixing.cutmix import CutMix
 from limbeck.data.mixing.mixup import Mixup, blend
 from limbeck.data.mixing.selfmix import SelfMix
 from limbeck.data.mixing.switch import Switch
+from limbeck.data.views import ViewRequest
 from limbeck.types import Batch
 
 
@@ -168,3 +169,42 @@ def test_a_batch_moves_with_what_it_was_mixed_of(train):
     moved = batch.to(torch.device("meta"))
     assert moved.mixed.labels.device.type == moved.mixed.share.device.type == "meta"
     assert moved.mixed.partner.device.type == moved.mixed.epoch.device.type == "cpu"
+
+
+@pytest.fixture(scope="module")
+def viewed():
+    views = {"clean": ViewRequest(), "large": ViewRequest(size=16), "other": ViewRequest(transforms=["noise"])}
+    return load_data(DataRequest("sklearn:digits", limit=60, transforms=["resized_crop"], views=views), kind=None, labels="class").train
+
+
+def test_every_view_is_mixed_with_the_same_partner_and_share(viewed):
+    for batch in batches(viewed, Composition(1, Mixup(alpha=0.4, share=0.5), 5), epoch=1):
+        plain = viewed.augmented(5, 1)
+        own, other = plain.__getitems__(batch.index), plain.__getitems__(batch.mixed.partner)
+        share = batch.mixed.share
+        assert 0 < int((share < 1).sum()) < len(share)
+        assert torch.equal(batch.inputs, blend(own.inputs, other.inputs, share))
+        assert batch.views.keys() == {"clean", "large", "other"}
+        for name, seen in batch.views.items():
+            assert torch.equal(seen, blend(own.views[name], other.views[name], share))
+
+
+def test_the_rectangle_is_in_the_same_place_of_a_larger_view(viewed):
+    (batch,) = batches(viewed, Composition(1, CutMix(per="update"), 3), batch_size=60)
+    plain = viewed.augmented(3, 0)
+    own, other = plain.__getitems__(batch.index), plain.__getitems__(batch.mixed.partner)
+
+    def middle(mixed: torch.Tensor, first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        cut = ((mixed == second) & (mixed != first)).any(0).any(0).nonzero().double()
+        return (cut.amin(0) + cut.amax(0) + 1) / 2 / mixed.shape[-1]
+
+    small = middle(batch.views["clean"], own.views["clean"], other.views["clean"])
+    large = middle(batch.views["large"], own.views["large"], other.views["large"])
+    assert (small - large).abs().max() <= 1.5 / 8
+
+
+def test_further_views_are_divided_and_fetched_alike(viewed):
+    composition = Composition(2, Switch(), 5, replay=(9, 4))
+    whole, parts = (batches(viewed, composition, **how) for how in ({}, {"workers": 2, "accumulate": 3}))
+    for name in ("clean", "large", "other"):
+        assert torch.equal(*(torch.cat([batch.views[name] for batch in side]) for side in (whole, parts)))

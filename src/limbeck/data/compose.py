@@ -121,25 +121,37 @@ class Composed(Dataset[Batch]):
             return self.examples.shown(index, how.augmentation, view)
         slot = part.index * how.crops + part.turn
         other = how.another(self.epoch, view, slot) if how.mixing.own_views else self._views(part.partner_turn)
-        first, second = self._fetch(part, view, other)
+        pairs = self._fetch(part, view, other)
         by_update = how.mixing.per == "update"
         counters = np.full(len(slot), part.update) if by_update else slot
-        mixed, share = how.mixing.apply(first, second, Draws(how.seed, self.epoch, counters, _UPDATE if by_update else _EXAMPLE))
+        draws = Draws(how.seed, self.epoch, counters, _UPDATE if by_update else _EXAMPLE)
         touched = torch.from_numpy(part.mixed)
-        inputs = torch.where(touched.reshape(-1, *[1] * (first.ndim - 1)), mixed, first)
+        found = {name: _blended(how.mixing, *pair, draws, touched) for name, pair in pairs.items()}
+        inputs, share = found.pop(None)
         partner = torch.from_numpy(part.partner)
         known = self.examples.labels
-        about = Mixed(partner, torch.from_numpy(other), known.index_select(0, partner), torch.where(touched, share, torch.ones_like(share)))
-        return Batch(inputs, known.index_select(0, index), index, epoch=own, mixed=about)
+        about = Mixed(partner, torch.from_numpy(other), known.index_select(0, partner), share)
+        views = {name: mixed for name, (mixed, _) in found.items() if name is not None}
+        return Batch(inputs, known.index_select(0, index), index, epoch=own, views=views, mixed=about)
 
     def _views(self, turn: NDArray[np.int64]) -> NDArray[np.int64]:
         return np.array([self.composition.view(self.epoch, i) for i in range(self.composition.crops)], dtype=np.int64)[turn]
 
-    def _fetch(self, part: Part, view: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """The examples and their partners; what occurs twice is fetched once, which is as a rule all of them."""
+    def _fetch(self, part: Part, view: NDArray[np.int64], other: NDArray[np.int64]) -> dict[str | None, tuple[Tensor, Tensor]]:
+        """The examples and their partners, and every further view of both; what occurs twice is fetched once, as a rule all of them."""
         wanted = np.stack([np.concatenate([part.index, part.partner]), np.concatenate([view, other])], 1)
         rows, place = np.unique(wanted, axis=0, return_inverse=True)
         index, views = torch.from_numpy(rows[:, 0].copy()), rows[:, 1].copy()
-        found = self.examples.shown(index, self.composition.augmentation, views).inputs
+        found = self.examples.shown(index, self.composition.augmentation, views)
         first, second = torch.from_numpy(place.reshape(2, -1))
-        return found[first], found[second]
+        return {name: (seen[first], seen[second]) for name, seen in {None: found.inputs, **found.views}.items()}
+
+
+def _blended(mixing: Mixing, own: Tensor, other: Tensor, draws: Draws, touched: Tensor) -> tuple[Tensor, Tensor]:
+    """The examples (as one view shows them) of which those that are touched are mixed with `other`, and the shares that are their own.
+
+    All views of an example have the same draws: one coefficient, one rectangle relative to their size.
+    """
+    mixed, share = mixing.apply(own, other, draws)
+    inputs = torch.where(touched.reshape(-1, *[1] * (own.ndim - 1)), mixed, own)
+    return inputs, torch.where(touched, share, torch.ones_like(share))

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..assemble import Phase, build_teacher, teacher_kind, teacher_specs
+from ..belonging import check_named
 from ..errors import LimbeckError, UnknownName
 from ..objective import Objective
 from ..teachers.base import Setting, TeacherRequest
@@ -27,6 +28,7 @@ def spoken(desk: Desk, phase: Phase, name: str, objective: Objective, info: Data
     if isinstance(teacher, StoredTeacher):
         teacher = replace(teacher, verify=False)
         teacher.open(Setting(TeacherRequest(taps, logits, META), no_call))
+        check_named(teacher.reader, phase, desk.recipe, name)
         shapes = teacher.reader.shapes()
         said = {key: torch.empty((2, *shape), device="meta") for key, shape in shapes.items()}
         desk.found.facts.append(f"{name}: answers stored in {teacher.path}, {len(teacher.reader.manifest.shards)} shards")
