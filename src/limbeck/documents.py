@@ -42,9 +42,9 @@ class Documents(Protocol):
         ...
 
     def lengths(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many tokens each has, `(numbers,)`."""
+        """How many tokens each has, `(numbers,)`; 0 where none of them is trained, so that nobody asks about it."""
         ...
 
     def shown(self, numbers: NDArray[np.int64]) -> Batch:
-        """These documents as one batch, a row of the inputs each, in that order; `extra["documents"]` holds their numbers."""
+        """These documents as one batch; `extra["documents"]` holds the document of every trained token, `extra["within"]` which it is."""
         ...

@@ -46,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     """Runs the command."""
     from ..store.manage import convert, merge, parse_codec, size_of, told
     from ..store.manifest import read_manifest
-    from ..store.reader import StoreReader
+    from ..store.opening import open_store
     from ._show import print_json
 
     if args.action == "info":
@@ -54,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         print_json(_plain(manifest)) if args.json else print(told(args.path, manifest))
         return 0
     if args.action == "verify":
-        manifest = StoreReader(args.path).manifest
+        manifest = open_store(args.path).manifest
         print(f"{args.path}: {len(manifest.shards)} shards, {size_of(manifest)}: everything is as it was written.")
         if args.recipe is not None:
             _again(args)

@@ -11,10 +11,11 @@ from pathlib import Path
 import torch
 
 from ..errors import LimbeckError
-from .manifest import MANIFEST, Manifest, Shard, Signal, StoreError, parse_manifest, read_manifest
+from .manifest import MANIFEST, TOKENS, Manifest, Shard, Signal, StoreError, parse_manifest, read_manifest
 from .places import Place, place
 from .reader import StoreReader
 from .shards import verify_shard
+from .token_writer import HEAD, DocumentWriter
 from .writer import PARTS, PLAN, StoreWriter, record_name
 
 Progress = Callable[[int], None]
@@ -37,26 +38,36 @@ def merge(sources: Sequence[str | Path], out: str | Path) -> Manifest:
         differs = [name for name in ("examples", "views", "signals", "key") if getattr(other, name) != getattr(plan, name)]
         if differs:
             raise StoreError(f"{source}: its {' and '.join(differs)} differ from those of {sources[0]}, so they are no parts of one store.")
-    writer = StoreWriter(whole, plan, shard_size=size)
+    writer = DocumentWriter(whole, plan, (), shard_size=size) if plan.language else StoreWriter(whole, plan, shard_size=size)
     for source, (_, _, shards) in zip(sources, found, strict=True):
         part = place(source)
+        if part.has(HEAD):
+            _copy(part, whole, HEAD)
         for shard in shards:
             verify_shard(part, shard)
-            with whole.writing(shard.file) as path:
-                shutil.copyfile(part.fetch(shard.file), path)
+            _copy(part, whole, shard.file)
             whole.write(record_name(shard.view, shard.start), json.dumps(asdict(shard)))
     return writer.finish()
+
+
+def _copy(source: Place, target: Place, name: str) -> None:
+    with target.writing(name) as path:
+        shutil.copyfile(source.fetch(name), path)
 
 
 def _contents(part: Place) -> tuple[Manifest, int, list[Shard]]:
     """Plan, shard size and shards of a store, finished or not."""
     if part.has(MANIFEST):
         manifest = read_manifest(part)
-        return replace(manifest, shards=()), max(shard.stop - shard.start for shard in manifest.shards), list(manifest.shards)
+        return (
+            replace(manifest, shards=(), files=(), measured={}),
+            max(shard.stop - shard.start for shard in manifest.shards),
+            list(manifest.shards),
+        )
     name = f"{PARTS}/{PLAN}"
     try:
         record = json.loads(part.read(name))
-        records = [file for file in part.names(PARTS) if file.startswith("view")]
+        records = [file for file in part.names(PARTS) if file.startswith("view") and file.endswith(".json")]
         shards = [Shard(**json.loads(part.read(f"{PARTS}/{file}"))) for file in records]
         return parse_manifest(record, part.at(name)), record["shard_size"], shards
     except FileNotFoundError:
@@ -81,6 +92,8 @@ def convert(
         StoreError, LimbeckError: where a signal is not in the store, or cannot be written so.
     """
     where = _vacant(out)
+    if read_manifest(source).language:
+        raise StoreError(f"{source}: what a language model says of tokens is not converted; make the store anew with `limbeck label`.")
     reader = StoreReader(source)
     reader.has(list(codecs))
     old = reader.manifest
@@ -124,7 +137,7 @@ def parse_codec(text: str) -> tuple[str, Signal]:
             raise LimbeckError(f"--signal {text!r}: expected KEY=VALUE after the codec, found {option!r}.")
         fields[key] = _value(value)
     signal = Signal((), codec, fields)
-    signal.build()
+    signal.build_tokens() if name == TOKENS else signal.build()
     return name, signal
 
 
@@ -146,6 +159,8 @@ def size_of(manifest: Manifest) -> str:
 def told(path: str | Path, manifest: Manifest) -> str:
     """What a store holds, for people."""
     views = f"{manifest.views} views each" if manifest.views > 1 else "one view each"
+    if manifest.language:
+        return _told_tokens(path, manifest, views)
     lines = [f"{path}: {manifest.examples:,} examples, {views}, {len(manifest.shards)} shards, {size_of(manifest)}", ""]
     rows = [("signal", "shape", "codec", "bytes an example")]
     for name, signal in manifest.signals.items():
@@ -158,6 +173,35 @@ def told(path: str | Path, manifest: Manifest) -> str:
     lines += [f"{key}: {value}" for key, value in manifest.about.items()]
     lines += [f"teacher {manifest.key.teacher[:16]}, data {manifest.key.data[:16]}, inputs {manifest.key.inputs}, seed {manifest.key.seed}"]
     return "\n".join(lines)
+
+
+def _told_tokens(path: str | Path, manifest: Manifest, views: str) -> str:
+    """The same of a store of documents: its bytes a token, and how far it is from the teacher."""
+    signal, measured = manifest.signals[TOKENS], dict(manifest.measured)
+    tokens, sample = int(measured.pop("tokens", 0)), int(measured.pop("sample", 0))
+    size = sum(shard.bytes for shard in manifest.shards)
+    fields = ", ".join(f"{key}: {value}" for key, value in signal.build_tokens().fields().items())
+    lines = [
+        f"{path}: {manifest.examples:,} documents, {tokens:,} trained tokens, {views}, {len(manifest.shards)} shards, {size_of(manifest)}",
+        "",
+        f"{signal.codec} ({fields}) of {signal.shape[0]:,} tokens" + (f", {signal.shape[1]:,} channels" if signal.shape[1] else ""),
+        f"{size / max(tokens, 1):,.1f} bytes a token, keys and index included",
+    ]
+    for file in manifest.files:
+        lines.append(f"{file.file}: {file.bytes / 2**20:,.1f} MiB, once")
+    if sample:
+        told = ", ".join(f"{_WORDS[name]} {value:.4g}" for name, value in measured.items() if name in _WORDS)
+        lines.append(f"on {sample:,} tokens, in nats a token: {told}")
+    lines += ["", *(f"{key}: {value}" for key, value in manifest.about.items())]
+    return "\n".join([*lines, f"teacher {manifest.key.teacher[:16]}, documents {manifest.key.data[:16]}, inputs {manifest.key.inputs}"])
+
+
+_WORDS = {
+    "nll": "the teacher's own loss",
+    "kl": "KL of the teacher to what is stored",
+    "reverse_kl": "KL of what is stored to the teacher",
+    "outside": "and the teacher's mass on tokens that are not named",
+}
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> list[str]:

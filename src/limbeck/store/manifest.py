@@ -13,10 +13,14 @@ from ..errors import LimbeckError
 from ..registry import Registry
 from .codecs.base import Codec
 from .places import Place, StoreError, place
+from .tokens.base import TokenCodec
 
 FORMAT, VERSION = "limbeck-store", 1
 MANIFEST = "manifest.json"
 CODECS = Registry("codec", "limbeck.store.codecs", "Codec")
+TOKEN_CODECS = Registry("codec of tokens", "limbeck.store.tokens", "TokenCodec")
+TOKENS = "tokens"
+"""Name of the signal that language models give: a row for every trained token."""
 
 
 SEAL = "sha256"
@@ -25,10 +29,10 @@ _BLANK = "0" * 64
 
 @dataclass(frozen=True)
 class Signal:
-    """A signal that is stored: `logits`, or a layer by its path."""
+    """A signal that is stored: `logits`, a layer by its path, or `tokens`."""
 
     shape: tuple[int, ...]
-    """Shape for one example, before it is written."""
+    """Shape for one example, before it is written; of `tokens` the vocabulary, and the width of the hidden states (0 where none)."""
     codec: str
     fields: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the codec."""
@@ -39,8 +43,19 @@ class Signal:
         Raises:
             StoreError: where this version has no codec of that name, or not with these fields.
         """
+        return self._built(CODECS)
+
+    def build_tokens(self) -> TokenCodec:
+        """The same of a signal of tokens.
+
+        Raises:
+            StoreError: likewise.
+        """
+        return self._built(TOKEN_CODECS)
+
+    def _built(self, codecs: Registry) -> Any:
         try:
-            return CODECS.get(self.codec)(**self.fields)
+            return codecs.get(self.codec)(**self.fields)
         except (LimbeckError, TypeError, ValueError) as error:
             raise StoreError(f"the codec {self.codec!r} of the store cannot be used: {error}") from None
 
@@ -56,6 +71,15 @@ class Shard:
     bytes: int
     crc32: int
     """Of the whole file."""
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A file that belongs to the store and is no shard: the teacher's head, for hidden states."""
+
+    file: str
+    bytes: int
+    crc32: int
 
 
 @dataclass(frozen=True)
@@ -86,6 +110,20 @@ class Manifest:
     shards: Sequence[Shard] = ()
     about: Mapping[str, str] = field(default_factory=dict)
     """For people: the teacher's reference, the data's source, versions."""
+    files: Sequence[Beside] = ()
+    """What lies beside the shards."""
+    measured: Mapping[str, float] = field(default_factory=dict)
+    """Language: the number of trained tokens, and on a sample of them how what is stored differs from the teacher."""
+
+    def record(self) -> dict[str, Any]:
+        """The fields as JSON has them; those of language are left out where they are empty."""
+        found = asdict(self)
+        return {name: value for name, value in found.items() if value or name not in ("files", "measured")}
+
+    @property
+    def language(self) -> bool:
+        """Whether it holds what a language model says of tokens, by document."""
+        return TOKENS in self.signals
 
     @property
     def augmented(self) -> bool:
@@ -94,7 +132,7 @@ class Manifest:
 
     def text(self) -> str:
         """The file's contents. The last key seals it: the SHA-256 of the file with 64 zeros in place of these digits."""
-        record = {"format": FORMAT, "version": VERSION, **asdict(self), SEAL: _BLANK}
+        record = {"format": FORMAT, "version": VERSION, **self.record(), SEAL: _BLANK}
         return sealed(json.dumps(record, indent=1) + "\n")
 
 
@@ -143,6 +181,8 @@ def parse_manifest(record: Mapping[str, Any], path: str) -> Manifest:
     try:
         signals = {name: Signal(tuple(s["shape"]), s["codec"], s["fields"]) for name, s in record["signals"].items()}
         shards = tuple(Shard(**shard) for shard in record["shards"])
-        return Manifest(record["examples"], record["views"], signals, Key(**record["key"]), shards, record["about"])
+        files = tuple(Beside(**file) for file in record.get("files", ()))
+        measured = record.get("measured", {})
+        return Manifest(record["examples"], record["views"], signals, Key(**record["key"]), shards, record["about"], files, measured)
     except (KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path}: the manifest is damaged: {type(error).__name__}: {error}") from None

@@ -23,8 +23,8 @@ OPEN_VIEWS = 16
 """Views whose shards are mapped at a time; an epoch reads one, but for `data.crops` and SelfMix."""
 
 
-class StoreReader:
-    """An open store.
+class Opened:
+    """A store that is whole: its manifest, and its shards as they are needed.
 
     Memory does not grow with the store: its contents stay on disk and are read row by row.
 
@@ -39,8 +39,6 @@ class StoreReader:
     def __init__(self, folder: str | Path | Place, *, verify: bool = True) -> None:
         self.place = place(folder)
         self.manifest: Manifest = read_manifest(self.place)
-        self._codecs = {name: signal.build() for name, signal in self.manifest.signals.items()}
-        self._layouts = {name: list(self._codecs[name].layout(signal.shape)) for name, signal in self.manifest.signals.items()}
         self._plan = [self._shards(view) for view in range(self.manifest.views)]
         self._starts = [np.array([shard.start for shard in own], dtype=np.int64) for own in self._plan]
         self._open: dict[int, list[OpenShard]] = {}
@@ -48,13 +46,14 @@ class StoreReader:
 
     def _verify(self, *, whole: bool) -> None:
         """Every shard is there and as it was written, and there is none besides."""
-        known = {shard.file for shard in self.manifest.shards}
+        written = [*self.manifest.shards, *self.manifest.files]
+        known = {shard.file for shard in written}
         extra = [name for name in self.place.names() if name.endswith(".safetensors") and name not in known]
         if extra:
             raise StoreError(f"{self.place.at(extra[0])}: the manifest knows no such shard; it belongs to another store. Remove it.")
         check = verify_shard if whole else check_size
         with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:  # neither reading nor the checksum holds the interpreter
-            for _ in pool.map(lambda shard: check(self.place, shard), self.manifest.shards):
+            for _ in pool.map(lambda shard: check(self.place, shard), written):
                 pass
 
     def _shards(self, view: int) -> list[Shard]:
@@ -76,6 +75,21 @@ class StoreReader:
                 del self._open[next(iter(self._open))]
             self._open[view] = [open_shard(self.place.fetch(shard.file), self.place.at(shard.file)) for shard in self._plan[view]]
         return self._open[view]
+
+
+class StoreReader(Opened):
+    """An open store of examples' signals; a store of tokens is read by `TokenReader`.
+
+    Raises:
+        StoreError: also where it holds tokens.
+    """
+
+    def __init__(self, folder: str | Path | Place, *, verify: bool = True) -> None:
+        super().__init__(folder, verify=verify)
+        if self.manifest.language:
+            raise StoreError(f"{self.place}: what a language model says of tokens lies here, and signals of examples are asked for.")
+        self._codecs = {name: signal.build() for name, signal in self.manifest.signals.items()}
+        self._layouts = {name: list(self._codecs[name].layout(signal.shape)) for name, signal in self.manifest.signals.items()}
 
     def complete(self, name: str, *, completion: str | None, keep: int | None) -> None:
         """Reads a signal of which the largest probabilities are kept in another way than the store says.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .manifest import Shard
+from .manifest import Beside, Shard
 from .places import Place, StoreError
 
 BLOCK = 1 << 20
@@ -45,14 +45,20 @@ def checksum(path: Path) -> int:
     return value
 
 
-def write_shard(where: Place, view: int, start: int, arrays: Mapping[str, Tensor]) -> Shard:
-    """Writes one shard at once: it is there and whole, or not there."""
-    count = len(next(iter(arrays.values())))
+def write_shard(where: Place, view: int, start: int, arrays: Mapping[str, Tensor], *, count: int | None = None) -> Shard:
+    """Writes one shard at once: it is there and whole, or not there. It holds `count` examples, or a row for each in every array."""
+    if count is None:
+        count = len(next(iter(arrays.values())))
     name = shard_name(view, start)
+    written = write_arrays(where, name, arrays)
+    return Shard(name, view, start, start + count, written.bytes, written.crc32)
+
+
+def write_arrays(where: Place, name: str, arrays: Mapping[str, Tensor]) -> Beside:
+    """Writes a safetensors file at once."""
     with where.writing(name) as temporary:
         save_file({name: value.contiguous() for name, value in arrays.items()}, temporary)
-        crc, size = checksum(temporary), temporary.stat().st_size
-    return Shard(name, view, start, start + count, size, crc)
+        return Beside(name, temporary.stat().st_size, checksum(temporary))
 
 
 def shard_name(view: int, start: int) -> str:
@@ -60,21 +66,23 @@ def shard_name(view: int, start: int) -> str:
     return f"view{view:04d}-{start:012d}.safetensors"
 
 
-def check_size(where: Place, shard: Shard) -> None:
-    """Compares the length of a shard with what the manifest says.
+def check_size(where: Place, shard: Shard | Beside) -> None:
+    """Compares the length of a shard (or of a file beside them) with what the manifest says.
 
     Raises:
         StoreError: missing or of another length.
     """
     size = where.size(shard.file)
-    if size is None:
+    if size is None and isinstance(shard, Shard):
         raise StoreError(f"{where.at(shard.file)}: the shard is missing (examples {shard.start} to {shard.stop - 1}, view {shard.view}).")
+    if size is None:
+        raise StoreError(f"{where.at(shard.file)}: the file is missing.")
     if size != shard.bytes:
         raise StoreError(f"{where.at(shard.file)}: expected {shard.bytes:,} bytes, found {size:,}; the shard was cut short or overwritten.")
 
 
-def verify_shard(where: Place, shard: Shard) -> None:
-    """Compares a shard with what the manifest says.
+def verify_shard(where: Place, shard: Shard | Beside) -> None:
+    """Compares a shard (or a file beside them) with what the manifest says.
 
     Raises:
         StoreError: missing, truncated, or a byte has changed.

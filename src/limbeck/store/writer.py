@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -44,13 +44,13 @@ class StoreWriter:
     def __init__(self, folder: str | Path | Place, plan: Manifest, *, shard_size: int, rank: int = 0, world: int = 1) -> None:
         self.place = place(folder)
         self.plan, self.shard_size, self.rank, self.world = plan, shard_size, rank, world
-        self._codecs = {name: signal.build() for name, signal in plan.signals.items()}
+        self._codecs = {} if plan.language else {name: signal.build() for name, signal in plan.signals.items()}
         self._agree()
 
     def _agree(self) -> None:
         """An interrupted store may only be continued with the plan that it was begun with."""
         name = f"{PARTS}/{PLAN}"
-        mine = json.loads(json.dumps({**asdict(self.plan), "shard_size": self.shard_size}))
+        mine = json.loads(json.dumps({**self.plan.record(), "shard_size": self.shard_size}))
         try:
             theirs = json.loads(self.place.read(name))
         except FileNotFoundError:  # every process may write it: they all write the same
@@ -100,8 +100,11 @@ class StoreWriter:
             parts.append(arrays)
             if done is not None:
                 done(len(next(iter(arrays.values()))))
-        whole = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-        shard = write_shard(self.place, view, start, whole)
+        self.keep(view, start, stop, {name: torch.cat([part[name] for part in parts]) for name in parts[0]})
+
+    def keep(self, view: int, start: int, stop: int, arrays: Mapping[str, Tensor], *, count: int | None = None) -> None:
+        """Writes one shard of whole arrays; `count` examples, or a row for each in every array."""
+        shard = write_shard(self.place, view, start, arrays, count=count)
         if shard.stop != stop:
             raise StoreError(f"{self.place}: the shard at {start} was to end at {stop}, its batches end at {shard.stop}.")
         self.place.write(record_name(view, start), json.dumps(asdict(shard)))
@@ -115,10 +118,14 @@ class StoreWriter:
         shards = [self._record(*piece, check=check_size) for piece in self._all()]
         if None in shards:
             raise StoreError(f"{self.place}: {shards.count(None)} of {len(shards)} shards are missing; run the same `limbeck label` again.")
-        manifest = replace(self.plan, shards=tuple(shard for shard in shards if shard is not None))
+        manifest = self._whole(tuple(shard for shard in shards if shard is not None))
         self.place.write(MANIFEST, manifest.text())
         tidy(self.place)
         return manifest
+
+    def _whole(self, shards: tuple[Shard, ...]) -> Manifest:
+        """The manifest of the finished store."""
+        return replace(self.plan, shards=shards)
 
 
 def tidy(where: Place) -> None:
