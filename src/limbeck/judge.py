@@ -45,7 +45,9 @@ def evaluate(
         raise RunError(f"{target}: lies in no run; name the recipe of these weights with --recipe.")
     wanted = assemble.located(load_recipe(file, allow_code=allow_code))
     task = assemble.build_task(wanted, allow_code=allow_code)
-    data = load_data(assemble.data_request(wanted.data, wanted), kind=task.data_kind, labels=task.labels, allow_code=allow_code)
+    data = load_data(
+        assemble.data_request(wanted.data, wanted), kind=task.data_kind, labels=task.labels, language=task.language, allow_code=allow_code
+    )
     task = task.on(data.info)
     if target.is_dir():
         student = load_student(target, allow_code=allow_code)

@@ -98,7 +98,9 @@ class Session:
         key = spec.model_dump_json(exclude={"mix", "crops"})  # they change batches, not what is read
         if key not in self._data:
             request = assemble.data_request(spec, self.recipe)
-            self._data[key] = load_data(request, kind=self.task.data_kind, labels=self.task.labels, allow_code=self.allow_code)
+            self._data[key] = load_data(
+                request, kind=self.task.data_kind, labels=self.task.labels, language=self.task.language, allow_code=self.allow_code
+            )
             for note in self._data[key].notes:
                 if note not in self._told:
                     self._told.append(note)

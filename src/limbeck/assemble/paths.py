@@ -9,7 +9,7 @@ from ..config.load import LoadedRecipe
 from ..config.schema import DataSpec, Recipe, StageSpec, TeacherSpec
 from .teachers import STORED
 
-PATH_SCHEMES = ("folder", "idx", "npz", "csv", "jsonl", "parquet", "hf")
+PATH_SCHEMES = ("folder", "idx", "npz", "csv", "jsonl", "parquet", "text", "hf")
 """Data sources whose location may be a path."""
 
 
@@ -37,6 +37,7 @@ def located(loaded: LoadedRecipe) -> Recipe:
 
     def data(spec: DataSpec, key: str) -> DataSpec:
         changes: dict[str, Any] = {"source": source(spec.source, key), "tokenizer": path(spec.tokenizer, f"{key}.tokenizer")}
+        changes["chat_template"] = path(spec.chat_template, f"{key}.chat_template")
         several = ((name, own, f"{key}.datasets.{name}") for name, own in spec.datasets.items())
         changes["datasets"] = {name: own.model_copy(update={"source": source(own.source, place)}) for name, own, place in several}
         if spec.pool is not None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 from ..config.schema import DataSpec, ModelSpec, Normalize, Recipe, TeacherSpec
 from ..data.arguments import build
 from ..data.base import DataRequest
 from ..data.joint import DatasetRequest
+from ..data.language.request import TokenRequest
 from ..data.mixing import MIXINGS
 from ..data.mixing.base import Mixing
 from ..data.pools import PoolRequest
@@ -65,6 +67,7 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
         transforms=list(spec.transforms),
         tokenizer=tokenizer,
         max_length=spec.max_length,
+        tokens=TokenRequest(**{own.name: getattr(spec, own.name) for own in fields(TokenRequest)}),
         pool=PoolRequest(spec.pool.source, dict(spec.pool.args), spec.pool.limit) if spec.pool is not None else None,
         select=spec.select.manifest if spec.select is not None else None,
         test_transforms=list(spec.test_transforms),

@@ -98,7 +98,7 @@ def _from_recipe(args: argparse.Namespace) -> Iterator[tuple[str, nn.Module, Any
     recipe = assemble.located(load_recipe(recipe_file(args.recipe), allow_code=args.allow_code))
     task = assemble.build_task(recipe, allow_code=args.allow_code)
     request = assemble.data_request(recipe.data, recipe)
-    info = data_info(request, kind=task.data_kind, labels=task.labels, allow_code=args.allow_code)
+    info = data_info(request, kind=task.data_kind, labels=task.labels, language=task.language, allow_code=args.allow_code)
     specs = {"student": recipe.student, **assemble.teacher_models(recipe, allow_code=args.allow_code), **recipe.models}
     if args.model and args.model not in specs:
         raise UnknownName("model of the recipe", args.model, specs)

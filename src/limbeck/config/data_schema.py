@@ -98,7 +98,7 @@ class DataSpec(Spec):
     """Where examples come from."""
 
     source: str
-    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `jsonl:`, `parquet:`, `hf:` or `module:callable`.
+    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `jsonl:`, `parquet:`, `text:`, `python:`, `hf:` or `module:callable`.
     `joint`, which need not be written, where there are `datasets`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the source, such as `{target: species}` for a CSV file."""
@@ -133,6 +133,26 @@ class DataSpec(Spec):
     test_transforms: list[Transform] = Field(default_factory=list)
     """What is done to the test examples, the same way every time, to judge models under a shift of the data."""
     tokenizer: str | None = None
-    """Text: tokenizer by hub id or local folder; the student's own where absent."""
+    """Text: tokenizer by hub id or local folder; `characters` of the training text; a `.bin` of llama2.c; else the student's own."""
     max_length: PositiveInt = 128
-    """Text: longest sequence, in tokens."""
+    """Text: longest sequence, in tokens. Longer texts of language models are read in windows, longer prompts and chats are cut."""
+    columns: dict[str, str | list[str]] = Field(default_factory=dict)
+    """Language models: which column holds what, such as `{prompt: question, completion: answer}`; usual names are found by themselves."""
+    train_on: Literal["completion", "all"] | None = None
+    """Language models, of prompts and chats: train the answers only (so where absent), or every token."""
+    pack: bool = False
+    """Causal language models: as many documents in a row as fit; none sees another."""
+    padding: Literal["left", "right"] | None = None
+    """Language models: where short rows are filled; the tokenizer's side where absent."""
+    stride: NonNegativeInt = 0
+    """Language models: tokens that a window of a long text repeats of the one before it, as context; none is trained twice."""
+    end: bool = True
+    """Language models: documents end with the tokenizer's end token, which is trained."""
+    separator: str = ""
+    """Language models: text between prompt and completion, such as `"\n"`; it belongs to the prompt."""
+    chat_template: str | None = None
+    """Language models: file with a chat template (Jinja); the tokenizer's own where absent."""
+    mask: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Masked language models: share of the tokens that is to be predicted."""
+    decoder_start: str | None = None
+    """Encoder-decoders: the token that the decoder begins with; the padding token, or the end token of tokenizers that have a `<s>`."""

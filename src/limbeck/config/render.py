@@ -117,7 +117,11 @@ class _Writer:
 
     def rewritten(self, value: Any, path: Parts) -> Any:
         """A path in the recipe as it is written from another folder."""
-        if self.folder is None or not isinstance(value, str) or path[-1] not in ("weights", "source", "model", "tokenizer"):
+        if (
+            self.folder is None
+            or not isinstance(value, str)
+            or path[-1] not in ("weights", "source", "model", "tokenizer", "chat_template")
+        ):
             return value
         scheme, colon, rest = value.partition(":")
         text, prefix = value, ""

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 from ..errors import UnknownName
 from ..types import Batch, DataInfo
 from .joint import DatasetRequest
+from .language.request import TokenRequest
 from .pools import PoolRequest
 from .views import View, ViewRequest
 
@@ -30,7 +31,7 @@ class DataRequest:
 
     source: str
     """`sklearn:NAME`, `torchvision:NAME`, `folder:PATH`, `idx:PATH`, `npz:PATH`, `csv:PATH`, `jsonl:PATH`, `parquet:PATH`,
-    `hf:ID_OR_PATH` or `module:callable`."""
+    `text:PATH`, `python:topics`, `hf:ID_OR_PATH` or `module:callable`."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the source."""
     valid: float = 0.15
@@ -57,6 +58,8 @@ class DataRequest:
     """Text: hub id or local folder of the tokenizer."""
     max_length: int = 128
     """Text: longest sequence in tokens."""
+    tokens: TokenRequest = field(default_factory=TokenRequest)
+    """What only language models read."""
     views: Mapping[str, ViewRequest] = field(default_factory=dict)
     """Further views of every example, by name."""
     pool: PoolRequest | None = None
@@ -194,3 +197,5 @@ class Splits:
     """Share of the training examples (with the pool) that a selection keeps."""
     pooled: int = 0
     """Number of examples of the pool; they come last, where nothing is selected."""
+    tokenizer: Any = None
+    """Language: the tokenizer, of transformers."""

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import DataError, LimbeckError, UnknownName
-from ..types import IGNORE, DataInfo, LabelKind, labelled
+from ..types import IGNORE, DataInfo, LabelKind, LanguageKind, labelled
 from .arguments import build
 from .base import DataRequest, Examples, Splits
 from .groups import cut_groups, groups_of
 from .joint import DatasetRequest, Joint, cut_joint, only_of, read_joint
 from .labels import Labels, encode_labels
+from .language.load import check_no_tokens, language_info, load_language
 from .narrow import of_classes
 from .pools import join, pool_rows, size_of
 from .selected import read_selected
@@ -55,19 +56,25 @@ class _Prepared:
     """The data sets, where they are several."""
 
 
-def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, allow_code: bool = False) -> Splits:
+def load_data(
+    request: DataRequest, *, kind: Kind | None, labels: LabelKind, language: LanguageKind | None = None, allow_code: bool = False
+) -> Splits:
     """The splits of a data set, ready for training.
 
     Args:
         request: where the examples come from and how they are cut.
         kind: the kind of data that the task needs; None takes what the source gives.
         labels: what the labels mean.
+        language: what a language model learns from texts; None for other tasks.
         allow_code: run a source (or transform) that is local code.
 
     Raises:
         DataError: anything about the data that the user can mend.
         UnknownName: no such source, transform or name.
     """
+    if language is not None:
+        return load_language(request, language, partial(_read, request.source, request.args, allow_code=allow_code))
+    check_no_tokens(request.tokens)
     transforms = tuple(parse_transforms(request.transforms, allow_code=allow_code))
     prepared = _prepare(request, kind, labels, allow_code=allow_code, preview=False)
     pool, parts = prepared.pool, prepared.parts
@@ -118,12 +125,17 @@ def load_data(request: DataRequest, *, kind: Kind | None, labels: LabelKind, all
     )
 
 
-def data_info(request: DataRequest, *, kind: Kind | None, labels: LabelKind, allow_code: bool = False) -> DataInfo:
-    """Shapes and names without statistics: no text is tokenised and no image of a folder is decoded.
+def data_info(
+    request: DataRequest, *, kind: Kind | None, labels: LabelKind, language: LanguageKind | None = None, allow_code: bool = False
+) -> DataInfo:
+    """Shapes and names without statistics: no image of a folder is decoded, and of texts at most a few are tokenised.
 
     Raises:
         DataError: as `load_data`.
     """
+    if language is not None:
+        return language_info(request, language, partial(_read, request.source, request.args, allow_code=allow_code))
+    check_no_tokens(request.tokens)
     prepared = _prepare(request, kind, labels, allow_code=allow_code, preview=True)
     inputs = prepared.pool.inputs
     if prepared.pool.kind == "text":

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from ..errors import DataError, MissingDependency
+from .language.vocabulary import llama2c_file, of_llama2c
 from .stores import TokenStore
 
 
 def load_tokenizer(reference: str | None) -> Any:
-    """A transformers tokenizer from a local folder or by hub id; no code of the hub's is run.
+    """A transformers tokenizer from a local folder, by hub id, or from a file of llama2.c; no code of the hub's is run.
 
     Raises:
         DataError: none was named, or it cannot be loaded.
@@ -24,7 +25,10 @@ def load_tokenizer(reference: str | None) -> Any:
     try:
         from transformers import AutoTokenizer
     except ImportError as error:
-        raise MissingDependency("transformers", "text", "text classification") from error
+        raise MissingDependency("transformers", "text", "texts") from error
+    file = llama2c_file(reference)
+    if file is not None:
+        return of_llama2c(file)
     try:
         return AutoTokenizer.from_pretrained(reference)
     except Exception as error:  # the library raises many kinds, all of which mean the same here

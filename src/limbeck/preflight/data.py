@@ -32,7 +32,7 @@ def check_data(desk: Desk, task: Task) -> DataInfo | None:
             continue
         with desk.at(where):
             request = data_request(spec, desk.recipe)
-            own = data_info(request, kind=task.data_kind, labels=task.labels, allow_code=desk.allow_code)
+            own = data_info(request, kind=task.data_kind, labels=task.labels, language=task.language, allow_code=desk.allow_code)
             if key == "data":
                 info = own
     return info

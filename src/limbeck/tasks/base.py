@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import DataError, ShapeMismatch, SignalMissing
 from ..taps.tapped import Tapped
-from ..types import Batch, DataInfo, LabelKind, Signals, labelled
+from ..types import Batch, DataInfo, LabelKind, LanguageKind, Signals, labelled
 
 if TYPE_CHECKING:
     from ..models.base import Normalization
@@ -26,6 +26,8 @@ class Task(ABC):
     """What the labels mean."""
     data_kinds: ClassVar[tuple[Kind, ...]]
     """Kinds of data that it takes."""
+    language: ClassVar[LanguageKind | None] = None
+    """What is predicted of texts; None for tasks that are none of language."""
     loss: ClassVar[str]
     """The usual supervised loss."""
     monitor: ClassVar[str]

@@ -64,6 +64,8 @@ class TableSource(Source):
 
     def pool(self, columns: Mapping[str, Cells], parts: dict[str, NDArray[np.int64]], wanted: Wanted, where: str) -> Pool:
         """Columns sorted into inputs and labels."""
+        if wanted.language is not None:
+            return self._plain(columns, parts, wanted, where)
         targets, texts = _listed(self.target), self._text_columns(wanted)
         for key, names in (
             ("target", targets),
@@ -74,11 +76,7 @@ class TableSource(Source):
         ):
             _check_columns(key, names, columns, where)
         labels, names = self._labels(columns, targets, wanted, where)
-        if wanted.group is not None and wanted.group not in columns:
-            held = ", ".join(list(columns)[:20])
-            hint = did_you_mean(wanted.group, columns)
-            raise DataError(f"{where}: data.split.group: no column is called {wanted.group!r}.{hint} Columns: {held}.")
-        groups = np.array([str(cell) for cell in columns[wanted.group]]) if wanted.group is not None else None
+        groups = self._groups(columns, wanted, where)
         if texts:
             return Pool("text", _texts([columns[name] for name in texts], where), labels, parts, names, groups=groups)
         out = {*targets, *_listed(self.drop), wanted.group}
@@ -90,6 +88,21 @@ class TableSource(Source):
         forced = _listed(self.categorical)
         inputs = {name: as_column(name, columns[name], self.missing, forced=name in forced, where=where) for name in chosen}
         return Pool("tabular", inputs, labels, parts, names, frozenset(forced), self.encoding == "ordinal", groups=groups)
+
+    def _plain(self, columns: Mapping[str, Cells], parts: dict[str, NDArray[np.int64]], wanted: Wanted, where: str) -> Pool:
+        """The columns as they stand; `data.columns` says what is in them."""
+        groups = self._groups(columns, wanted, where)
+        return Pool("text", [], [], parts, cells={name: list(cells) for name, cells in columns.items()}, groups=groups)
+
+    def _groups(self, columns: Mapping[str, Cells], wanted: Wanted, where: str) -> NDArray[Any] | None:
+        """The group of every row, where a split keeps groups together."""
+        if wanted.group is None:
+            return None
+        if wanted.group not in columns:
+            held = ", ".join(list(columns)[:20])
+            hint = did_you_mean(wanted.group, columns)
+            raise DataError(f"{where}: data.split.group: no column is called {wanted.group!r}.{hint} Columns: {held}.")
+        return np.array([str(cell) for cell in columns[wanted.group]])
 
     def _text_columns(self, wanted: Wanted) -> list[str]:
         if wanted.kind != "text" and (self.text is None or wanted.kind is not None):

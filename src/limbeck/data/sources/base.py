@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, UnknownName, did_you_mean
-from ...types import LabelKind
+from ...types import LabelKind, LanguageKind
 from ..labels import RawLabels
 from ..stores import Store
 
@@ -36,6 +36,8 @@ class Wanted:
     """Further arrays that views of the data show."""
     group: str | None = None
     """Name of the groups that a split keeps together."""
+    language: LanguageKind | None = None
+    """Texts for a language model: the columns are wanted as they stand."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Pool:
     """Names of all further arrays that there are."""
     groups: NDArray[Any] | None = None
     """Which group every row belongs to, where groups were wanted and the source knows them."""
+    cells: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    """Texts for a language model: the columns as they stand, instead of `inputs` and `labels`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,8 @@ class Hf(TableSource):
         pictures = self._image_column(first) if wanted.kind in (None, "image") else None
         needed = [name for name in first.column_names if name != pictures]
         columns: dict[str, Cells] = {name: [cell for rows in by_part.values() for cell in rows[name]] for name in needed}
+        if wanted.language is not None:
+            return self.pool(columns, parts, wanted, where)
         targets = _listed(self.target)
         _check_columns("target", targets, columns, where)
         names = _class_names(first, targets) if wanted.labels == "class" else ()

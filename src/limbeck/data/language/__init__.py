@@ -1,0 +1,1 @@
+"""Texts for language models: which tokens are trained, and the batches of them."""

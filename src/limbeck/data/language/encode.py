@@ -1,0 +1,204 @@
+"""Texts, and prompts with their answers, as tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...errors import DataError
+from .columns import Records
+from .documents import Collector
+from .request import TokenRequest
+
+_AT_ONCE = 1 << 18
+"""Characters that are tokenised in one call, so that what a tokenizer holds beside the tokens stays small."""
+
+
+@dataclass
+class Tally:
+    """What happened to the documents of a part, for notes."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def add(self, what: str, number: int = 1) -> None:
+        """Counts `number` more of `what`."""
+        if number:
+            self.counts[what] = self.counts.get(what, 0) + number
+
+    def notes(self, part: str) -> list[str]:
+        """A sentence for everything that happened."""
+        return [f"{part}: {number:,} {'document' if number == 1 else 'documents'} {what}." for what, number in self.counts.items()]
+
+
+EMPTY = "without text left out"
+UNTRAINED = "without a token to train left out"
+CUT = "cut to max_length"
+APART = "where prompt and completion would share a token; they were tokenised apart"
+
+
+@dataclass(frozen=True)
+class Ends:
+    """What stands before and after the tokens of a text."""
+
+    before: list[int]
+    after: list[int]
+
+
+def own_ends(tokenizer: Any) -> Ends:
+    """What a tokenizer itself puts before and after a text, such as `<s>`, or `[CLS]` and `[SEP]`."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    for start in range(len(full) - len(bare) + 1):
+        if bare and full[start : start + len(bare)] == bare:
+            return Ends(full[:start], full[start + len(bare) :])
+    return Ends([], [])
+
+
+def ends(tokenizer: Any, *, end: bool) -> Ends:
+    """The same for a text that a model writes: it ends with the end token, where there is one and `end` asks for it."""
+    own = own_ends(tokenizer)
+    final = tokenizer.eos_token_id
+    if not end or final is None or own.after[-1:] == [final]:
+        return own
+    return Ends(own.before, [*own.after, final])
+
+
+def encode_texts(records: Records, rows: Sequence[int], tokenizer: Any, request: TokenRequest, into: Collector, tally: Tally) -> None:
+    """Documents of which every token is trained that has one before it."""
+    around = ends(tokenizer, end=request.end)
+    for row, body in tokens_of(records, "text", rows, tokenizer, tally):
+        ids = around.before + body + around.after
+        if len(ids) < 2:
+            tally.add(UNTRAINED)
+            continue
+        trained = bytearray(b"\1") * len(ids)
+        for place in range(max(1, len(around.before))):
+            trained[place] = 0
+        into.add(ids, trained, row)
+
+
+def encode_prompts(
+    records: Records, rows: Sequence[int], tokenizer: Any, request: TokenRequest, max_length: int, into: Collector, tally: Tally
+) -> None:
+    """Prompts with their completions, cut to `max_length`; without `train_on: all` only the completions and the end are trained."""
+    around = ends(tokenizer, end=request.end)
+    for row in rows:
+        prompt, completion = text_in(records, "prompt", row), text_in(records, "completion", row)
+        if not completion:
+            tally.add(EMPTY)
+            continue
+        first, second = _pair(tokenizer, prompt + request.separator if prompt else "", completion, tally)
+        ids = around.before + first + second + around.after
+        given = len(around.before) + (len(first) if request.train_on != "all" else 0)
+        trained = bytearray(b"\1") * len(ids)
+        trained[: max(given, 1)] = bytes(max(given, 1))
+        add_cut(ids, trained, row, max_length, into, tally)
+
+
+def add_cut(ids: list[int], trained: bytearray, row: int, max_length: int, into: Collector, tally: Tally) -> None:
+    """Adds a document cut to `max_length`, unless nothing in it is left to train."""
+    if len(ids) > max_length:
+        tally.add(CUT)
+        ids, trained = ids[:max_length], trained[:max_length]
+    if any(trained):
+        into.add(ids, trained, row)
+    else:
+        tally.add(UNTRAINED)
+
+
+def _pair(tokenizer: Any, prompt: str, completion: str, tally: Tally) -> tuple[list[int], list[int]]:
+    """Tokens of a prompt and of what follows it.
+
+    Both are tokenised as one text, which a model meets that goes on after the prompt, where the prompt's own tokens begin that text.
+    Else a token would lie across the border, and they are tokenised apart.
+    """
+
+    def tokens(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+
+    first, whole = tokens(prompt), tokens(prompt + completion)
+    if whole[: len(first)] == first:
+        return first, whole[len(first) :]
+    tally.add(APART)
+    return first, tokens(completion)
+
+
+def text_in(records: Records, role: str, row: int) -> str:
+    """The text of a role in a row, empty where there is none.
+
+    Raises:
+        DataError: it is no text.
+    """
+    cell = records.cells[role][row]
+    if cell is None:
+        return ""
+    if not isinstance(cell, str):
+        raise DataError(
+            f"{records.where}: row {row + 1}: {records.names[role]!r} must be a text, found {type(cell).__name__} {str(cell)[:40]!r}. "
+            "Mend the row, or check data.columns."
+        )
+    return cell
+
+
+def tokens_of(records: Records, role: str, rows: Sequence[int], tokenizer: Any, tally: Tally) -> Iterator[tuple[int, list[int]]]:
+    """Every row that has text, and its tokens without special ones."""
+    waiting: list[tuple[int, str]] = []
+    size = 0
+    for row in rows:
+        text = text_in(records, role, row)
+        if not text.strip():
+            tally.add(EMPTY)
+            continue
+        if len(text) > _AT_ONCE:
+            yield from _several(tokenizer, waiting)
+            waiting, size = [], 0
+            yield row, long_text(tokenizer, text)
+            continue
+        waiting.append((row, text))
+        size += len(text)
+        if size > _AT_ONCE:
+            yield from _several(tokenizer, waiting)
+            waiting, size = [], 0
+    yield from _several(tokenizer, waiting)
+
+
+def _several(tokenizer: Any, waiting: list[tuple[int, str]]) -> Iterator[tuple[int, list[int]]]:
+    if waiting:
+        found = tokenizer([text for _, text in waiting], add_special_tokens=False, return_attention_mask=False, verbose=False)
+        yield from zip((row for row, _ in waiting), found["input_ids"], strict=True)
+
+
+def long_text(tokenizer: Any, text: str, at_once: int = _AT_ONCE) -> list[int]:
+    """Tokens of a text that is too long for one call: cut behind line breaks, each part read after the line break that it follows.
+
+    Where a tokenizer does not begin anew after line breaks, the text is tokenised in one call.
+    """
+
+    def tokens(part: str) -> list[int]:
+        return tokenizer(part, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+
+    anchor = tokens("\n")
+    ids: list[int] = []
+    start = 0
+    while start < len(text):
+        stop = _line_end(text, start + at_once)
+        found = tokens(text[start:stop]) if start == 0 else tokens("\n" + text[start:stop])
+        if start > 0:
+            if found[: len(anchor)] != anchor:
+                return tokens(text)
+            found = found[len(anchor) :]
+        ids += found
+        start = stop
+    return ids
+
+
+def _line_end(text: str, place: int) -> int:
+    """Behind the first line break from `place` on that is followed by something other than white space; else the end."""
+    while place < len(text):
+        place = text.find("\n", place) + 1
+        if place == 0:
+            break
+        if place < len(text) and not text[place].isspace():
+            return place
+    return len(text)

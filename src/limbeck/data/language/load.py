@@ -1,0 +1,199 @@
+"""From a request to the splits of a language model's data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError
+from ...types import DataInfo, LanguageKind
+from ..base import DataRequest, Splits
+from ..groups import cut_groups, groups_of
+from ..sources.base import Pool, Wanted
+from ..split import cut, limit_rows
+from ..text import load_tokenizer
+from .columns import Records, records
+from .documents import Collector, Documents
+from .encode import Tally, encode_prompts, encode_texts
+from .layout import pack, windows
+from .request import TokenRequest
+from .rows import CausalExamples, LanguageExamples, TokenRows
+from .vocabulary import CHARACTERS, of_characters, size_of
+
+Reader = Callable[[Wanted], Pool]
+Parts = dict[str, NDArray[np.int64]]
+_TRIED = 16
+"""Documents of each part that `check` encodes."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """A source that is read and cut, and its tokenizer."""
+
+    records: Records
+    parts: Parts
+    tokenizer: Any
+    notes: list[str]
+
+
+def load_language(request: DataRequest, language: LanguageKind, read: Reader) -> Splits:
+    """The splits of a language model's data.
+
+    Args:
+        request: where texts come from and how they are cut.
+        language: what the model learns from them.
+        read: reads the source.
+
+    Raises:
+        DataError: anything about the data that the user can mend.
+    """
+    found = _read(request, language, read)
+    parts: dict[str, LanguageExamples] = {}
+    notes = list(found.notes)
+    for part in ("train", "valid", "test"):
+        if part in found.parts:
+            tally = Tally()
+            parts[part] = _examples(found, request, language, found.parts[part].tolist(), tally)
+            notes += tally.notes(part)
+            if len(parts[part]) == 0:
+                raise DataError(f"{request.source}: nothing of the {part} part can be trained. {' '.join(tally.notes(part))}")
+    info = _info(found, request, language)
+    return Splits(parts["train"], parts.get("valid"), parts["test"], info, tuple(notes), tokenizer=found.tokenizer)
+
+
+def language_info(request: DataRequest, language: LanguageKind, read: Reader) -> DataInfo:
+    """Vocabulary and length; a few documents of every part are encoded to find mistakes.
+
+    Raises:
+        DataError: as `load_language`.
+    """
+    found = _read(request, language, read)
+    for rows in found.parts.values():
+        _examples(found, request, language, rows[:_TRIED].tolist(), Tally())
+    return _info(found, request, language)
+
+
+def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
+    _check(request, language)
+    pool = read(Wanted("text", "token", group=request.group, language=language))
+    if not pool.cells:
+        raise DataError(f"{request.source} holds no texts. Language models read jsonl:, parquet:, csv:, text:, hf: and python: sources.")
+    notes = list(pool.notes)
+    own = records(pool.cells, request.tokens.columns, language, request.source)
+    own, parts = _cut(own, pool, request)
+    tokenizer = _tokenizer(own, parts, request)
+    if request.limit is not None:
+        parts["train"] = limit_rows(parts["train"], None, request.limit, seed=request.split_seed)
+    return _Read(own, parts, tokenizer, notes)
+
+
+def _cut(own: Records, pool: Pool, request: DataRequest) -> tuple[Records, Parts]:
+    """The rows of every part; a single text is cut where it stands, its end held out."""
+    count = len(next(iter(own.cells.values())))
+    if count == 1 and own.kind == "text" and list(pool.parts) == ["train"]:
+        return _cut_text(own, request)
+    divide = cut if request.group is None else partial(cut_groups, groups_of(pool, request.group, request.source))
+    return own, divide(dict(pool.parts), None, np.ones(count, dtype=bool), valid=request.valid, test=request.test, seed=request.split_seed)
+
+
+def _cut_text(own: Records, request: DataRequest) -> tuple[Records, Parts]:
+    """One long text: its beginning to train on, then the validation part, and the test part at its end."""
+    text = own.cells["text"][0]
+    if not isinstance(text, str):
+        raise DataError(f"{request.source}: row 1: {own.names['text']!r} must be a text, found {type(text).__name__}.")
+    if request.valid + request.test >= 1 or request.test == 0:
+        raise DataError(
+            f"{request.source} is one text, of which data.split holds out the end: data.split.test must be above 0, and "
+            f"data.split.valid and data.split.test less than 1 together; found {request.valid:g} and {request.test:g}."
+        )
+    borders = [0]
+    for share in (1 - request.valid - request.test, 1 - request.test):
+        place = text.find("\n", round(len(text) * share)) + 1
+        borders.append(place if 0 < place < len(text) else round(len(text) * share))
+    pieces = [text[start:stop] for start, stop in zip(borders, [*borders[1:], len(text)], strict=True)]
+    parts = {part: np.array([row], dtype=np.int64) for row, part in enumerate(("train", "valid", "test")) if row != 1 or request.valid > 0}
+    return replace(own, cells={"text": pieces}), parts
+
+
+def _tokenizer(own: Records, parts: Parts, request: DataRequest) -> Any:
+    if request.tokenizer != CHARACTERS:
+        return load_tokenizer(request.tokenizer)
+    rows = parts["train"].tolist()
+    texts = (cell for cells in own.cells.values() for cell in (cells[row] for row in rows) if isinstance(cell, str))
+    return of_characters(texts, end=request.tokens.end and (own.kind != "text" or len(rows) > 1))
+
+
+def _examples(found: _Read, request: DataRequest, language: LanguageKind, rows: Sequence[int], tally: Tally) -> LanguageExamples:
+    """The examples of one part."""
+    documents = _documents(found, request, rows, tally)
+    asked = request.tokens
+    layout, cut_up = windows(documents, request.max_length, asked.stride)
+    tally.add("longer than max_length read in windows", cut_up)
+    if asked.pack:
+        layout = pack(layout, request.max_length)
+    side = asked.padding or found.tokenizer.padding_side
+    fill = padding_token(found.tokenizer)
+    store = TokenRows(documents, layout, fill=fill, max_length=request.max_length, left=side == "left", packed=asked.pack)
+    return CausalExamples(store)
+
+
+def _documents(found: _Read, request: DataRequest, rows: Sequence[int], tally: Tally) -> Documents:
+    own, into = found.records, Collector()
+    if own.kind == "text":
+        encode_texts(own, rows, found.tokenizer, request.tokens, into, tally)
+    else:
+        encode_prompts(own, rows, found.tokenizer, request.tokens, request.max_length, into, tally)
+    return into.finish()
+
+
+def padding_token(tokenizer: Any) -> int:
+    """The token that fills short rows; of tokenizers without one the end token, else 0: the attention mask hides it."""
+    return next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
+
+
+def _info(found: _Read, request: DataRequest, language: LanguageKind) -> DataInfo:
+    return DataInfo("text", "token", size_of(found.tokenizer), (request.max_length,), language=language)
+
+
+_ELSEWHERE: Mapping[str, str] = {
+    "transforms": "transforms",
+    "test_transforms": "test_transforms",
+    "views": "views",
+    "pool": "pool",
+    "datasets": "datasets",
+    "classes": "classes",
+    "select": "select",
+    "size": "size",
+}
+"""Fields of a request that language models do not read, by their keys in a recipe."""
+
+
+def _check(request: DataRequest, language: LanguageKind) -> None:
+    """Refuses keys that mean nothing here."""
+    absent = {field.name: field.default for field in fields(DataRequest)}
+    for name, key in _ELSEWHERE.items():
+        if getattr(request, name) and getattr(request, name) != absent[name]:
+            raise DataError(f"data.{key} is not for language models. Remove it.")
+    if request.label_fraction != 1:
+        raise DataError("data.label_fraction is not for language models, whose labels are the texts themselves. Use data.limit.")
+    asked = request.tokens
+    if asked.pack and language != "causal_lm":
+        raise DataError("data.pack is for task: causal_lm. Remove it.")
+    if request.max_length < asked.stride + 2:
+        raise DataError(f"data.stride {asked.stride} must be at least 2 less than data.max_length {request.max_length}.")
+
+
+def check_no_tokens(asked: TokenRequest) -> None:
+    """Refuses keys of language models where the task is none.
+
+    Raises:
+        DataError: for the first one that is set.
+    """
+    for own in fields(TokenRequest):
+        if getattr(asked, own.name) != getattr(TokenRequest(), own.name):
+            raise DataError(f"data.{own.name} is for language models, such as task: causal_lm. Remove it.")

@@ -1,0 +1,33 @@
+"""How texts become trained tokens, as plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class TokenRequest:
+    """The part of a request that only language models read; the plain form of these keys of a recipe's `data`."""
+
+    columns: Mapping[str, str | Sequence[str]] = field(default_factory=dict)
+    """Which column holds what: `text`; `prompt` and `completion`; `messages`; guessed where empty."""
+    train_on: Literal["completion", "all"] | None = None
+    """Prompts and chats: the answers only, or every token; the answers where absent."""
+    pack: bool = False
+    """Several documents in one row, which do not see each other."""
+    padding: Literal["left", "right"] | None = None
+    """Where short rows are filled; the tokenizer's side where absent."""
+    stride: int = 0
+    """Tokens of context that a window of a long text repeats of the one before it."""
+    end: bool = True
+    """Documents end with the tokenizer's end token, which is trained."""
+    separator: str = ""
+    """Text between prompt and completion, part of the prompt."""
+    chat_template: str | None = None
+    """File with a chat template; the tokenizer's own where absent."""
+    mask: float = 0.15
+    """Masked language models: share of the tokens that is to be predicted."""
+    decoder_start: str | None = None
+    """Encoder-decoders: the token that the decoder begins with."""
