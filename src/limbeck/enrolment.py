@@ -11,7 +11,7 @@ from torch import nn
 
 from . import assemble
 from .assemble import Phase
-from .config.schema import OptimizerSpec, PlayerSpec, Recipe
+from .config.schema import OptimizerSpec, PlayerSpec, Recipe, TeacherSpec
 from .data.base import Examples
 from .engine.backend import Backend
 from .engine.cohort import Cohort
@@ -41,6 +41,8 @@ class Enrolment:
     call: Callable[[str], Call]
     backend: Backend
     allow_code: bool
+    teacher_model: Callable[[str, TeacherSpec], BuiltModel]
+    """The model of a teacher that has one of its own."""
     shares: Mapping[str, Share] = field(default_factory=dict)
     """What each of several data sets has of the outputs."""
     objectives: dict[str, Objective] = field(default_factory=dict)
@@ -48,8 +50,16 @@ class Enrolment:
     cohort: Cohort | None = None
 
     def __post_init__(self) -> None:
+        layers = assemble.Layers(
+            self.recipe,
+            self.phase,
+            self.allow_code,
+            lambda name: self.models[name].module,
+            lambda name, spec: self.teacher_model(name, spec).module,
+        )
         for name in self.phase.members:
-            self.objectives[name] = Objective(assemble.member_terms(self.phase, name, allow_code=self.allow_code, shares=self.shares))
+            terms = assemble.member_terms(self.phase, name, allow_code=self.allow_code, shares=self.shares)
+            self.objectives[name] = Objective(layers.written_out(terms, name))
 
     def demand(self) -> Objective:
         """All that the members ask of teachers, as one objective."""

@@ -216,7 +216,8 @@ class Session:
         )
 
     def _enrolment(self, phase: Phase) -> Enrolment:
-        return Enrolment(phase, self.recipe, self.models, self.call, self.backend, self.allow_code, self.data(phase.data).info.shares)
+        teacher, shares = partial(self._teacher_model, phase), self.data(phase.data).info.shares
+        return Enrolment(phase, self.recipe, self.models, self.call, self.backend, self.allow_code, teacher, shares)
 
     def _member(self, phase: Phase, splits: Splits, plan: Plan, name: str, learner: Learner) -> Member:
         evaluate = partial(self._valid, phase, splits, name) if splits.valid is not None and len(splits.valid) else None

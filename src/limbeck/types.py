@@ -25,6 +25,9 @@ NonNegativeInt = Annotated[int, Ge(0)]
 IGNORE = -100
 """The class label of an example (or token) that has none; torch's own convention."""
 
+PADDING = "attention_mask"
+"""Name in `Signals.extra` of what tells tokens from the padding of texts: `(batch, tokens)`, 0 where there is padding."""
+
 LabelKind = Literal["class", "multilabel", "real", "joint", "token", "span"]
 """What labels mean: one class, any number of labels, numbers, those of several data sets with labels of their own (`Share`), for every
 trained token one of the vocabulary, for which all losses on one class are meaningful, or where an answer begins and ends."""
@@ -278,3 +281,6 @@ class Needs:
     """Whose classifier the loss reads, as `Signals.head`."""
     rotations: bool = False
     """Whether both models are also run on the rotated images, given as `Signals.views`."""
+    padding: bool = False
+    """Whether the loss leaves the padding of texts out, which `Signals.extra` of the student tells (`PADDING`); others take no tokens of
+    texts."""

@@ -303,7 +303,7 @@ def test_local_code_runs_only_where_allowed(monkeypatch):
     assert problems(text, allow_code=True) == [
         "6:56: objective.mine.power: expected a number > 0, found -1.",
         "6:60: objective.mine.zzz: unknown key of loss 'my_recipe_code:Mine' (got 3)."
-        " Known: adapter, from, loss, only, power, student, targets, teacher, weight.",
+        " Known: adapter, from, layers, loss, only, power, student, targets, teacher, weight.",
     ]
     assert Path("imported").exists()
 

@@ -61,6 +61,7 @@ def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:
         weight=weight_of(spec),
         student=tuple(spec.student),
         teacher=tuple(spec.teacher),
+        layers=tuple(spec.layers) if isinstance(spec.layers, list) else spec.layers or "uniform",
         source=spec.from_,
         adapter=spec.adapter.kind,
         adapter_options=dict(spec.adapter.model_extra or {}),

@@ -70,6 +70,16 @@ Weight = Annotated[
 ]
 
 
+def _listed(value: Any) -> str:
+    return TAGS[0] if isinstance(value, list | tuple) else TAGS[1]
+
+
+LayerMap = Annotated[
+    Annotated[list[int | None], Field(min_length=1), Tag(TAGS[0])] | Annotated[Literal["uniform", "skip", "last", "top"], Tag(TAGS[1])],
+    Discriminator(_listed),
+]
+
+
 class ModelSpec(Spec):
     """A model by reference."""
 
@@ -237,6 +247,9 @@ class TermSpec(Spec):
     """Layer path(s) of the student, for a loss on features."""
     teacher: list[str] = Field(default_factory=list)
     """Layer path(s) of the teacher; those of the student where absent."""
+    layers: LayerMap | None = None
+    """Where paths have a star in the place of the layer's number, as in `encoder.layer.*`: which layer of the teacher each one of the
+    student learns from. `uniform` (where absent), `skip`, `last`, `top`, or a list of the teacher's layers, one (or null) for each."""
     from_: str = Field(default="teacher", alias="from")
     """Which teacher, where a recipe names several; in a stage with `peers` also one of its members, or `peers`: the mean over all other
     members."""

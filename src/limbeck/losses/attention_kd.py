@@ -5,7 +5,7 @@ r"""Attention distillation: the student looks where the teacher looks.
 
 over H heads, N queries i and keys j, where A are the scores before the softmax (`form: mse`, `form: kl`). With `heads: mean` or `sum` the
 heads of each model are first made one map, so that no head has to stand for another. The loss gives the
-squared difference of every element, or the divergence of every query; the mean is taken with the mean over the examples.
+mean over the elements, or over the queries, of each example; the padding of texts is left out, as key and as query.
 
 In TextBrewer's code entries of the scores at or below -0.001 count as masked: as 0, and without probability for the teacher, which also
 takes ordinary negative scores out of the sum (`variant: textbrewer`).
@@ -33,6 +33,7 @@ from ..ops.divergence import Divergence, divergence, log_softmax
 from ..ops.precision import widen
 from ..ops.reduce import example_mean
 from ..types import Needs, Signals
+from ._padding import kept_keys, leaving_out, pair_mean, query_mean
 from .base import Loss, agree, pairs
 from .mse import squared_error
 
@@ -79,13 +80,17 @@ class AttentionKD(Loss):
 
     @property
     def needs(self) -> Needs:
-        return Needs(features="many", match="full")
+        return Needs(features="many", match="full", padding=True)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
+        return torch.stack([self._layer(student, *layer) for layer in pairs(student, teacher)]).mean(0)
+
+    def _layer(self, student: Signals, ours: Tensor, theirs: Tensor) -> Tensor:
         least = -math.inf if self.variant == "paper" else -1e-3
-        layers = pairs(student, teacher)
+        kept = kept_keys(student, ours)
         if self.form == "mse":
-            values = [attention_errors(*layer, heads=self.heads, least=least) for layer in layers]
-        else:
-            values = [attention_divergence(*layer, heads=self.heads, least=least, kind="forward", keys=None) for layer in layers]
-        return torch.stack([example_mean(value) for value in values]).mean(0)
+            return pair_mean(attention_errors(ours, theirs, heads=self.heads, least=least), kept)
+        if kept is not None:
+            ours, theirs = (leaving_out(scores, kept) for scores in (ours, theirs))
+        values = attention_divergence(ours, theirs, heads=self.heads, least=least, kind="forward", keys=None)
+        return example_mean(values) if kept is None else query_mean(values, kept)

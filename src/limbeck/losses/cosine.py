@@ -20,16 +20,22 @@ from typing import ClassVar, final
 from torch import Tensor
 
 from ..ops.geometry import cosines
-from ..ops.reduce import example_mean
 from ..types import Needs, Signals
+from ._padding import kept_mean, kept_tokens
 from .base import Loss, agree, pairs
 
 
-def cosine_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Mean over the positions, two tensors `(batch, ...)` to `(batch,)`; the channels are dimension 1 of a map, else the last."""
+def cosine_distance(student: Tensor, teacher: Tensor, kept: Tensor | None = None) -> Tensor:
+    """Mean over the positions, two tensors `(batch, ...)` to `(batch,)`; the channels are dimension 1 of a map, else the last.
+
+    Args:
+        student: logits or a feature.
+        teacher: of the same shape.
+        kept: which tokens count, `(batch, tokens)`, bool; None for all.
+    """
     student, teacher = agree(student, teacher)
     dim = 1 if student.ndim > 3 else -1
-    return example_mean(1 - cosines(student, teacher, dim=dim))  # mutate: equivalent swapped (symmetric)
+    return kept_mean(1 - cosines(student, teacher, dim=dim), kept)  # mutate: equivalent swapped (symmetric)
 
 
 @final
@@ -41,7 +47,8 @@ class Cosine(Loss):
 
     @property
     def needs(self) -> Needs:
-        return Needs(logits=True, features="optional")
+        return Needs(logits=True, features="optional", padding=True)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        return cosine_distance(*pairs(student, teacher)[0])
+        ours, theirs = pairs(student, teacher)[0]
+        return cosine_distance(ours, theirs, kept_tokens(student, ours))

@@ -22,6 +22,7 @@ from typing import final
 from torch import Tensor
 
 from ..types import Needs, Signals
+from ._padding import kept_tokens, without_padding
 from .base import Loss
 from .mse import squared_error
 
@@ -33,7 +34,8 @@ class Hint(Loss):
 
     @property
     def needs(self) -> Needs:
-        return Needs(features="one", match="full")
+        return Needs(features="one", match="full", padding=True)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        return squared_error(student.feature, teacher.feature)
+        values = squared_error(student.feature, teacher.feature)
+        return without_padding(values, kept_tokens(student, student.feature))

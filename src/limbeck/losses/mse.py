@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ..ops.precision import widen
 from ..types import Needs, Signals
+from ._padding import kept_tokens, without_padding
 from .base import Loss, agree, as_many, logits_of, pairs, required
 
 
@@ -55,11 +56,12 @@ class MSE(Loss):
     def needs(self) -> Needs:
         if self.target == "labels":
             return Needs(logits=True, labels=True, teacher=False, label_kinds=("real",))
-        return Needs(logits=True, features="optional")
+        return Needs(logits=True, features="optional", padding=True)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         if self.target == "teacher":
-            return squared_error(*pairs(student, teacher)[0])
+            ours, theirs = pairs(student, teacher)[0]
+            return without_padding(squared_error(ours, theirs), kept_tokens(student, ours))
         logits, target = logits_of(student), required(labels)
         if target.ndim == logits.ndim - 1 and logits.shape[-1] == 1:
             target = target.unsqueeze(-1)

@@ -27,6 +27,7 @@ from ..ops.geometry import unit
 from ..ops.layouts import as_positions
 from ..ops.precision import without_autocast
 from ..types import Needs, Signals
+from ._padding import kept_tokens
 from .base import Loss
 
 
@@ -80,7 +81,9 @@ class TokenRelation(Loss):
 
     @property
     def needs(self) -> Needs:
-        return Needs(features="one", match="space")
+        return Needs(features="one", match="space", padding=True)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        return relation_gap(student.feature, teacher.feature, normalise=self.normalise)
+        kept = kept_tokens(student, student.feature)
+        ours, theirs = (x if kept is None else x.masked_fill(~kept.unsqueeze(-1), 0) for x in (student.feature, teacher.feature))
+        return relation_gap(ours, theirs, normalise=self.normalise)

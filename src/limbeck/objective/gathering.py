@@ -7,14 +7,14 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ..types import Head, Signals
+from ..types import PADDING, Head, Signals
 
 Gather = Callable[[Tensor], Tensor]
 """Collects a tensor from all processes along the batch; only the local part carries a gradient."""
 
 
 def gathered(signals: Signals, gather: Gather, world: int) -> Signals:
-    """The signals of all `world` processes."""
+    """The signals of all `world` processes, without the mask of padding, which has another width in each of them."""
     logits = signals.logits if signals.logits is None else gather(signals.logits)
     head = signals.head
     if head is not None:
@@ -23,7 +23,7 @@ def gathered(signals: Signals, gather: Gather, world: int) -> Signals:
         signals,
         logits=logits,
         features={path: gather(value) for path, value in signals.features.items()},
-        extra={name: gather(value) for name, value in signals.extra.items()},
+        extra={name: gather(value) for name, value in signals.extra.items() if name != PADDING},
         head=head,
         views=tuple(gathered(view, gather, world) for view in signals.views),
     )

@@ -17,6 +17,7 @@ from ..adapters.base import Adapter
 from ..adapters.pick import pick
 from ..errors import LimbeckError, ShapeMismatch, SignalMissing
 from ..losses.base import Loss
+from ..taps.layers import LayerMap
 from ..targets.base import Target
 from ..types import Mixed, Share, Signals, labelled
 from .equip import Asked
@@ -57,6 +58,8 @@ class Term:
     """Taps of the student."""
     teacher: tuple[str, ...] = ()
     """Taps of the teacher, pairwise with those of the student."""
+    layers: LayerMap | tuple[int | None, ...] = "uniform"
+    """Which layers are paired, where taps have a star; `layers.written_out` comes first."""
     source: str = "teacher"
     """Name of the teacher."""
     adapter: str = "auto"

@@ -9,10 +9,12 @@ from torch import nn
 
 from .. import assemble, mixing
 from ..assemble import ALONE, Phase
+from ..config.schema import TeacherSpec
 from ..engine.learner import Learner
-from ..errors import TapError
+from ..errors import NotFetched, TapError
 from ..models.base import BuiltModel
 from ..objective import Objective, Term
+from ..objective.layers import told
 from ..tasks.base import Task
 from ..types import DataInfo, Signals
 from .found import Desk
@@ -26,6 +28,7 @@ class Learning:
 
     def __init__(self, desk: Desk, models: Models, phase: Phase, task: Task, info: DataInfo) -> None:
         self.desk, self.models, self.phase, self.task, self.info = desk, models, phase, task, info
+        self._own: BuiltModel | None = None
 
     def check(self) -> None:
         """Tries the objective of every member."""
@@ -57,7 +60,10 @@ class Learning:
         terms: list[Term] = []
         with self.desk.at(f"{prefix}objective"):
             terms = self._terms(member, prefix)
-        if member == ALONE or not terms:
+        if member == ALONE:
+            return
+        terms = self._named(terms, prefix, member)
+        if not terms:
             return
         names = list(dict.fromkeys(term.source for term in terms if term.loss.needs.teacher))
         self._composed(prefix, terms, names)
@@ -84,7 +90,7 @@ class Learning:
                 signals |= {name: said} if said is not None else {}
         if mine is None or len(signals) != len(names):
             return
-        try_terms(self.desk, self.phase, prefix, terms, mine, signals, self.task.example(self.info).labels)
+        try_terms(self.desk, self.phase, prefix, terms, mine, signals, self.task.example(self.info).labels, self.info)
 
     def _trainable(self, module: nn.Module) -> None:
         if self.phase.trainable:
@@ -111,6 +117,25 @@ class Learning:
             return assemble.member_terms(replace(self.phase, peers=peers), member, allow_code=self.desk.allow_code, shares=self.info.shares)
         return assemble.member_terms(replace(self.phase, objective=good), member, allow_code=self.desk.allow_code, shares=self.info.shares)
 
+    def _named(self, terms: list[Term], prefix: str, member: str) -> list[Term]:
+        """The terms with every layer named that a star stands for; those whose layers do not fit are problems."""
+
+        def module(name: str, spec: TeacherSpec | None = None) -> nn.Module:
+            built = self._teacher(name) if spec is not None else self.models.built[name]
+            if built is None:
+                raise NotFetched(f"the layers of {name!r} are not known, so those that a star stands for are not.")
+            return built.module
+
+        layers = assemble.Layers(self.desk.recipe, self.phase, self.desk.allow_code, module, module)
+        found: list[Term] = []
+        for term in terms:
+            place = f"{prefix}objective.{term.part_of or term.label}"
+            with self.desk.at(place):
+                found += layers.written_out([term], member)
+                fact = told(term, found[-1])
+                self.desk.found.facts += [f"{place}: {fact}"] if fact is not None else []
+        return found
+
     def _teacher(self, name: str) -> BuiltModel | None:
         spec = assemble.teacher_specs(self.desk.recipe).get(name)
         if name in self.phase.members:
@@ -118,7 +143,9 @@ class Learning:
         if spec is not None and assemble.teacher_kind(spec, allow_code=self.desk.allow_code).source == "learner":
             return self.models.built.get(self.phase.learner)
         if self.phase.teacher is not None and name == "teacher":
-            return self.models.build(f"{self.phase.key}.teacher", self.phase.teacher)
+            if self._own is None:
+                self._own = self.models.build(f"{self.phase.key}.teacher", self.phase.teacher)
+            return self._own
         return self.models.built.get(name)
 
     def _paths(self, key: str, term: Term, learner: BuiltModel, teacher: BuiltModel | None) -> bool:

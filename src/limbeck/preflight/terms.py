@@ -14,7 +14,7 @@ from ..assemble import Phase
 from ..errors import LimbeckError
 from ..objective import Counts, Objective, Term
 from ..objective.share import signals_of
-from ..types import Mixed, Signals
+from ..types import DataInfo, Mixed, Signals
 from .found import Desk
 from .models import META
 
@@ -23,7 +23,14 @@ EXAMPLES = 2
 
 
 def try_terms(
-    desk: Desk, phase: Phase, prefix: str, terms: list[Term], mine: Signals, signals: Mapping[str, Signals], labels: Tensor | None
+    desk: Desk,
+    phase: Phase,
+    prefix: str,
+    terms: list[Term],
+    mine: Signals,
+    signals: Mapping[str, Signals],
+    labels: Tensor | None,
+    info: DataInfo,
 ) -> None:
     """Sets up and evaluates each term alone, so that every term that does not fit is reported at its own place.
 
@@ -34,6 +41,7 @@ def try_terms(
         if not _targets(desk, f"{place}.targets", term, mine, signals.get(term.source)):
             continue
         with desk.at(place), META:
+            refuse_padding(term, mine, info)
             objective = Objective([term])
             try:
                 objective.allocate(EXAMPLES)
@@ -50,6 +58,23 @@ def try_terms(
                 desk.found.facts += [f"{prefix}objective.{label}: adapter {description}" for description in descriptions]
             _same_classes(term, mine, signals)
             _evaluate(objective, mine, signals, labels, mixing.example(phase, labels))
+
+
+def refuse_padding(term: Term, mine: Signals, info: DataInfo) -> None:
+    """Refuses a loss that would count the padding of texts as tokens.
+
+    Raises:
+        LimbeckError: naming losses that do not.
+    """
+    if info.kind != "text" or term.loss.needs.padding:
+        return
+    for tap in term.student:
+        feature = mine.features[tap]
+        if feature.ndim > 2 and feature.shape[1] == info.input_shape[0]:
+            raise LimbeckError(
+                f"student {tap!r} has a value for every token, and this loss would count the padding of texts as tokens. Use one that "
+                "leaves it out, such as hidden_states or attention_relation, or tap a layer with one vector a text."
+            )
 
 
 def _targets(desk: Desk, key: str, term: Term, mine: Signals, theirs: Signals | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from ..errors import DataError, ShapeMismatch, SignalMissing
 from ..taps.tapped import Tapped
-from ..types import Batch, DataInfo, LabelKind, LanguageKind, Signals, labelled
+from ..types import PADDING, Batch, DataInfo, LabelKind, LanguageKind, Signals, labelled
 
 if TYPE_CHECKING:
     from ..models.base import Normalization
@@ -60,7 +61,8 @@ class Task(ABC):
 
         result = self.forward(model, batch, normalization)
         output, features = result if isinstance(model, Tapped) else (result, {})
-        return self.signals(output, features, batch)
+        signals = self.signals(output, features, batch)
+        return replace(signals, extra={**signals.extra, PADDING: batch.inputs[PADDING]}) if _padded(batch) else signals
 
     def signals(self, output: Any, features: Mapping[str, Tensor], batch: Batch) -> Signals:
         """A model's output and its tapped values as signals.
@@ -164,3 +166,8 @@ class Task(ABC):
         if not known.any():
             raise DataError("no example to evaluate has a label.")
         return known
+
+
+def _padded(batch: Batch) -> bool:
+    """Whether the inputs are texts that tell their padding."""
+    return isinstance(batch.inputs, Mapping) and PADDING in batch.inputs
