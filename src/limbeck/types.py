@@ -284,3 +284,7 @@ class Needs:
     padding: bool = False
     """Whether the loss leaves the padding of texts out, which `Signals.extra` of the student tells (`PADDING`); others take no tokens of
     texts."""
+
+    def fits(self, labels: LabelKind) -> bool:
+        """Whether the loss is meaningful for such labels; a trained token is an example with one class."""
+        return ("class" if labels == "token" else labels) in self.label_kinds

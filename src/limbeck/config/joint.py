@@ -51,7 +51,7 @@ def check_joint(report: Report, tree: Node, terms: Mapping[Parts, Term], labels:
     return code
 
 
-def kind_of(tree: Node, term: Term, labels: LabelKind | None) -> str | None:
+def kind_of(tree: Node, term: Term, labels: LabelKind | None) -> LabelKind | None:
     """What the labels mean that a term reads: those of the task, or of the data set that the term is for; None where it is not known."""
     if labels != "joint":
         return labels

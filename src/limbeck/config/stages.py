@@ -106,7 +106,7 @@ class Stages:
             return
         where = (*term.path, "loss")
         labels = kind_of(self.tree, term, self.labels)
-        if labels is not None and labels not in term.needs.label_kinds:
+        if labels is not None and not term.needs.fits(labels):
             kinds = " or ".join(repr(kind) for kind in term.needs.label_kinds)
             self.report.at_value(
                 self.tree, where, f"expected a loss for labels of kind {labels!r}, found {term.loss!r}, which is for {kinds}."

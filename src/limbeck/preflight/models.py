@@ -64,7 +64,9 @@ class Models:
         with self.desk.at(f"{key}.model"):
             signals = self.signals(key, built.module, built)
             learns = name == "student" or name in self.learners
-            if learns and signals is not None and signals.logits is not None:
+            if signals is not None and signals.tokens is not None:
+                self.task.check_head(signals.tokens, self.info, model=name)
+            elif learns and signals is not None and signals.logits is not None:
                 self.task.check_head(signals.logits, self.info, model=name)
 
     def signals(self, key: str, run: Any, built: BuiltModel, asked: Asked = NOTHING) -> Signals | None:

@@ -14,6 +14,7 @@ from ..assemble import Phase
 from ..errors import LimbeckError
 from ..objective import Counts, Objective, Term
 from ..objective.share import signals_of
+from ..objective.token_terms import both_dense
 from ..types import DataInfo, Mixed, Signals
 from .found import Desk
 from .models import META
@@ -36,6 +37,8 @@ def try_terms(
 
     What was found is inferred for the recipe, but for terms that several members share: each has an adapter of its own.
     """
+    with META:
+        mine, signals = both_dense(mine, signals)  # of shapes alone, the logits of all tokens cost nothing
     for term in terms:
         place = f"{prefix}objective.{term.part_of or term.label}"
         if not _targets(desk, f"{place}.targets", term, mine, signals.get(term.source)):

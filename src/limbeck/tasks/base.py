@@ -93,11 +93,11 @@ class Task(ABC):
             )
         return found
 
-    def check_head(self, logits: Tensor, info: DataInfo, *, model: str = "the model") -> None:
+    def check_head(self, logits: Any, info: DataInfo, *, model: str = "the model") -> None:
         """Checks that a model's logits fit the data's labels; works on the meta device.
 
         Args:
-            logits: what the model gives for a batch.
+            logits: what the model gives for a batch; of a language model, hidden states with the head.
             info: the data.
             model: what the message calls the model.
 
