@@ -32,9 +32,10 @@ def oracle(name: str, z_q: torch.Tensor, z_p: torch.Tensor, mixture: float, skew
 
 
 def closed(name: str, z_q: torch.Tensor, z_p: torch.Tensor, mixture: float = 0.5, skew: float = 0.1) -> tuple[torch.Tensor, torch.Tensor]:
-    log_q, log_p = z_q.detach().log_softmax(-1), z_p.log_softmax(-1)
-    value, gradient = divergence_and_gradient(log_q, log_p, torch.full_like(log_q, torch.nan), divergence=name, mixture=mixture, skew=skew)  # pyright: ignore
-    assert gradient.data_ptr() == log_q.data_ptr()
+    own, theirs = z_q.detach().clone(), z_p.clone()
+    rooms = (torch.full_like(own, torch.nan), torch.full_like(own, torch.nan))
+    value, gradient = divergence_and_gradient(own, theirs, rooms, divergence=name, mixture=mixture, skew=skew)  # pyright: ignore
+    assert gradient.data_ptr() == own.data_ptr()
     return value, gradient
 
 

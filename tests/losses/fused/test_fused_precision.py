@@ -77,14 +77,14 @@ def test_the_logits_are_never_held(monkeypatch):
     monkeypatch.setattr(chunks_module.Buffers, "__init__", noted)
     hidden = torch.randn(1024, 4)
     fused_divergence(hidden, Projection(torch.randn(2000, 4)), Hidden(hidden, Projection(torch.randn(2000, 4))))
-    assert made == [64]
+    assert made == [128]
 
 
 @pytest.mark.parametrize(
     ("tokens", "vocabulary", "dtype", "expected"),
     [
-        (480, 10, torch.float32, 30),  # a sixteenth of them
-        (490, 10, torch.float32, 29),  # as even as they can be cut
+        (240, 10, torch.float32, 30),  # an eighth of them
+        (250, 10, torch.float32, 28),  # as even as they can be cut
         (160, 10, torch.float32, 20),  # the fewest
         (1600, 50, torch.float32, 40),  # the largest buffer
         (1600, 50, torch.bfloat16, 40),  # computed in float32
@@ -93,7 +93,7 @@ def test_the_logits_are_never_held(monkeypatch):
     ],
 )
 def test_how_many_tokens_a_chunk_has(tokens, vocabulary, dtype, expected, monkeypatch):
-    assert (function_module.BYTES, function_module.SHARE, function_module.FEWEST) == (64 * 2**20, 16, 32)
+    assert (function_module.BYTES, function_module.SHARE, function_module.FEWEST) == (64 * 2**20, 8, 128)
     monkeypatch.setattr(function_module, "BYTES", 8000)
     monkeypatch.setattr(function_module, "FEWEST", 20)
     made = []
@@ -103,13 +103,13 @@ def test_how_many_tokens_a_chunk_has(tokens, vocabulary, dtype, expected, monkey
     )
     head, hidden = Projection(torch.randn(vocabulary, 2).to(dtype)), torch.randn(tokens, 2).to(dtype)
     fused_divergence(hidden, head, Hidden(hidden, head))
-    assert made == [(expected, 1)]
+    assert made == [(expected, 2)]
     made.clear()
     capped, labels = Projection(head.weight, None, 1.0, 5.0), torch.zeros(tokens, dtype=torch.long)
     fused_divergence(hidden, capped, Hidden(hidden, head), Measure(label_weight=1.0), labels=labels)
     fused_divergence(hidden, capped, Hidden(hidden, head))
     fused_divergence(hidden, head, Hidden(hidden, head), Measure(label_weight=1.0), labels=labels)
-    assert [rooms for _, rooms in made] == [3, 2, 2]
+    assert [rooms for _, rooms in made] == [4, 3, 3]
 
 
 def test_buffers(monkeypatch):

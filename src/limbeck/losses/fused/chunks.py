@@ -5,19 +5,21 @@ The products are done for the whole chunk, for which it must be large; everythin
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from ...ops.classes import known_labels
-from ...ops.divergence_gradients import divergence_and_gradient
+from ...ops.divergence_gradients import divergence_and_gradient, softmax_and_normaliser
 from ...ops.topk import log1mexp
 from ...tokens import Hidden, Logits, Projection, Sampled, Tokens, TopK, part_of
 from .measure import Measure
 
 LEAST = -1e30
 """What stands for a logit of minus infinity: its probability is 0, and its difference from another such is 0 and not undefined."""
-BLOCK = 8192  # mutate: equivalent constant (it changes no value)
-"""Rows of a head in half precision that are widened at once."""
+BLOCK = 1024  # mutate: equivalent constant (it changes no value)
+"""Rows of a head that a thread multiplies at once: for few tokens more are slower, and those in half precision stay in the cache."""
 CACHED = 2**18  # mutate: equivalent constant, operator (it changes no value)
 """Logits that are worked on at once."""
 
@@ -60,15 +62,19 @@ def logits_of(hidden: Tensor, head: Projection, out: Tensor) -> Tensor:
 
 
 def _product(hidden: Tensor, weight: Tensor, out: Tensor) -> None:
-    if hidden.dtype == out.dtype == weight.dtype:
-        torch.mm(hidden, weight.T, out=out)
-    elif hidden.device.type == "cuda" and hidden.dtype == weight.dtype:  # mutate: equivalent comparison, choice (the tests run on the CPU)
+    if hidden.device.type == "cuda" and hidden.dtype == weight.dtype != out.dtype:  # mutate: equivalent (the tests run on the CPU)
         torch.mm(hidden, weight.T, out_dtype=out.dtype, out=out)  # mutate: equivalent (the tests run on the CPU)
-    else:
-        wide = hidden.to(out.dtype)
-        for start in range(0, len(weight), BLOCK):
-            block = slice(start, start + BLOCK)
-            out[:, block] = wide @ weight[block].to(out.dtype).T
+        return
+    wide = hidden.to(out.dtype)
+    for block in blocks(weight):
+        torch.mm(wide, weight[block].to(out.dtype).T, out=out[:, block])
+
+
+def blocks(weight: Tensor) -> Iterator[slice]:
+    """The rows of a head, as many at a time as are quickest to multiply."""
+    # On other devices every operation has a price, and small ones leave it idle.
+    size = BLOCK * torch.get_num_threads() if weight.device.type == "cpu" else len(weight)
+    return (slice(start, start + size) for start in range(0, len(weight), size))
 
 
 def chunk_values(
@@ -116,74 +122,60 @@ def _rows_in_place(
     rooms: list[Tensor],
 ) -> None:
     """Values of some rows; their gradient takes the place of their logits."""
-    room, *more = rooms
+    first, second, *more = rooms
     slope = torch.div(logits, cap, out=more.pop()).square_().neg_().add_(1) if cap is not None else None
-    gradient = logits
-    answers = None
+    answers = logits
     if labels is not None:
-        values[1], answers = _cross_entropy(logits, labels, logits if teacher is None else more.pop())
+        known, index = known_labels(labels)
+        answers = logits if teacher is None else more.pop()
+        right = Sampled(index.unsqueeze(1), known.unsqueeze(1))
+        values[1] = _sampled(logits, right, answers)
         answers.mul_(measure.label_weight)
     if teacher is not None:
         if measure.temperature != 1:
             logits.div_(measure.temperature)
-        divergence, gradient = _compare(log_normalised(logits, room), theirs, teacher, measure, room)
-        torch.mul(divergence, measure.factor, out=values[0])
-        gradient.mul_(measure.slope)
-        if answers is not None:
-            gradient.add_(answers)
+        torch.mul(_compare(logits, theirs, teacher, measure, (first, second)), measure.factor, out=values[0])
+        logits.mul_(measure.slope)
+        if labels is not None:
+            logits.add_(answers)
     if slope is not None:
-        gradient.mul_(slope)
+        logits.mul_(slope)
 
 
-def log_normalised(logits: Tensor, room: Tensor) -> Tensor:
-    """Log-probabilities, in place."""
-    logits.sub_(logits.amax(1, keepdim=True))
-    return logits.sub_(torch.exp(logits, out=room).sum(1, keepdim=True).log_())
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
-    """Of every token with its label at temperature 1, and its gradient with respect to the logits, in `out`; 0 without a label."""
-    known, index = known_labels(labels)
-    at = index.unsqueeze(1)
-    torch.log_softmax(logits, 1, out=out)
-    value = -out.gather(1, at).squeeze(1) * known
-    return value, out.exp_().scatter_add_(1, at, out.new_full(at.shape, -1.0)).mul_(known.unsqueeze(1))
-
-
-def _compare(log_q: Tensor, theirs: Tensor, teacher: Tokens, measure: Measure, room: Tensor) -> tuple[Tensor, Tensor]:
-    """Divergence of every token and its gradient with respect to the tempered logits, in place of `log_q`."""
+def _compare(logits: Tensor, theirs: Tensor, teacher: Tokens, measure: Measure, rooms: tuple[Tensor, Tensor]) -> Tensor:
+    """Divergence of every token; its gradient with respect to the tempered logits takes their place."""
     if isinstance(teacher, Sampled):
-        return _sampled(log_q, teacher)
+        return _sampled(logits, teacher, logits)
     if isinstance(teacher, TopK):
-        return _top_k(log_q, teacher, measure, room)
+        return _top_k(logits, teacher, measure)
     if measure.temperature != 1:
         theirs.div_(measure.temperature)
-    log_p = log_normalised(theirs, room)
-    return divergence_and_gradient(log_q, log_p, room, divergence=measure.divergence, mixture=measure.mixture, skew=measure.skew)
+    return _divergence(logits, theirs, measure, rooms)
 
 
-def _sampled(log_q: Tensor, teacher: Sampled) -> tuple[Tensor, Tensor]:
-    """Cross-entropy with the estimated distribution; the entropy that would make it a divergence is not known."""
-    weights = teacher.weights.to(log_q.dtype)
-    value = -(weights * log_q.gather(1, teacher.ids)).sum(1)
-    gradient = log_q.exp_().mul_(weights.sum(1, keepdim=True))
-    return value, gradient.scatter_add_(1, teacher.ids, -weights)
+def _divergence(logits: Tensor, theirs: Tensor, measure: Measure, rooms: tuple[Tensor, Tensor]) -> Tensor:
+    return divergence_and_gradient(logits, theirs, rooms, divergence=measure.divergence, mixture=measure.mixture, skew=measure.skew)[0]
 
 
-def _top_k(log_q: Tensor, teacher: TopK, measure: Measure, room: Tensor) -> tuple[Tensor, Tensor]:
+def _sampled(logits: Tensor, teacher: Sampled, out: Tensor) -> Tensor:
+    """Cross-entropy with the estimated distribution, its gradient in `out`; the entropy that makes it a divergence is not known."""
+    weights, theirs = teacher.weights.to(logits.dtype), logits.gather(1, teacher.ids)
+    value = (weights * (softmax_and_normaliser(logits, out) - theirs).to(logits.dtype)).sum(1)
+    out.mul_(weights.sum(1, keepdim=True)).scatter_add_(1, teacher.ids, -weights)
+    return value
+
+
+def _top_k(logits: Tensor, teacher: TopK, measure: Measure) -> Tensor:
     """Divergence of the likeliest tokens and of one that stands for all others; never more than that of all tokens."""
-    kept = log_q.gather(1, teacher.ids)
-    rest = room.copy_(log_q).scatter_(1, teacher.ids, LEAST)
-    log_rest = rest.logsumexp(1, keepdim=True)
-    theirs = teacher.log_probs.to(log_q.dtype)
+    kept = logits.gather(1, teacher.ids)
+    rest = softmax_and_normaliser(logits.scatter_(1, teacher.ids, LEAST), logits)
+    theirs = teacher.log_probs.to(logits.dtype)
     log_tail = log_one_minus_exp(theirs.logsumexp(1, keepdim=True))
-    ours, both = torch.cat([kept, log_rest], 1), torch.cat([theirs, log_tail], 1)
-    value, few = divergence_and_gradient(
-        ours, both, torch.empty_like(ours), divergence=measure.divergence, mixture=measure.mixture, skew=measure.skew
-    )
+    ours, both = torch.cat([kept, rest.to(kept.dtype)], 1), torch.cat([theirs, log_tail], 1)
+    value = _divergence(ours, both, measure, (torch.empty_like(ours), torch.empty_like(ours)))
     # Within the rest the gradient is spread as the student's own probability is.
-    gradient = log_q.sub_(log_rest).exp_().mul_(few[:, -1:])
-    return value, gradient.scatter_(1, teacher.ids, few[:, :-1])
+    logits.mul_(ours[:, -1:]).scatter_(1, teacher.ids, ours[:, :-1])
+    return value
 
 
 def log_one_minus_exp(x: Tensor) -> Tensor:

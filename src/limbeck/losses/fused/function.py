@@ -11,16 +11,16 @@ from torch.autograd.function import once_differentiable
 
 from ...errors import LimbeckError, ShapeMismatch
 from ...tokens import Hidden, Logits, Projection, Sampled, Tokens, part_of
-from .chunks import Buffers, chunk_values
+from .chunks import Buffers, blocks, chunk_values
 from .measure import Measure
 from .teachers import check_shapes
 
 PLAIN = Measure()
 BYTES = 64 * 2**20
 """Largest buffer of logits, which with the two below decides how many tokens a chunk has."""
-SHARE = 16
+SHARE = 8
 """Into how many chunks the tokens are cut at least, so that the buffers are small beside all their logits."""
-FEWEST = 32
+FEWEST = 128
 """Tokens of a chunk at least: with fewer, products are slow."""
 
 
@@ -125,7 +125,7 @@ class _Work:
         self._count = -(-len(self.tokens) // rows)
         rows = -(-len(self.tokens) // max(self._count, 1))
         held = isinstance(self.teacher, Hidden | Logits)
-        rooms = 1 + (self.labels is not None) + (head.cap is not None)
+        rooms = 2 + (self.labels is not None) + (head.cap is not None)
         self._buffers = Buffers(rows, vocabulary, student, dtype, teacher=held, rooms=rooms)
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -161,7 +161,8 @@ class _Gradients:
             if narrow.dtype == self.weight.dtype:
                 self.weight.addmm_(narrow.T, rows)
             else:
-                self.weight.add_(narrow.T @ rows)
+                for block in blocks(self.weight):
+                    self.weight[block].add_(narrow[:, block].T @ rows)
         if self.bias is not None:
             self.bias.addmv_(logits.T, factors)
 
