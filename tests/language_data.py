@@ -17,7 +17,9 @@ from limbeck.types import LanguageKind
 WORDS = [f"w{i}" for i in range(40)]
 
 
-def save_tokenizer(folder: Path, *, bos: bool = True, side: str = "right", chat: str | None = None, bert: bool = False) -> str:
+def save_tokenizer(
+    folder: Path, *, bos: bool = True, side: str = "right", chat: str | None = None, bert: bool = False, mask: bool = True
+) -> str:
     """A tokenizer of whole words `w0` to `w39` (5 to 44) after `<pad> <s> </s> <unk> <mask>`; the folder that it is saved in."""
     names = ["<pad>", "<s>", "</s>", "<unk>", "<mask>", *WORDS]
     built = Tokenizer(models.WordLevel({name: i for i, name in enumerate(names)}, unk_token="<unk>"))
@@ -26,8 +28,9 @@ def save_tokenizer(folder: Path, *, bos: bool = True, side: str = "right", chat:
         built.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> $B:1 </s>:1", [("<s>", 1), ("</s>", 2)])
     elif bos:
         built.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 1)])
-    names = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "mask_token": "<mask>"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=built, padding_side=side, chat_template=chat, **names)
+    special = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    special |= {"mask_token": "<mask>"} if mask else {}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=built, padding_side=side, chat_template=chat, **special)
     tokenizer.save_pretrained(folder)
     return str(folder)
 

@@ -34,6 +34,7 @@ class Tally:
 EMPTY = "without text left out"
 UNTRAINED = "without a token to train left out"
 CUT = "cut to max_length"
+WINDOWS = "longer than max_length read in windows"
 APART = "where prompt and completion would share a token; they were tokenised apart"
 
 
@@ -94,6 +95,53 @@ def encode_prompts(
         trained = bytearray(b"\1") * len(ids)
         trained[: max(given, 1)] = bytes(max(given, 1))
         add_cut(ids, trained, row, max_length, into, tally)
+
+
+def encode_windows(
+    records: Records, rows: Sequence[int], tokenizer: Any, request: TokenRequest, max_length: int, into: Collector, tally: Tally
+) -> None:
+    """Texts for a model that reads both ways, each window with the tokenizer's own ends; what is not special may be masked."""
+    around, special = own_ends(tokenizer), set(tokenizer.all_special_ids)
+    room = max_length - len(around.before) - len(around.after)
+    if room - request.stride < 1:
+        raise DataError(f"data.max_length {max_length} leaves no room for text beside special tokens and data.stride {request.stride}.")
+    cut_up = 0
+    for row, body in tokens_of(records, "text", rows, tokenizer, tally):
+        cut_up += len(body) > room
+        for start in range(0, max(len(body) - request.stride, 1), room - request.stride):
+            ids = around.before + body[start : start + room] + around.after
+            maskable = bytearray(token not in special for token in ids)
+            if any(maskable):
+                into.add(ids, maskable, row)
+            else:
+                tally.add(UNTRAINED)
+    tally.add(WINDOWS, cut_up)
+
+
+def encode_pairs(
+    records: Records,
+    rows: Sequence[int],
+    tokenizer: Any,
+    request: TokenRequest,
+    max_length: int,
+    into: tuple[Collector, Collector],
+    tally: Tally,
+) -> None:
+    """Prompts for an encoder and completions for its decoder, each cut to `max_length`; an encoder keeps its end token."""
+    read, written = own_ends(tokenizer), ends(tokenizer, end=request.end)
+    room = max_length - len(read.before) - len(read.after)
+    for row in rows:
+        prompt, completion = text_in(records, "prompt", row), text_in(records, "completion", row)
+        if not prompt.strip() or not completion:
+            tally.add(EMPTY)
+            continue
+        body = tokenizer(prompt, add_special_tokens=False, verbose=False)["input_ids"]
+        target = written.before + tokenizer(completion, add_special_tokens=False, verbose=False)["input_ids"] + written.after
+        if len(body) > room or len(target) > max_length:
+            tally.add(CUT)
+        source = read.before + body[:room] + read.after
+        into[0].add(source, bytes(len(source)), row)
+        into[1].add(target[:max_length], b"\1" * min(len(target), max_length), row)
 
 
 def add_cut(ids: list[int], trained: bytearray, row: int, max_length: int, into: Collector, tally: Tally) -> None:

@@ -107,6 +107,13 @@ def windows(documents: Documents, max_length: int, stride: int) -> tuple[Layout,
     return Layout(*kept, bounds=torch.arange(int(keep.sum()) + 1)), int((counts > 1).sum())
 
 
+def whole(documents: Documents) -> Layout:
+    """Every document in a row of its own."""
+    count = len(documents)
+    nothing = torch.zeros(count, dtype=torch.int64)
+    return Layout(torch.arange(count), nothing, documents.lengths, nothing, bounds=torch.arange(count + 1))
+
+
 def pack(layout: Layout, max_length: int) -> Layout:
     """The same pieces, as many to a row as fit: the longest first, each into the fullest row that has room.
 

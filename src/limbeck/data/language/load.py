@@ -17,12 +17,15 @@ from ..groups import cut_groups, groups_of
 from ..sources.base import Pool, Wanted
 from ..split import cut, limit_rows
 from ..text import load_tokenizer
+from .chat import encode_chats
 from .columns import Records, records
 from .documents import Collector, Documents
-from .encode import Tally, encode_prompts, encode_texts
-from .layout import pack, windows
+from .encode import WINDOWS, Tally, encode_pairs, encode_prompts, encode_texts, encode_windows
+from .layout import pack, whole, windows
+from .masked import MaskedExamples
 from .request import TokenRequest
 from .rows import CausalExamples, LanguageExamples, TokenRows
+from .seq2seq import Seq2SeqExamples, start_token
 from .vocabulary import CHARACTERS, of_characters, size_of
 
 Reader = Callable[[Wanted], Pool]
@@ -86,7 +89,7 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
     notes = list(pool.notes)
     own = records(pool.cells, request.tokens.columns, language, request.source)
     own, parts = _cut(own, pool, request)
-    tokenizer = _tokenizer(own, parts, request)
+    tokenizer = _tokenizer(own, parts, request, language)
     if request.limit is not None:
         parts["train"] = limit_rows(parts["train"], None, request.limit, seed=request.split_seed)
     return _Read(own, parts, tokenizer, notes)
@@ -120,35 +123,67 @@ def _cut_text(own: Records, request: DataRequest) -> tuple[Records, Parts]:
     return replace(own, cells={"text": pieces}), parts
 
 
-def _tokenizer(own: Records, parts: Parts, request: DataRequest) -> Any:
+def _tokenizer(own: Records, parts: Parts, request: DataRequest, language: LanguageKind) -> Any:
     if request.tokenizer != CHARACTERS:
         return load_tokenizer(request.tokenizer)
     rows = parts["train"].tolist()
     texts = (cell for cells in own.cells.values() for cell in (cells[row] for row in rows) if isinstance(cell, str))
-    return of_characters(texts, end=request.tokens.end and (own.kind != "text" or len(rows) > 1))
+    end = request.tokens.end and (own.kind != "text" or len(rows) > 1)
+    return of_characters(texts, end=end and language != "masked_lm", mask=language == "masked_lm")
 
 
 def _examples(found: _Read, request: DataRequest, language: LanguageKind, rows: Sequence[int], tally: Tally) -> LanguageExamples:
     """The examples of one part."""
-    documents = _documents(found, request, rows, tally)
-    asked = request.tokens
-    layout, cut_up = windows(documents, request.max_length, asked.stride)
-    tally.add("longer than max_length read in windows", cut_up)
-    if asked.pack:
-        layout = pack(layout, request.max_length)
-    side = asked.padding or found.tokenizer.padding_side
-    fill = padding_token(found.tokenizer)
-    store = TokenRows(documents, layout, fill=fill, max_length=request.max_length, left=side == "left", packed=asked.pack)
-    return CausalExamples(store)
+    own, tokenizer, asked = found.records, found.tokenizer, request.tokens
+    length = request.max_length
+    into = Collector()
+    if language == "masked_lm":
+        mask = mask_token(tokenizer)
+        encode_windows(own, rows, tokenizer, asked, length, into, tally)
+        store = _whole(into.finish(), found, request)
+        return MaskedExamples(store, mask=mask, vocabulary=size_of(tokenizer), share=asked.mask, seed=request.split_seed)
+    if language == "seq2seq_lm":
+        written = Collector()
+        encode_pairs(own, rows, tokenizer, asked, length, (into, written), tally)
+        start = start_token(tokenizer, asked.decoder_start)
+        return Seq2SeqExamples(_whole(into.finish(), found, request), _whole(written.finish(), found, request), start)
+    return CausalExamples(_causal(found, request, rows, tally))
 
 
-def _documents(found: _Read, request: DataRequest, rows: Sequence[int], tally: Tally) -> Documents:
-    own, into = found.records, Collector()
+def _causal(found: _Read, request: DataRequest, rows: Sequence[int], tally: Tally) -> TokenRows:
+    """What a causal model reads: documents in windows, packed where that is asked for."""
+    own, tokenizer, asked = found.records, found.tokenizer, request.tokens
+    length, into = request.max_length, Collector()
     if own.kind == "text":
-        encode_texts(own, rows, found.tokenizer, request.tokens, into, tally)
+        encode_texts(own, rows, tokenizer, asked, into, tally)
+    elif own.kind == "chat":
+        encode_chats(own, rows, tokenizer, asked, length, into, tally)
     else:
-        encode_prompts(own, rows, found.tokenizer, request.tokens, request.max_length, into, tally)
-    return into.finish()
+        encode_prompts(own, rows, tokenizer, asked, length, into, tally)
+    documents = into.finish()
+    layout, cut_up = windows(documents, length, asked.stride)
+    tally.add(WINDOWS, cut_up)
+    if asked.pack:
+        layout = pack(layout, length)
+    left = (asked.padding or tokenizer.padding_side) == "left"
+    return TokenRows(documents, layout, fill=padding_token(tokenizer), max_length=length, left=left, packed=asked.pack)
+
+
+def _whole(documents: Documents, found: _Read, request: DataRequest) -> TokenRows:
+    """A document a row, filled on the right: encoders count positions from the left."""
+    fill = padding_token(found.tokenizer)
+    return TokenRows(documents, whole(documents), fill=fill, max_length=request.max_length, left=False, packed=False)
+
+
+def mask_token(tokenizer: Any) -> int:
+    """The token that hides others.
+
+    Raises:
+        DataError: there is none.
+    """
+    if tokenizer.mask_token_id is None:
+        raise DataError("data.tokenizer has no mask token, which task: masked_lm needs. Use the tokenizer of an encoder, such as BERT's.")
+    return tokenizer.mask_token_id
 
 
 def padding_token(tokenizer: Any) -> int:
@@ -182,8 +217,10 @@ def _check(request: DataRequest, language: LanguageKind) -> None:
     if request.label_fraction != 1:
         raise DataError("data.label_fraction is not for language models, whose labels are the texts themselves. Use data.limit.")
     asked = request.tokens
-    if asked.pack and language != "causal_lm":
-        raise DataError("data.pack is for task: causal_lm. Remove it.")
+    if language != "causal_lm":
+        for name in ("pack", "padding"):
+            if getattr(asked, name):
+                raise DataError(f"data.{name} is for task: causal_lm. Remove it.")
     if request.max_length < asked.stride + 2:
         raise DataError(f"data.stride {asked.stride} must be at least 2 less than data.max_length {request.max_length}.")
 

@@ -11,7 +11,7 @@ from ...errors import DataError, MissingDependency
 
 CHARACTERS = "characters"
 """The reference of a vocabulary that is made of the characters of the training text."""
-UNKNOWN, BEGIN, END = "<unk>", "<s>", "<eos>"
+UNKNOWN, BEGIN, END, MASK = "<unk>", "<s>", "<eos>", "<mask>"
 
 
 def size_of(tokenizer: Any) -> int:
@@ -19,12 +19,13 @@ def size_of(tokenizer: Any) -> int:
     return max(len(tokenizer), 1 + max(tokenizer.get_vocab().values(), default=-1))
 
 
-def of_characters(texts: Iterable[str], *, end: bool) -> Any:
+def of_characters(texts: Iterable[str], *, end: bool, mask: bool = False) -> Any:
     """A tokenizer with a token for every character of `texts`, in the order of their code points, then `<unk>`.
 
     Args:
         texts: the training texts.
-        end: whether there is an end token, `<eos>`, which is then the last of all.
+        end: whether there is an end token, `<eos>`, which then comes next.
+        mask: whether there is a mask token, `<mask>`, which then comes last.
 
     Raises:
         DataError: no characters.
@@ -36,12 +37,13 @@ def of_characters(texts: Iterable[str], *, end: bool) -> Any:
         raise DataError("data.tokenizer 'characters': the training texts are empty.")
     library, fast = _libraries()
     vocabulary = {character: number for number, character in enumerate(sorted(found))}
-    special = [UNKNOWN, *([END] if end else [])]
+    special = [UNKNOWN, *([END] if end else []), *([MASK] if mask else [])]
     vocabulary |= {token: len(vocabulary) + number for number, token in enumerate(special)}
     built = library.Tokenizer(library.models.WordLevel(vocabulary, unk_token=UNKNOWN))
     built.pre_tokenizer = library.pre_tokenizers.Split(library.Regex(r"[\s\S]"), "isolated")
     built.decoder = library.decoders.Fuse()
-    return fast(tokenizer_object=built, unk_token=UNKNOWN, eos_token=END if end else None, clean_up_tokenization_spaces=False)
+    final, hidden = END if end else None, MASK if mask else None
+    return fast(tokenizer_object=built, unk_token=UNKNOWN, eos_token=final, mask_token=hidden, clean_up_tokenization_spaces=False)
 
 
 def of_llama2c(path: Path) -> Any:
