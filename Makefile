@@ -58,6 +58,7 @@ mutate: $(VENV)/.dev  ## does a test fail for every small mistake in ops/ and lo
 
 evidence: $(VENV)/.dev  ## the slow runs whose results are kept in evidence/
 	$(BIN)/python evidence/quickstart.py
+	$(BIN)/python evidence/fashion_mnist.py
 
 clean:  ## remove what was made
 	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .import_linter_cache

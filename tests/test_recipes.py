@@ -163,3 +163,22 @@ def test_other_models_are_a_change_of_a_line_each(name: str):
     models = {"student": "timm:resnet10t", "teacher": "timm:resnet14t"}
     checked = preflight(load_recipe(RECIPES / "classification" / f"{name}.yaml", set=models), allow_code=False)
     assert checked.problems == []
+
+
+@pytest.mark.parametrize("name", ["kd_oct", "knowledge_concentration", "sp"])
+def test_recipes_on_digits_learn_clothes_with_a_recipe_laid_over_them(name: str, tmp_path: Path):
+    if not (ROOT.parent / "shared" / "data" / "fashion_mnist").is_dir():
+        pytest.skip("needs ../shared/data/fashion_mnist")
+    recipe = RECIPES / "classification" / f"{name}.yaml"
+    short: Overrides = {"extends": str(RECIPES / "base" / "fashion_mnist.yaml"), "data.limit": 100, "train.steps": 2}
+    result = distill(recipe, set=short, out=tmp_path / "run", device="cpu", allow_code=False)
+    resolved = (tmp_path / "run" / "recipe.yaml").read_text()
+    assert "fashion_mnist" in resolved
+    assert "sklearn:digits" not in resolved
+    assert {"alone", "student"} < result.results["models"].keys()
+
+
+def test_the_same_clothes_through_torchvision():
+    over = RECIPES / "base" / "fashion_mnist_torchvision.yaml"
+    data = load_recipe(RECIPES / "classification" / "kd.yaml", set={"extends": str(over)}).recipe.data
+    assert (data.source, data.args, data.size, data.limit) == ("torchvision:FashionMNIST", {"root": "data", "download": True}, 8, 10_000)

@@ -371,3 +371,35 @@ def test_command():
     )
     done = subprocess.run([sys.executable, "-c", code, "r.yaml", "--set", "seed=5"], capture_output=True, text=True, check=True)
     assert "seed: 5                                       # --set" in done.stdout
+
+
+def test_a_whole_recipe_is_laid_over_another_from_the_command_line():
+    Path("over").mkdir()
+    Path("over/data.yaml").write_text('extends: more.yaml\ndata: {source: "csv:t.csv", limit: 7}\ntrain: {epochs: 5}\n')
+    Path("over/more.yaml").write_text("seed: 3\ntrain: {epochs: 4, batch_size: 9}\n")
+    Path("over/t.csv").write_text("a,label\n1,x\n")
+    text = recipe({"data": '{source: "sklearn:digits", limit: 20, size: 4}', "train": "{epochs: 1, clip: 1.0}"})
+    loaded = load(text, set=["train.clip=2.0", "extends=over/data.yaml", "train.epochs=6"])
+    found = loaded.recipe
+    assert (found.data.source, found.data.limit, found.data.size, found.seed) == ("csv:t.csv", 7, 4, 3)
+    assert (found.train.epochs, found.train.batch_size, found.train.clip) == (6, 9, 2.0)
+    assert loaded.find("t.csv", "data.source") == Path("over/t.csv").resolve()  # beside the file that names it
+    assert load(text, set={"extends": ["over/more.yaml", "over/data.yaml"]}).recipe.train.epochs == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("over.yml", "expected the path of a recipe, found 'over.yml', which does not exist. Did you mean 'over.yaml' or 'r.yaml'?"),
+        ("3", "expected the path of a recipe or a list of them, found 3."),
+    ],
+)
+def test_what_cannot_be_laid_over_is_told_at_the_override(value: str, message: str):
+    Path("over.yaml").write_text("seed: 1\n")
+    assert problems(recipe({}), set=[f"extends={value}"]) == [f"--set extends={value}: extends: {message}"]
+
+
+def test_a_problem_of_what_is_laid_over_stands_there():
+    Path("over.yaml").write_text("seed: 1\ntrain: {epoch: 2}\n")
+    with pytest.raises(RecipeError, match=r"\nover\.yaml:2:9: train\.epoch: unknown key"):
+        load(recipe({}), set={"extends": "over.yaml"})

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column
 from rich.text import Text
+
+from ..run import interruptible
 
 EVERY = 2.0
 """Seconds between plain lines."""
@@ -83,3 +86,14 @@ class Screen:
         if self.progress is not None:
             self.progress.stop()
             self.progress = None
+
+
+@contextmanager
+def watched(console: Console) -> Iterator[tuple[Screen, Callable[[], bool]]]:
+    """The screen of a command and whether it was asked to stop; the screen is closed at the end."""
+    screen = Screen(console)
+    try:
+        with interruptible() as interrupted:
+            yield screen, interrupted
+    finally:
+        screen.close()

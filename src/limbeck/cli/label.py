@@ -46,9 +46,8 @@ def main(args: argparse.Namespace) -> int:
 
     from ..errors import LimbeckError
     from ..labelling import Labelling, label
-    from ..run import interruptible
     from ..store.manage import parse_codec, told
-    from ._progress import Screen
+    from ._progress import watched
 
     for name in ("views", "shard", "batch"):
         value = getattr(args, name)
@@ -57,19 +56,15 @@ def main(args: argparse.Namespace) -> int:
     codecs = dict(parse_codec(text) for text in args.signal)
     wish = Labelling(args.out, codecs, args.views, args.shard, args.batch, args.workers, args.teacher, args.every)
     console = Console(quiet=int(os.environ.get("RANK", "0")) != 0)
-    screen = Screen(console)
-    try:
-        with interruptible() as interrupted:
-            manifest = label(
-                args.recipe,
-                wish,
-                set=args.set,
-                device=args.device,
-                allow_code=args.allow_code,
-                listener=screen,
-                interrupted=interrupted,
-            )
-    finally:
-        screen.close()
+    with watched(console) as (screen, interrupted):
+        manifest = label(
+            args.recipe,
+            wish,
+            set=args.set,
+            device=args.device,
+            allow_code=args.allow_code,
+            listener=screen,
+            interrupted=interrupted,
+        )
     console.print(told(args.out, manifest), highlight=False, markup=False, soft_wrap=True)
     return 0

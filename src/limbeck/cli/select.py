@@ -35,29 +35,24 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ..config.selection import selection_of
-    from ..run import interruptible
     from ..selecting import select
-    from ._progress import Screen
+    from ._progress import watched
 
     keys = ("method", "fraction", "top", "among", "teacher", "epochs", "apart")
     given = {key: getattr(args, key) for key in keys if getattr(args, key) is not None}
     wish = selection_of(given, args.field, allow_code=args.allow_code)
     console = Console()
-    screen = Screen(console)
-    try:
-        with interruptible() as interrupted:
-            path, found = select(
-                args.recipe,
-                wish,
-                args.out,
-                set=args.set,
-                device=args.device,
-                allow_code=args.allow_code,
-                listener=screen,
-                interrupted=interrupted,
-            )
-    finally:
-        screen.close()
+    with watched(console) as (screen, interrupted):
+        path, found = select(
+            args.recipe,
+            wish,
+            args.out,
+            set=args.set,
+            device=args.device,
+            allow_code=args.allow_code,
+            listener=screen,
+            interrupted=interrupted,
+        )
     text = f"{path}: {len(found.indices)} of {found.examples} training examples ({found.kept:.1%}), chosen by {wish.method}"
     console.print(text, highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -58,6 +58,39 @@ def check_argument(report: Report, tree: Node, path: Parts, value: Any, hint: An
         report.at_value(tree, path, message)
 
 
+def fields_of(
+    report: Report, tree: Node, path: Parts, registry: Registry, name: str, *, allow_code: bool
+) -> tuple[type[Any], dict[str, tuple[Any, Any]]] | None:
+    """A part and its hyper-parameters; None, with a problem at `path`, where it cannot be used."""
+    try:
+        cls = registry.get(name, allow_code=allow_code)
+        return cls, hyper_parameters(cls)
+    except (LimbeckError, NameError, ImportError) as error:
+        report.at_value(tree, path, f"the {registry.kind} {name!r} cannot be used: {error}")
+        return None
+
+
+def check_fields(
+    report: Report, tree: Node, path: Parts, parameters: Mapping[str, tuple[Any, Any]], own: Iterable[str], place: str
+) -> None:
+    """The keys of a mapping are those that every one of its kind has, or fields of the part that it names.
+
+    Args:
+        report: receives the problems.
+        tree: the recipe.
+        path: of the mapping.
+        parameters: of the part.
+        own: the keys that all have, which the recipe's own validation checks.
+        place: what takes them, for messages.
+    """
+    node, own = tree.get(*path), list(own)
+    for key, value in node.mapping.items() if node is not None else ():
+        if key in parameters:
+            check_argument(report, tree, (*path, key), value.plain(), parameters[key][1])
+        elif key not in own:
+            report.at_key(tree, (*path, key), unknown_key(key, value.plain(), place, [*parameters, *own]))
+
+
 def check_source_arguments(report: Report, tree: Node, path: Parts) -> None:
     """Checks `data.args` of a built-in source; `path` is that of `data`."""
     source = tree.get(*path, "source")
@@ -120,11 +153,10 @@ def check_part(report: Report, tree: Node, path: Parts, registry: Registry, key:
     """
     node = tree.get(*path, key)
     name = node.text or "" if node is not None else ""
-    try:
-        parameters = hyper_parameters(registry.get(name, allow_code=allow_code))
-    except (LimbeckError, NameError, ImportError) as error:
-        report.at_value(tree, (*path, key), f"the {registry.kind} {name!r} cannot be used: {error}")
+    part = fields_of(report, tree, (*path, key), registry, name, allow_code=allow_code)
+    if part is None:
         return
+    parameters = part[1]
     known = {key: str, **{field: hint for field, (_, hint) in parameters.items()}}
     required = [field for field, (about, _) in parameters.items() if default_of(about) is MISSING]
     check_arguments(report, tree, path, known, f"{registry.kind} {name!r}", required)
@@ -143,18 +175,11 @@ def check_teacher(report: Report, tree: Node, path: Parts, kind: str, *, allow_c
     node = tree.get(*path)
     if node is None or not isinstance(node.value, dict):
         return  # the recipe's own validation says it
-    try:
-        cls = TEACHERS.get(kind, allow_code=allow_code)
-        parameters = hyper_parameters(cls)
-    except (LimbeckError, NameError, ImportError) as error:
-        report.at_value(tree, (*path, "kind"), f"the teacher {kind!r} cannot be used: {error}")
+    part = fields_of(report, tree, (*path, "kind"), TEACHERS, kind, allow_code=allow_code)
+    if part is None:
         return
-    own = TeacherSpec.model_fields
-    for key, value in node.mapping.items():
-        if key in parameters:
-            check_argument(report, tree, (*path, key), value.plain(), parameters[key][1])
-        elif key not in own:
-            report.at_key(tree, (*path, key), unknown_key(key, value.plain(), f"a teacher of kind {kind!r}", [*parameters, *own]))
+    cls, parameters = part
+    check_fields(report, tree, path, parameters, TeacherSpec.model_fields, f"a teacher of kind {kind!r}")
     for key, (about, _) in parameters.items():
         if key not in node.mapping and default_of(about) is MISSING:
             report.at_key(tree, path, f"expected the key {key!r} in a teacher of kind {kind!r}, found nothing.")

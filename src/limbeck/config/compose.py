@@ -136,11 +136,11 @@ class Composer:
         return f"expected the path of a recipe, found {found(text)}, which does not exist.{close}"
 
     def override(self, root: Node, key: str, value: Node) -> Node:
-        """A recipe with one value replaced, or removed by null.
+        """A recipe with one value replaced, or removed by null; under the key `extends`, with a whole recipe laid over it.
 
         Args:
             root: the recipe.
-            key: dotted path, such as `train.epochs`.
+            key: dotted path, such as `train.epochs`. The path of a recipe in `extends` is relative to the working directory.
             value: the new value; its mark says where it comes from.
         """
         parts = key.split(".")
@@ -155,7 +155,7 @@ class Composer:
                 return root
         for part in reversed(parts):
             value = Node({part: value}, value.mark, {part: value.mark})
-        return self.merge(root, expand(value))
+        return self.merge(root, self._with_bases(value, []))
 
     def merge(self, base: Node, over: Node, path: Parts = ()) -> Node:
         """`over` laid over `base`."""

@@ -10,12 +10,12 @@ from pydantic import ValidationError
 from ..data.selection import SELECTIONS
 from ..errors import LimbeckError, UnknownName
 from ..registry import TEACHERS
-from .arguments import check_argument
+from .arguments import check_fields, fields_of
 from .compose import from_python, parse_override
 from .data_schema import SelectSpec
 from .marks import Mark, Node, Parts, Report, Source, found
-from .messages import explain, unknown_key
-from .terms import hyper_parameters, is_code
+from .messages import explain
+from .terms import is_code
 
 
 def check_selection(report: Report, tree: Node, path: Parts, method: str | None, models: Sequence[str], *, allow_code: bool) -> None:
@@ -94,23 +94,16 @@ def _fields(report: Report, tree: Node, path: Parts, node: Node, method: str | N
     if method is not None and is_code(method) and not allow_code:
         return
     if method is not None:
-        try:
-            cls = SELECTIONS.get(method, allow_code=allow_code)
-            parameters = hyper_parameters(cls)
-        except (LimbeckError, NameError, ImportError) as error:
-            report.at_value(tree, (*path, "method"), f"the selection {method!r} cannot be used: {error}")
+        part = fields_of(report, tree, (*path, "method"), SELECTIONS, method, allow_code=allow_code)
+        if part is None:
             return
+        cls, parameters = part
         if "history" in cls.reads and "epochs" not in node.mapping:
             text = f"expected `epochs` for {method!r}, which watches a model while it is trained, found {found(None)}."
             report.at_key(tree, path, text)
     elif "method" in node.mapping:
         return
-    own = SelectSpec.model_fields
-    for key, value in node.mapping.items():
-        if key in parameters:
-            check_argument(report, tree, (*path, key), value.plain(), parameters[key][1])
-        elif key not in own:
-            report.at_key(tree, (*path, key), unknown_key(key, value.plain(), place, [*parameters, *own]))
+    check_fields(report, tree, path, parameters, SelectSpec.model_fields, place)
 
 
 def selection_of(values: Mapping[str, Any], fields: Sequence[str], *, allow_code: bool) -> SelectSpec:

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from ..adapters.base import Adapter
 from ..adapters.pick import pick
-from ..errors import LimbeckError, ShapeMismatch, SignalMissing
+from ..errors import LimbeckError, ShapeMismatch
 from ..losses.base import Loss
 from ..taps.layers import LayerMap
 from ..targets.base import Target
 from ..types import Mixed, Share, Signals, labelled
 from .equip import Asked
 from .gathering import Gather, gathered
-from .passes import apart, by_part, mass_of
+from .passes import apart, by_part, mass_of, size_of
 from .schedules import Ramp, scaled
 from .slot import Slot
 from .token_terms import WEIGHTS, Fused, both_dense, by_rows, dense, fused_groups, run_fused
@@ -345,17 +345,10 @@ def _mask(labels: Tensor) -> tuple[Tensor, Tensor]:
     return known, torch.where(shape, labels, torch.zeros_like(labels))
 
 
-def _size(signals: Signals) -> int:
-    for value in (signals.logits, *signals.features.values()):
-        if value is not None:
-            return value.shape[0]
-    raise SignalMissing("the student gave neither logits nor features.")
-
-
 def _reduce(values: Tensor, mask: Tensor | None, needs_labels: bool, counts: Counts, signals: Signals) -> tuple[Tensor, float | Tensor]:
     """The sum of a term over this forward pass, and the factor that makes it a part of the update's mean."""
     if values.ndim == 0:
-        return values, _size(signals) / counts.examples
+        return values, size_of(signals) / counts.examples
     if mask is None:
         # Values of tokens, pixels or elements are averaged within each example.
         within = values.numel() // values.shape[0] if values.ndim > 1 else 1

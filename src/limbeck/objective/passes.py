@@ -59,7 +59,7 @@ def by_part(
         return total, 1 / (count.clamp_min(_LEAST) if isinstance(count, Tensor) else max(count, _LEAST))
     if slot.term.label in counts.kept:
         return total, 1 / counts.kept[slot.term.label].clamp_min(_LEAST)
-    return total, _size(student) / (mass.clamp_min(_LEAST) * counts.examples)
+    return total, size_of(student) / (mass.clamp_min(_LEAST) * counts.examples)
 
 
 _LEAST = 1e-12
@@ -112,7 +112,12 @@ def _by_example(values: Tensor) -> Tensor:
     return values.flatten(1).mean(1) if values.ndim > 1 else values
 
 
-def _size(signals: Signals) -> int:
+def size_of(signals: Signals) -> int:
+    """Examples of a forward pass.
+
+    Raises:
+        SignalMissing: where the model gave nothing.
+    """
     for value in (signals.logits, *signals.features.values()):
         if value is not None:
             return value.shape[0]
