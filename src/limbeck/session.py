@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -118,9 +119,13 @@ class Session:
         info = self.data().info
         seed_everything(self.seed("student" if name == ALONE else name, round))
         try:
-            return build_model(assemble.model_request(spec), info, allow_code=self.allow_code)
+            return build_model(assemble.model_request(spec), info, allow_code=self.allow_code, batches=self._first_inputs)
         except LimbeckError as error:
             raise type(error)(f"{name}: {error}") if type(error).__init__ is Exception.__init__ else error from None
+
+    def _first_inputs(self) -> list[Any]:
+        """Inputs of the first training examples, on which the influence of layers is measured."""
+        return [batch.inputs for batch in islice(eval_loader(self.data().train, batch_size=8), 4)]
 
     def seed(self, purpose: str, round: int = 0) -> int:  # noqa: A002
         """A seed for one purpose, derived from the recipe's."""

@@ -15,6 +15,7 @@ from ..data.mixing.base import Mixing
 from ..data.pools import PoolRequest
 from ..data.views import ViewRequest
 from ..models.base import ModelRequest, Normalization
+from ..models.shrink import Shrink
 from ..registry import TASKS
 from ..tasks.base import Task
 
@@ -42,6 +43,7 @@ def model_request(spec: ModelSpec) -> ModelRequest:
         view=spec.view,
         dtype=spec.dtype or ("auto" if isinstance(spec, TeacherSpec) else "fp32"),
         gradient_checkpointing=spec.gradient_checkpointing,
+        shrink=Shrink(**{**spec.shrink.model_dump(), "keep": tuple(spec.shrink.keep)}) if spec.shrink is not None else None,
     )
 
 

@@ -154,6 +154,11 @@ def _names(schema: Json, definitions: Json) -> None:
 def _shorthands(schema: Json, definitions: Json) -> None:
     """Admits the short forms beside the long ones."""
     text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+    student = definitions["ModelSpec"]  # that of the student alone; the other models extend it
+    student["properties"]["from"] = {"const": "teacher", "description": "Begin with the model and weights of the teacher."}
+    for model in ("ModelSpec", "TeacherSpec", "PlayerSpec"):
+        for short in (text, whole, {"type": "array", "items": whole}):
+            _admit(definitions[model], "shrink", short)
     stage, train, data = definitions["StageSpec"], definitions["TrainSpec"], definitions["DataSpec"]
     for place in (schema, stage):
         _admit(place, "teacher", text)

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from ..errors import Problem, RecipeError
 from .checks import Checker
 from .compose import Composer, from_python, parse_override
+from .derived import from_teacher
 from .marks import Mark, Node, Parts, Report, Source, file_name, found, locate, parse_path, show_path
 from .messages import report_errors
 from .references import find_path, folders_of
@@ -129,8 +130,8 @@ def _overrides(report: Report, values: Mapping[str, Any] | Sequence[str]) -> lis
 
 
 def _finish(composer: Composer, base: Node, path: Path | None, *, allow_code: bool) -> LoadedRecipe:
-    tree = composer.stages(base)
     report = composer.report
+    tree = composer.stages(from_teacher(base, report))
     if composer.incomplete:
         raise RecipeError(report.sorted())
     terms = _terms(report, tree, allow_code=allow_code)

@@ -70,6 +70,7 @@ Weight = Annotated[
 ]
 
 
+<<<<<<< HEAD
 def _listed(value: Any) -> str:
     return TAGS[0] if isinstance(value, list | tuple) else TAGS[1]
 
@@ -78,6 +79,24 @@ LayerMap = Annotated[
     Annotated[list[int | None], Field(min_length=1), Tag(TAGS[0])] | Annotated[Literal["uniform", "skip", "last", "top"], Tag(TAGS[1])],
     Discriminator(_listed),
 ]
+=======
+class ShrinkSpec(Spec):
+    """What is kept of a model of transformers, with its weights."""
+
+    layers: Literal["even", "odd", "first", "last", "uniform", "importance"] | None = None
+    """Which layers: every second (`even` from the first, `odd` from the second), the `count` first or last, `count` evenly spread with the
+    first and the last among them, or the `count` that turn most what passes through them, measured on training batches."""
+    count: PositiveInt | None = None
+    """How many layers `first`, `last`, `uniform` and `importance` keep; half of them where absent."""
+    keep: list[NonNegativeInt] = Field(default_factory=list)
+    """The layers that are kept, by their numbers from 0, instead of a rule."""
+    hidden: PositiveInt | None = None
+    """Channels between the layers: those of the largest weights."""
+    intermediate: PositiveInt | None = None
+    """Units of each feed-forward layer: those of the largest weights."""
+    heads: PositiveInt | None = None
+    """Attention heads of each layer: those of the largest weights, with their keys and values."""
+>>>>>>> dc7f039 (Students made from their teacher: layers by place or influence, units, heads and channels by their weights)
 
 
 class ModelSpec(Spec):
@@ -102,6 +121,9 @@ class ModelSpec(Spec):
     gradient_checkpointing: bool = False
     """Run the layers of a transformers model again in the backward pass instead of keeping what they computed: less memory, a third more
     time, the same gradients."""
+    shrink: ShrinkSpec | None = None
+    """Keep a part of a transformers model: a mapping, or just `layers` (`shrink: even`), their number (`shrink: 4`, evenly spread) or the
+    list of those that are kept (`shrink: [0, 2, 5]`)."""
 
 
 class TeacherSpec(ModelSpec):

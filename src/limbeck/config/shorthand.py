@@ -15,7 +15,7 @@ def expand(root: Node) -> Node:
     return _entries(
         root,
         data=_data,
-        student=_keyed("model"),
+        student=_model,
         teacher=_teacher,
         teachers=_each(_teacher),
         models=_each(_player),
@@ -95,7 +95,7 @@ def _train(node: Node) -> Node:
 
 def _teacher(node: Node) -> Node:
     """`x` becomes `{model: x}`, and `stored: PATH` a kind with its field."""
-    node = _keyed("model")(node)
+    node = _model(node)
     stored = node.mapping.get("stored")
     if stored is None:
         return node
@@ -103,8 +103,20 @@ def _teacher(node: Node) -> Node:
     return node.without("stored").replaced({"kind": kind, "path": stored})
 
 
+def _model(node: Node) -> Node:
+    return _entries(_keyed("model")(node), shrink=_shrink)
+
+
+def _shrink(node: Node) -> Node:
+    """`even` becomes `{layers: even}`, a number that many layers evenly spread, a list those that are kept."""
+    if isinstance(node.value, int) and not isinstance(node.value, bool):
+        entries = {"layers": Node("uniform", node.mark), "count": node}
+        return Node(entries, node.mark, dict.fromkeys(entries, node.mark), replaces=True)
+    return _keyed("keep", list)(node) if isinstance(node.value, list) else _keyed("layers")(node)
+
+
 def _player(node: Node) -> Node:
-    return _entries(_keyed("model")(node), optimizer=_keyed("name"))
+    return _entries(_model(node), optimizer=_keyed("name"))
 
 
 def _term(node: Node) -> Node:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ShapeMismatch
+from .shrink import Shrink
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,8 @@ class ModelRequest:
     """Type of the weights in memory; `auto`: as the file has them."""
     gradient_checkpointing: bool = False
     """Whether layers are run again in the backward pass instead of keeping what they computed."""
+    shrink: Shrink | None = None
+    """What is kept of the model."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from .arguments import accepted_arguments, call_builder
 from .backward import checkpoint_layers
 from .base import BuiltModel, ModelRequest, Normalization
 from .checkpoints import find_weights, load_into, read_state_dict, saved_normalization
+from .documents import read_documents
+from .shrink import Batches, shrink
 
 SOURCES = ("timm", "torchvision", "hf")
 BUILTINS = Registry("model", "limbeck.models.builtin", "Builtin")
@@ -28,7 +31,9 @@ def is_local_code(reference: str) -> bool:
     return ":" in reference and reference.partition(":")[0] not in SOURCES
 
 
-def build_model(request: ModelRequest, info: DataInfo, *, allow_code: bool = False, load: bool = True) -> BuiltModel:
+def build_model(
+    request: ModelRequest, info: DataInfo, *, allow_code: bool = False, load: bool = True, batches: Batches | None = None
+) -> BuiltModel:
     """Builds the model that `request` names, for data that `info` describes.
 
     Args:
@@ -36,6 +41,10 @@ def build_model(request: ModelRequest, info: DataInfo, *, allow_code: bool = Fal
         info: gives the number of outputs and the shape of an input (of the view that it sees), unless `request.args` does.
         allow_code: whether `module:callable` may run.
         load: False reads no weights and fetches nothing; works under `with torch.device("meta")`.
+        batches: inputs on which the influence of layers is measured, where `request.shrink` asks for it.
+
+    Returns:
+        The model; of one that was shrunk, the request is that of a model of its own size.
 
     Raises:
         UnknownName: no model of that name, or no such view of the data.
@@ -58,11 +67,17 @@ def build_model(request: ModelRequest, info: DataInfo, *, allow_code: bool = Fal
             path = find_weights(request.weights)
             load_into(module, read_state_dict(path), prefix=request.prefix, source=str(path))
     _prepare(module, request, info)
+    if request.shrink is not None:
+        module, changes = shrink(module, request.shrink, request.model, batches)
+        request = replace(request, args={**request.args, **changes}, shrink=None)
+        _prepare(module, request, info)
     return BuiltModel(module, _normalization(request, info, own), request)
 
 
 def _prepare(module: nn.Module, request: ModelRequest, info: DataInfo) -> None:
-    """The type of the weights, and what the backward pass keeps."""
+    """How the model reads documents, the type of its weights, and what the backward pass keeps."""
+    if info.language is not None and request.model.startswith("hf:"):
+        read_documents(module, causal=info.language == "causal_lm")
     if request.dtype in ("bf16", "fp16"):
         if info.kind != "text":
             raise ModelError(f"{request.model}: dtype {request.dtype} is for models of texts; use precision for those of {info.kind} data.")

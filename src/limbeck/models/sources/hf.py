@@ -20,7 +20,6 @@ from ...types import DataInfo
 from ..arguments import unknown_argument
 from ..base import ModelRequest, Normalization
 from ..checkpoints import fetch_error
-from ..documents import read_documents
 
 LANGUAGE_MODELS = ("causal_lm", "masked_lm", "seq2seq_lm")
 """What is predicted by models whose outputs are the tokens of their vocabulary."""
@@ -70,8 +69,6 @@ def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tu
     except Exception as error:
         raise ModelError(f"{request.model} could not be built for {info.kind} data: {type(error).__name__}: {error}") from error
     module.train()
-    if info.language is not None:
-        read_documents(module, causal=info.language == "causal_lm")
     return module, _own(name, load=load) if pretrained and info.kind == "image" else None
 
 
