@@ -78,7 +78,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
         data_schema.PoolSpec,
         data_schema.SelectSpec,
     ),
-    "Models": (schema.ModelSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
+    "Models": (schema.ModelSpec, schema.ShrinkSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
     "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule, schema.Kept),
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
     "Stages": (schema.StageSpec, schema.PeerSpec),
@@ -86,7 +86,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
     "DatasetSpec": "data.datasets.NAME", "MixSpec": "data.mix", "PoolSpec": "data.pool", "SelectSpec": "data.select",
-    "ModelSpec": "student",
+    "ModelSpec": "student", "ShrinkSpec": "MODEL.shrink",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
     "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes",
     "Kept": "objective.LABEL.weight",

@@ -70,7 +70,6 @@ Weight = Annotated[
 ]
 
 
-<<<<<<< HEAD
 def _listed(value: Any) -> str:
     return TAGS[0] if isinstance(value, list | tuple) else TAGS[1]
 
@@ -79,7 +78,8 @@ LayerMap = Annotated[
     Annotated[list[int | None], Field(min_length=1), Tag(TAGS[0])] | Annotated[Literal["uniform", "skip", "last", "top"], Tag(TAGS[1])],
     Discriminator(_listed),
 ]
-=======
+
+
 class ShrinkSpec(Spec):
     """What is kept of a model of transformers, with its weights."""
 
@@ -96,7 +96,6 @@ class ShrinkSpec(Spec):
     """Units of each feed-forward layer: those of the largest weights."""
     heads: PositiveInt | None = None
     """Attention heads of each layer: those of the largest weights, with their keys and values."""
->>>>>>> dc7f039 (Students made from their teacher: layers by place or influence, units, heads and channels by their weights)
 
 
 class ModelSpec(Spec):
