@@ -29,6 +29,15 @@ LONGEST = 25
 Overrides = dict[str, Any]
 
 
+def intents() -> Overrides:
+    """Few requests, where they are on this machine."""
+    pytest.importorskip("transformers")
+    folder = ROOT.parent / "shared" / "data" / "snips"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}, which is not on this machine")
+    return {"data.limit": 200, "data.label_fraction": 0.2}
+
+
 @pytest.fixture
 def own_data(tmp_path: Path) -> dict[str, Callable[[], Overrides]]:
     """By recipe: what stands for the user's data, and for models that would be fetched."""
@@ -79,6 +88,7 @@ def own_data(tmp_path: Path) -> dict[str, Callable[[], Overrides]]:
         }
 
     return {
+        **{f"text/{path.stem}": intents for path in FILES if path.parent.name == "text" and "base/intents" in path.read_text()},
         "classification/fashion_mnist": clothes,
         "classification/folder": photos,
         "multilabel/tags": tags,

@@ -27,7 +27,7 @@ class TableSource(Source):
     target: str | tuple[str, ...] = "label"
     """Column(s) to predict. Several labels an example: several columns of 0 and 1, or one of texts such as `cat|dog`."""
     text: str | tuple[str, ...] | None = None
-    """Column with the text (or the two of a pair); `text` for a text task where absent."""
+    """Column with the text (or the two of a pair), a text or a list of words; `text` for a text task where absent."""
     columns: tuple[str, ...] | None = None
     """Input columns of a table; all but the target and the dropped ones where absent."""
     drop: tuple[str, ...] | str = ()
@@ -184,12 +184,18 @@ def _check_columns(key: str, names: Sequence[str], columns: Mapping[str, Cells],
 
 
 def _texts(columns: list[Cells], where: str) -> list[str] | list[tuple[str, str]]:
+    columns = [[_joined(cell) for cell in cells] for cells in columns]
     for cells in columns:
         for row, cell in enumerate(cells):
             if not isinstance(cell, str) or not cell.strip():
                 raise DataError(f"{where}: row {row + 1} has no text (found {cell!r}). Remove it, or check args.text.")
     first = [str(cell) for cell in columns[0]]
     return first if len(columns) == 1 else list(zip(first, map(str, columns[1]), strict=True))
+
+
+def _joined(cell: Any) -> Any:
+    """A list of words as one text, any other cell as it is."""
+    return " ".join(cell) if isinstance(cell, list) and cell and all(isinstance(word, str) for word in cell) else cell
 
 
 def _listed(names: str | Sequence[str]) -> list[str]:
