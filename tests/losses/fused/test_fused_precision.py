@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.losses.fused.world import World, relative
+from tests.losses.fused.world import WIDTH, World, relative
 from tests.ops.test_divergence_gradients import NAMES, oracle
 
 from limbeck.losses.fused import Hidden, Measure, Projection, fused_divergence, fused_divergences
@@ -66,72 +66,75 @@ def test_large_logits_are_finite():
         assert student.grad.isfinite().all()
 
 
-def test_the_logits_are_never_held(monkeypatch):
+def rows_of_chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many rows each chunk has, of what is computed after this call."""
     made: list[int] = []
-    plain = chunks_module.Buffers.__init__
+    plain = function_module.chunk_values
+    monkeypatch.setattr(function_module, "chunk_values", lambda hidden, *args: made.append(len(hidden)) or plain(hidden, *args))
+    return made
 
-    def noted(self: Any, rows: int, vocabulary: int, *args: Any, **kwargs: Any) -> None:
-        made.append(rows)
-        plain(self, rows, vocabulary, *args, **kwargs)
 
-    monkeypatch.setattr(chunks_module.Buffers, "__init__", noted)
+def test_the_logits_are_never_held(monkeypatch):
+    made = rows_of_chunks(monkeypatch)
     hidden = torch.randn(1024, 4)
     fused_divergence(hidden, Projection(torch.randn(2000, 4)), Hidden(hidden, Projection(torch.randn(2000, 4))))
-    assert made == [128]
+    assert made == [256] * 4
 
 
 @pytest.mark.parametrize(
     ("tokens", "vocabulary", "dtype", "expected"),
     [
-        (240, 10, torch.float32, 30),  # an eighth of them
-        (250, 10, torch.float32, 28),  # as even as they can be cut
-        (160, 10, torch.float32, 20),  # the fewest
-        (1600, 50, torch.float32, 40),  # the largest buffer
-        (1600, 50, torch.bfloat16, 40),  # computed in float32
-        (1600, 50, torch.float64, 20),
-        (0, 10, torch.float32, 0),
+        (120, 10, torch.float32, [30] * 4),  # a quarter of them
+        (130, 10, torch.float32, [26] * 5),  # as even as they can be cut
+        (60, 10, torch.float32, [20] * 3),  # the fewest
+        (400, 50, torch.float32, [40] * 10),  # the most bytes
+        (400, 50, torch.bfloat16, [40] * 10),  # computed in float32
+        (400, 50, torch.float64, [20] * 20),
+        (0, 10, torch.float32, []),
     ],
 )
 def test_how_many_tokens_a_chunk_has(tokens, vocabulary, dtype, expected, monkeypatch):
-    assert (function_module.BYTES, function_module.SHARE, function_module.FEWEST) == (64 * 2**20, 8, 128)
+    assert (function_module.BYTES, function_module.SHARE, function_module.FEWEST) == (31 * 2**20, 4, 128)
     monkeypatch.setattr(function_module, "BYTES", 8000)
     monkeypatch.setattr(function_module, "FEWEST", 20)
-    made = []
-    plain = chunks_module.Buffers
-    monkeypatch.setattr(
-        function_module, "Buffers", lambda rows, *args, **words: made.append((rows, words["rooms"])) or plain(rows, *args, **words)
-    )
+    made = rows_of_chunks(monkeypatch)
     head, hidden = Projection(torch.randn(vocabulary, 2).to(dtype)), torch.randn(tokens, 2).to(dtype)
     fused_divergence(hidden, head, Hidden(hidden, head))
-    assert made == [(expected, 2)]
-    made.clear()
-    capped, labels = Projection(head.weight, None, 1.0, 5.0), torch.zeros(tokens, dtype=torch.long)
-    fused_divergence(hidden, capped, Hidden(hidden, head), Measure(label_weight=1.0), labels=labels)
-    fused_divergence(hidden, capped, Hidden(hidden, head))
-    fused_divergence(hidden, head, Hidden(hidden, head), Measure(label_weight=1.0), labels=labels)
-    assert [rooms for _, rooms in made] == [4, 3, 3]
+    assert made == expected
 
 
-def test_buffers(monkeypatch):
+def test_few_rows_are_worked_on_at_once(monkeypatch):
+    seen: list[int] = []
+    plain = chunks_module._rows_in_place
+    monkeypatch.setattr(chunks_module, "_rows_in_place", lambda values, *args: seen.append(values.shape[1]) or plain(values, *args))
     monkeypatch.setattr(chunks_module, "CACHED", 100)
-    make = chunks_module.Buffers
-    cpu = torch.empty(0)
-    assert [make(5, n, cpu, torch.float64, teacher=True, rooms=1).step for n in (10, 20, 40, 100, 101)] == [5, 5, 2, 1, 1]
-    some = make(5, 40, cpu, torch.float64, teacher=True, rooms=2)
-    assert [x.shape for x in (some.student, some.teacher, *some.rooms)] == [(5, 40), (5, 40), (2, 40), (2, 40)]
-    assert some.teacher is not some.student
-    assert some.student.dtype == torch.float64
-    other = make(5, 40, torch.empty(0, device="meta"), torch.float32, teacher=False, rooms=1)
-    assert (other.step, other.student.device.type) == (5, "meta")
-    assert other.teacher is other.student
+    for vocabulary in (10, 20, 40, 100, 101):
+        head, hidden = Projection(torch.randn(vocabulary, 2)), torch.randn(5, 2)
+        fused_divergence(hidden, head, Hidden(hidden, head))
+    assert seen == [5, 5, 2, 2, 1, *[1] * 5, *[1] * 5]
 
 
 def test_blocks_of_a_head_in_half_precision_change_nothing(monkeypatch):
     world = World.make(torch.bfloat16)
     args = (world.student, Projection(world.weight), Hidden(world.hidden, Projection(world.theirs)))
-    whole = fused_divergence(*args)
-    monkeypatch.setattr(chunks_module, "BLOCK", 7)
-    torch.testing.assert_close(fused_divergence(*args), whole)
+    found = []
+    for size in (1000, 7):
+        monkeypatch.setattr(chunks_module, "BLOCK", size)
+        student, weight, _ = world.leaves()
+        value = fused_divergence(student, Projection(weight), *args[2:])
+        value.backward()
+        found.append((value.detach(), student.grad, weight.grad))
+    torch.testing.assert_close(*found)
+
+
+def test_what_multiplies_changes_nothing(monkeypatch):
+    world = World.make(torch.float32)
+    for width in (WIDTH, WIDTH - 1):
+        args = (world.student[:, :width], Projection(world.weight[:, :width]), Hidden(world.hidden, Projection(world.theirs)))
+        first = fused_divergence(*args)
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+            torch.testing.assert_close(fused_divergence(*args), first)
 
 
 def test_only_gradients_that_are_asked_for_are_computed():

@@ -10,15 +10,15 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...errors import LimbeckError, ShapeMismatch
-from ...tokens import Hidden, Logits, Projection, Sampled, Tokens, part_of
-from .chunks import Buffers, blocks, chunk_values
+from ...tokens import Projection, Sampled, Tokens, part_of
+from .chunks import blocks, chunk_values, wide
 from .measure import Measure
 from .teachers import check_shapes
 
 PLAIN = Measure()
-BYTES = 64 * 2**20
-"""Largest buffer of logits, which with the two below decides how many tokens a chunk has."""
-SHARE = 8
+BYTES = 31 * 2**20
+"""Most bytes of a chunk's logits, which with the two below decides how many tokens it has; what is larger no allocator keeps."""
+SHARE = 4
 """Into how many chunks the tokens are cut at least, so that the buffers are small beside all their logits."""
 FEWEST = 128
 """Tokens of a chunk at least: with fewer, products are slow."""
@@ -59,7 +59,7 @@ def fused_sums(
         RuntimeError: for the gradient of a gradient, which there is not.
     """
     _check(student, head, teacher, measure, labels)
-    factors = student.new_ones(len(student), dtype=_wide(student)) if weights is None else weights.to(_wide(student))
+    factors = student.new_ones(len(student), dtype=wide(student)) if weights is None else weights.to(wide(student))
     rest = (head, (teacher, labels, measure, chunk), factors, torch.is_grad_enabled())
     return _Sum.apply(student, head.weight, head.bias, *rest)  # pyright: ignore[reportReturnType]
 
@@ -107,10 +107,6 @@ def _check(student: Tensor, head: Projection, teacher: Tokens | None, measure: M
         raise ShapeMismatch(f"label_weight {measure.label_weight:g} needs labels {[len(student)]}, found {found}.")
 
 
-def _wide(x: Tensor) -> torch.dtype:
-    return torch.promote_types(x.dtype, torch.float32)  # mutate: equivalent swapped (symmetric)
-
-
 class _Work:
     """The chunks of some tokens, one after the other."""
 
@@ -120,20 +116,16 @@ class _Work:
         self.teacher = teacher if measure.weight else None
         self.labels = labels if measure.label_weight else None
         self.tokens = tokens[:0] if self.teacher is None and self.labels is None else tokens
-        vocabulary, dtype = len(head.weight), _wide(student)
-        rows = chunk or max(FEWEST, min(BYTES // (vocabulary * dtype.itemsize), len(self.tokens) // SHARE))
+        size = len(head.weight) * wide(student).itemsize
+        rows = chunk or max(FEWEST, min(BYTES // size, len(self.tokens) // SHARE))
         self._count = -(-len(self.tokens) // rows)
-        rows = -(-len(self.tokens) // max(self._count, 1))
-        held = isinstance(self.teacher, Hidden | Logits)
-        rooms = 2 + (self.labels is not None) + (head.cap is not None)
-        self._buffers = Buffers(rows, vocabulary, student, dtype, teacher=held, rooms=rooms)
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The numbers of some tokens, their values, and the gradient of each with respect to its logits, but for the scale of the head."""
         for tokens in self.tokens.tensor_split(self._count) if self._count else ():
             labels = None if self.labels is None else self.labels[tokens]
             teacher = None if self.teacher is None else part_of(self.teacher, tokens)
-            yield tokens, *chunk_values(self.student[tokens], self.head, teacher, labels, self.measure, self._buffers)
+            yield tokens, *chunk_values(self.student[tokens], self.head, teacher, labels, self.measure)
 
     def factors(self, like: Tensor) -> Tensor:
         """Of divergence and cross-entropy in the total."""
@@ -145,10 +137,10 @@ class _Gradients:
 
     def __init__(self, work: _Work, asked: Sequence[bool]) -> None:
         self._student, self._weight = work.student, work.head.weight
-        wide, weight, bias = _wide(self._student), self._weight, work.head.bias
+        dtype, weight, bias = wide(self._student), self._weight, work.head.bias
         self.hidden = torch.zeros_like(self._student) if asked[0] else None
-        self.weight = torch.zeros(weight.shape, dtype=wide, device=weight.device) if asked[1] else None
-        self.bias = torch.zeros(bias.shape, dtype=wide, device=bias.device) if bias is not None and asked[2] else None
+        self.weight = torch.zeros(weight.shape, dtype=dtype, device=weight.device) if asked[1] else None
+        self.bias = torch.zeros(bias.shape, dtype=dtype, device=bias.device) if bias is not None and asked[2] else None
 
     def add(self, tokens: Tensor, logits: Tensor, factors: Tensor) -> None:
         """Adds what the gradient of some tokens' logits brings, that of each token times its factor."""
@@ -208,7 +200,7 @@ class _Each(torch.autograd.Function):
         ctx.rest = rest
         with torch.autocast(student.device.type, enabled=False):
             work = _Work(student, rest[0], rest[1], torch.arange(len(student), device=student.device))
-            values = torch.zeros(len(student), dtype=_wide(student), device=student.device)
+            values = torch.zeros(len(student), dtype=wide(student), device=student.device)
             for tokens, found, _ in work.chunks():
                 values[tokens] = work.factors(found) @ found
         return values
