@@ -198,7 +198,7 @@ def student_card(session: Session) -> dict[str, Any]:
     built, recipe = session.models["student"], session.recipe
     info = session.data().info.shown(built.request.view)
     norm = built.normalization
-    text = {"tokenizer": recipe.data.tokenizer or recipe.student.model.removeprefix("hf:"), "max_length": recipe.data.max_length}
+    text = {"tokenizer": recipe.data.tokenizer or assemble.own_tokenizer(recipe.student), "max_length": recipe.data.max_length}
     return {
         "format": 1,
         "task": recipe.task,
@@ -208,6 +208,7 @@ def student_card(session: Session) -> dict[str, Any]:
             "kind": info.kind,
             "labels": info.labels,
             "num_outputs": info.num_outputs,
+            "language": info.language,
             "input_shape": list(info.input_shape),
             "class_names": list(info.class_names),
             "mean": list(info.mean) if info.mean else None,

@@ -25,7 +25,7 @@ def located(loaded: LoadedRecipe) -> Recipe:
 
     def model(spec: Any, key: str) -> Any:
         scheme, _, rest = spec.model.partition(":")
-        reference = f"hf:{path(rest, f'{key}.model')}" if scheme == "hf" else spec.model
+        reference = f"{scheme}:{path(rest, f'{key}.model')}" if scheme in ("hf", "llama2c") else spec.model
         changes: dict[str, Any] = {"model": reference, "weights": path(spec.weights, f"{key}.weights")}
         if isinstance(spec, TeacherSpec) and spec.kind == STORED:
             changes["path"] = path(str((spec.model_extra or {}).get("path")), f"{key}.path")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from ..config.schema import DataSpec, ModelSpec, Normalize, Recipe, TeacherSpec
@@ -47,11 +48,14 @@ def model_request(spec: ModelSpec) -> ModelRequest:
     )
 
 
+def own_tokenizer(spec: ModelSpec) -> str | None:
+    """The tokenizer that lies beside a model of texts, as the data want it."""
+    scheme, _, rest = spec.model.partition(":")
+    return {"hf": rest, "llama2c": str(Path(rest).parent)}.get(scheme)
+
+
 def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
     """Data as the data layer wants it; the tokenizer is the student's own where none is named."""
-    tokenizer = spec.tokenizer
-    if tokenizer is None and recipe.student.model.startswith("hf:"):
-        tokenizer = recipe.student.model.removeprefix("hf:")
     return DataRequest(
         source=spec.source,
         args=dict(spec.args),
@@ -67,7 +71,7 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
         limit=spec.limit,
         size=spec.size,
         transforms=list(spec.transforms),
-        tokenizer=tokenizer,
+        tokenizer=spec.tokenizer or own_tokenizer(recipe.student),
         max_length=spec.max_length,
         tokens=TokenRequest(**{own.name: getattr(spec, own.name) for own in fields(TokenRequest)}),
         pool=PoolRequest(spec.pool.source, dict(spec.pool.args), spec.pool.limit) if spec.pool is not None else None,

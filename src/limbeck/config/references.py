@@ -12,7 +12,7 @@ from ..errors import UnknownName, did_you_mean
 from ..registry import Registry
 from .marks import Node, Parts, Report, found
 
-MODEL_SCHEMES = ("timm", "torchvision", "hf")
+MODEL_SCHEMES = ("timm", "torchvision", "hf", "llama2c")
 """Libraries whose models a recipe can name, as `timm:NAME`."""
 BUILT_IN_MODELS = Registry("built-in model", "limbeck.models.builtin", "Builtin")
 NAMED_SCHEMES = ("sklearn", "torchvision", "hf", "python")
@@ -92,7 +92,8 @@ def check_model(report: Report, tree: Node, path: Parts, node: Node) -> str | No
         elif not rest.strip():
             report.at_value(tree, where, f"expected {prefix}:NAME, found {found(text)}.")
         elif _names_path(prefix, rest) and find_path(rest, folders_of(tree, name)) is None:
-            report.at_value(tree, where, f"expected a folder with a model, found {found(rest)}, which does not exist.")
+            what = "a file of llama2.c" if prefix == "llama2c" else "a folder with a model"
+            report.at_value(tree, where, f"expected {what}, found {found(rest)}, which does not exist.")
     weights = node.get("weights")
     if weights is not None and weights.text is not None:
         _check_weights(report, tree, (*path, "weights"), weights, weights.text)
@@ -153,7 +154,7 @@ def check_source(report: Report, tree: Node, path: Parts, node: Node) -> str | N
 def _names_path(scheme: str, rest: str) -> bool:
     """Whether a source is read from the disk; an `hf:` id only where it looks like a path."""
     named = (*NAMED_SCHEMES, *MODEL_SCHEMES)
-    return scheme not in named or (scheme == "hf" and rest.startswith((".", "/", "~")))
+    return scheme not in named or scheme == "llama2c" or (scheme == "hf" and rest.startswith((".", "/", "~")))
 
 
 def near_source(text: str) -> str:

@@ -102,7 +102,7 @@ class ModelSpec(Spec):
     """A model by reference."""
 
     model: str
-    """`timm:NAME`, `torchvision:NAME`, `hf:ID_OR_FOLDER`, a built-in (`mlp`, `convnet`, `resnet`), or `module:callable`."""
+    """`timm:NAME`, `torchvision:NAME`, `hf:ID_OR_FOLDER`, `llama2c:FILE`, a built-in (`mlp`, `convnet`, `resnet`), or `module:callable`."""
     weights: str | None = None
     """`.safetensors` or `.pt` file, a run directory, `pretrained` (the library's own), `hub:ID`, or `random`; none means random too,
     but a teacher that no stage trains must say so."""

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from ..data.language.vocabulary import llama2c_file, of_llama2c
 from ..errors import MissingDependency, RunError
 from ..files import writing_folder
 from .base import BATCH_SIZES, ExportResult, largest_difference, size_on_disk
@@ -24,7 +25,11 @@ def export(student: Student, out: Path, tolerance: float) -> ExportResult:
         MissingDependency: without the library.
     """
     source, _, name = student.reference.partition(":")
-    writers: dict[str, Callable[[Student, str, Path], tuple[Callable[[Path], nn.Module], str]]] = {"hf": _transformers, "timm": _timm}
+    writers: dict[str, Callable[[Student, str, Path], tuple[Callable[[Path], nn.Module], str]]] = {
+        "hf": _transformers,
+        "llama2c": _transformers,
+        "timm": _timm,
+    }
     if source not in writers:
         raise RunError(
             f"--to hf is for students of transformers (hf:...) and timm (timm:...); this one is {student.reference}. "
@@ -39,20 +44,24 @@ def export(student: Student, out: Path, tolerance: float) -> ExportResult:
 
 def _transformers(student: Student, name: str, folder: Path) -> tuple[Callable[[Path], nn.Module], str]:
     try:
-        import transformers
+        import transformers  # noqa: F401
+
+        from ..models.sources.hf import auto_class
     except ImportError as error:
         raise MissingDependency("transformers", "text", "export of a transformers student") from error
     module: Any = student.module
-    if student.info.class_names:
+    if student.info.class_names and student.info.language in (None, "token_classification"):
         module.config.id2label = dict(enumerate(student.info.class_names))
         module.config.label2id = {label: i for i, label in enumerate(student.info.class_names)}
+    if student.info.language == "causal_lm":
+        module.config.use_cache = True  # it is to generate from now on
     module.save_pretrained(folder)
     text = student.info.kind == "text"
     if text:
         _save_tokenizer(student, name, folder)
     else:
         _save_processor(student, folder)
-    auto: Any = transformers.AutoModelForSequenceClassification if text else transformers.AutoModelForImageClassification
+    auto, _ = auto_class(student.info)
     return lambda path: auto.from_pretrained(path, local_files_only=True), f"load with transformers.{auto.__name__}.from_pretrained('{{}}')"
 
 
@@ -61,8 +70,9 @@ def _save_tokenizer(student: Student, name: str, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     source = str((student.card.get("text") or {}).get("tokenizer") or name)
+    file = llama2c_file(source)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=True)
+        tokenizer = of_llama2c(file) if file is not None else AutoTokenizer.from_pretrained(source, local_files_only=True)
     except (OSError, ValueError):
         return
     tokenizer.save_pretrained(folder)
@@ -107,7 +117,7 @@ def _timm(student: Student, name: str, folder: Path) -> tuple[Callable[[Path], n
 @contextlib.contextmanager
 def _no_bars(source: str) -> Iterator[None]:
     """Keeps the progress bars of transformers, which take longer to read than the work, from the terminal."""
-    if source != "hf":
+    if source not in ("hf", "llama2c"):
         yield
         return
     from ..models.sources.hf import without_bars

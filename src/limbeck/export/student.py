@@ -145,4 +145,5 @@ def _info(data: Mapping[str, Any]) -> DataInfo:
         class_names=tuple(data.get("class_names") or ()),
         mean=tuple(data["mean"]) if data.get("mean") else None,
         std=tuple(data["std"]) if data.get("std") else None,
+        language=data.get("language"),
     )

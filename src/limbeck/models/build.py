@@ -22,7 +22,7 @@ from .checkpoints import find_weights, load_into, read_state_dict, saved_normali
 from .documents import read_documents
 from .shrink import Batches, shrink
 
-SOURCES = ("timm", "torchvision", "hf")
+SOURCES = ("timm", "torchvision", "hf", "llama2c")
 BUILTINS = Registry("model", "limbeck.models.builtin", "Builtin")
 
 
@@ -76,7 +76,7 @@ def build_model(
 
 def _prepare(module: nn.Module, request: ModelRequest, info: DataInfo) -> None:
     """How the model reads documents, the type of its weights, and what the backward pass keeps."""
-    if info.language is not None and request.model.startswith("hf:"):
+    if info.language is not None and request.model.startswith(("hf:", "llama2c:")):
         read_documents(module, causal=info.language == "causal_lm")
     if request.dtype in ("bf16", "fp16"):
         if info.kind != "text":

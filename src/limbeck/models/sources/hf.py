@@ -52,7 +52,7 @@ def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tu
         raise ModelError(f"{request.model} reads text or images; the data is tabular. Try mlp.")
     pretrained = request.weights == "pretrained"
     config = _config(name, request, info, load=load)
-    auto, mapping = _auto(info)
+    auto, mapping = auto_class(info)
     if type(config) not in mapping:
         raise ModelError(f"{request.model} ({config.model_type}) is no {_word(info)}; transformers has none of that type.")
     if info.kind != "text":
@@ -120,7 +120,7 @@ def vocabulary_size(module: nn.Module) -> int | None:
     return embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
 
 
-def _auto(info: DataInfo) -> tuple[Any, Any]:
+def auto_class(info: DataInfo) -> tuple[Any, Any]:
     """The class that builds, and the mapping of configurations that it can build from."""
     import transformers as t
 
