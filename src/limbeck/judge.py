@@ -68,7 +68,7 @@ def evaluate(
         backend,
         precision=DTYPES[backend.precision],
     )
-    return task.report(said.logits, said.labels)
+    return task.report(said.logits, said.labels, said.examples)
 
 
 def _run_of(path: Path) -> Path | None:

@@ -130,7 +130,7 @@ def _model(session: Session, name: str, said: Mapping[str, Collected | None], te
     return {
         "role": role,
         "reference": built.request.model,
-        "metrics": _learnt(session, name, role, session.task.report(own.logits, own.labels)),
+        "metrics": _learnt(session, name, role, session.task.report(own.logits, own.labels, own.examples)),
         "agreement": session.task.agreement(own.logits, theirs.logits, own.labels) if matched and theirs else None,
         "cost": model_cost(built.module, example.inputs),
         "reliability": details.get("reliability"),

@@ -312,7 +312,7 @@ class Session:
 
     def _valid(self, phase: Phase, splits: Splits, name: str) -> dict[str, float]:
         said = self.collect(name, "valid", phase.data, phase.train.precision)
-        return self.task.report(said.logits, said.labels)
+        return self.task.report(said.logits, said.labels, said.examples)
 
     # going on after a kill
 

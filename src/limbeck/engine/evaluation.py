@@ -26,6 +26,8 @@ class Collected:
 
     logits: Any
     labels: Tensor
+    examples: Tensor | None = None
+    """Of language, number of the example that each row belongs to."""
 
     def fits(self, other: Collected) -> bool:
         """Whether the two can be compared: the same examples and, but for language models, the same number of outputs."""
@@ -42,14 +44,17 @@ class _Parts:
     labels: list[Tensor]
     index: list[Tensor]
     head: Projection | None = None
+    rows: bool = False
+    """Whether there is a row for each of several tokens of an example."""
 
     def add(self, said: Signals, batch: Batch) -> None:
         """Keeps what a model says of a batch."""
         if isinstance(said.tokens, Hidden):
-            self.head = said.tokens.head
+            self.head, self.rows = said.tokens.head, True
             values, index = said.tokens.hidden, _of_rows(batch)
         else:
-            values, index = said.logits.float(), batch.index
+            values, index = said.logits.float(), batch.index if batch.rows is None else _of_rows(batch)
+            self.rows = batch.rows is not None
         self.values.append(values.cpu())
         self.labels.append(batch.labels.cpu() if batch.labels is not None else torch.zeros(len(batch)))
         self.index.append(index.cpu())
@@ -96,7 +101,7 @@ def collect(
         module.train(mode)
     parts = [part for part in backend.gather_objects(said.all()) if part is not None]
     order = torch.cat([part[0] for part in parts])
-    first = _unique_first(order)[1] if said.head is None else torch.sort(order, stable=True).indices
+    first = torch.sort(order, stable=True).indices if said.rows else _unique_first(order)[1]
     values, labels = (torch.cat([part[number] for part in parts])[first] for number in (1, 2))
     broken = values.isnan().flatten(1).any(1)
     if broken.any():
@@ -105,7 +110,7 @@ def collect(
             f"{name}: its outputs are not a number for {int(broken.sum())} of {len(broken)} held-out examples, such as {which}. "
             "Where it was just trained, its weights have become useless: try a smaller learning rate, `train.clip: 1.0` or warm-up."
         )
-    return Collected(values if said.head is None else Hidden(values, _on_cpu(said.head)), labels)
+    return Collected(values if said.head is None else Hidden(values, _on_cpu(said.head)), labels, order[first] if said.rows else None)
 
 
 def _on_cpu(head: Projection) -> Projection:

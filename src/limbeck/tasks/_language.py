@@ -72,7 +72,7 @@ class Language(Task):
                 "was made with (data.tokenizer), or a larger vocabulary."
             )
 
-    def report(self, logits: Any, labels: Tensor) -> dict[str, float]:
+    def report(self, logits: Any, labels: Tensor, examples: Tensor | None = None) -> dict[str, float]:
         """Perplexity, nll, accuracy, top-5 accuracy and ece over all tokens.
 
         Raises:

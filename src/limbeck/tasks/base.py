@@ -113,12 +113,13 @@ class Task(ABC):
             f"Give the model a head with {info.num_outputs} outputs, or use weights that were trained for these {word}."
         )
 
-    def report(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
+    def report(self, logits: Tensor, labels: Tensor, examples: Tensor | None = None) -> dict[str, float]:
         """Metrics of a model on the labelled examples.
 
         Args:
             logits: of all examples, `(examples, outputs)`.
             labels: of the same examples.
+            examples: of language, number of the example that each row belongs to, for metrics of whole examples.
 
         Raises:
             DataError: where no example has a label.

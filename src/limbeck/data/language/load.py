@@ -26,6 +26,7 @@ from .masked import MaskedExamples
 from .request import TokenRequest
 from .rows import CausalExamples, LanguageExamples, TokenRows
 from .seq2seq import Seq2SeqExamples, start_token
+from .tags import TagExamples, encode_tags, tag_names, unseen_tags
 from .vocabulary import CHARACTERS, of_characters, size_of
 
 Reader = Callable[[Wanted], Pool]
@@ -42,6 +43,8 @@ class _Read:
     parts: Parts
     tokenizer: Any
     notes: list[str]
+    names: tuple[str, ...] = ()
+    """Tags, of tagged words."""
 
 
 def load_language(request: DataRequest, language: LanguageKind, read: Reader) -> Splits:
@@ -92,7 +95,11 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
     tokenizer = _tokenizer(own, parts, request, language)
     if request.limit is not None:
         parts["train"] = limit_rows(parts["train"], None, request.limit, seed=request.split_seed)
-    return _Read(own, parts, tokenizer, notes)
+    names: tuple[str, ...] = ()
+    if language == "token_classification":
+        names = tag_names(own, [row for part in parts.values() for row in part.tolist()])
+        notes += unseen_tags(own, parts["train"].tolist(), names)
+    return _Read(own, parts, tokenizer, notes, names)
 
 
 def _cut(own: Records, pool: Pool, request: DataRequest) -> tuple[Records, Parts]:
@@ -147,6 +154,10 @@ def _examples(found: _Read, request: DataRequest, language: LanguageKind, rows: 
         encode_pairs(own, rows, tokenizer, asked, length, (into, written), tally)
         start = start_token(tokenizer, asked.decoder_start)
         return Seq2SeqExamples(_whole(into.finish(), found, request), _whole(written.finish(), found, request), start)
+    if language == "token_classification":
+        numbers = {name: number for number, name in enumerate(found.names)}
+        tags = encode_tags(own, rows, tokenizer, length, numbers, into, tally)
+        return TagExamples(_whole(into.finish(), found, request), tags)
     return CausalExamples(_causal(found, request, rows, tally))
 
 
@@ -192,6 +203,8 @@ def padding_token(tokenizer: Any) -> int:
 
 
 def _info(found: _Read, request: DataRequest, language: LanguageKind) -> DataInfo:
+    if language == "token_classification":
+        return DataInfo("text", "class", len(found.names), (request.max_length,), found.names, language=language)
     return DataInfo("text", "token", size_of(found.tokenizer), (request.max_length,), language=language)
 
 
