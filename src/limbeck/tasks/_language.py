@@ -109,9 +109,9 @@ class Language(Task):
         """Token numbers that every vocabulary has, of the longest length, without padding; every position is trained."""
         tokens = info.input_shape[0]
         ids = (torch.arange(batch * tokens).reshape(batch, tokens) % 2).to(device)
-        inputs = {"input_ids": ids}
-        if device != "meta":  # a mask's contents are read to see whether it hides anything; on meta there are none
-            inputs["attention_mask"] = torch.ones_like(ids)
+        # A mask's contents are read to see whether it hides anything, which on meta there are none of; one for pairs is taken as it is.
+        mask = torch.ones_like(ids) if device != "meta" else torch.empty(batch, 1, tokens, tokens, device=device)
+        inputs = {"input_ids": ids, "attention_mask": mask}
         count = batch * tokens
         labels = torch.zeros(count, dtype=torch.int64, device=device)
         return Batch(inputs, labels, torch.arange(batch), rows=torch.arange(count, device=device))

@@ -20,5 +20,5 @@ class Seq2seqLm(Language):
         """As of every language model, with the same tokens for the decoder."""
         plain = super().example(info, batch=batch, device=device)
         ids = plain.inputs["input_ids"]
-        inputs = {**plain.inputs, "decoder_input_ids": ids}
+        inputs = {**plain.inputs, "decoder_input_ids": ids, "decoder_attention_mask": plain.inputs["attention_mask"]}
         return Batch(inputs, plain.labels, torch.arange(batch), rows=plain.rows)
