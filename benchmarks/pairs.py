@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import peers
+import peers_exits
 import peers_language
 import torch
 from torch import Tensor
@@ -228,9 +229,10 @@ def with_heads(make: Callable[[], Made], classes: int) -> Callable[[], Made]:
 
     def made() -> Made:
         student, teacher, _ = make()
-        batch = len(student.feature)
+        batch = len(read(student)[0])
         for signals in (student, teacher):
-            signals.head = Head(torch.randn(classes, signals.feature.shape[1]) / 10, torch.zeros(classes))
+            width = list(signals.features.values())[-1].shape[1]
+            signals.head = Head(torch.randn(classes, width) / 10, torch.zeros(classes))
         return student, teacher, torch.randint(classes, (batch,))
 
     return made
@@ -282,7 +284,15 @@ PAIRS: list[Pair] = [
     Pair("ranking_kd", LOGITS, closed("from the formula, a loop over places", peers.ranking_kd)),
     Pair("regression_kd", lambda: (Signals(torch.randn(256, 100)), Signals(torch.randn(256, 100)), torch.randn(256, 100)),
          closed("from the formula, missing labels masked", peers.regression_kd)),
+    Pair("focal", LOGITS, closed("from the formula", peers_exits.focal)),
+    Pair("knowledge_concentration", LOGITS, Peer("from the formula", peers_exits.knowledge_concentration), factor=None),
+    Pair("meal_v2", LOGITS, shared("authors' structure, same critic", peers_exits.meal_v2), options={"variant": "official"}),
     # features
+    Pair("self_exits", features((32, 64, 14, 14), (32, 128, 7, 7), classes=100), shared("from the formula, same exits",
+         peers_exits.self_exits)),
+    Pair("lsskd", rotated(with_heads(features((16, 64, 14, 14), (16, 128, 7, 7)), 100)), shared("from the formula, same exits",
+         peers_exits.lsskd)),
+    Pair("attention_kd", features((8, 12, 128, 128), (8, 12, 128, 128)), closed("from the formula", peers_exits.attention_kd)),
     Pair("mse", features(MAP), closed("torch, as in torchdistill", peers.squared_error)),
     Pair("hint", features(SMALL), closed("torch, as in torchdistill", peers.squared_error)),
     Pair("cosine", features(MAP), closed("torch", peers.cosine)),

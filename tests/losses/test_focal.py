@@ -44,7 +44,8 @@ def test_the_gradient_is_finite_where_the_label_is_certain(gamma):
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
     assert got[0] == 0
-    assert focal_factor(logits, torch.tensor([0, 0, 0]), gamma=gamma)[0] == (gamma == 0)
+    assert focal_factor(torch.zeros(1), gamma=gamma).tolist() == [gamma == 0]
+    assert focal_factor(torch.tensor([2.0]).log(), gamma=gamma).tolist() == pytest.approx([0.5**gamma])
 
 
 def test_tokens(draw):

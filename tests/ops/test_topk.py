@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from limbeck.ops.divergence import kl, log_softmax
-from limbeck.ops.topk import Rest, log1mexp, log_rest, tempered, topk_divergence
+from limbeck.ops.topk import Rest, log1mexp, log_rest, parted, tempered, topk_divergence
 
 KINDS = ("forward", "reverse", "symmetric", "js", "tv", "skew_forward", "skew_reverse")
 
@@ -157,3 +157,31 @@ def test_a_gradient_at_magnitude_1e4(kind, rest):
     if kind in ("forward", "js", "tv", "skew_forward", "skew_reverse"):
         (found,) = torch.autograd.grad(value.sum(), s)
         assert found.isfinite().all()
+
+
+def test_parted_by_hand_and_its_gradient():
+    z = draw(3, 6).requires_grad_()
+    index = torch.tensor([[0, 4], [5, 1], [2, 3]])
+    known, left = parted(z, index)
+    p = z.softmax(-1)
+    others = torch.ones_like(p).scatter(-1, index, 0)
+    torch.testing.assert_close(known, p.gather(-1, index).log())
+    torch.testing.assert_close(left, (p * others).sum(-1).log())
+    weights = draw(3, 2, seed=1), draw(3, seed=2)
+    (found,) = torch.autograd.grad((known * weights[0]).sum() + (left * weights[1]).sum(), z)
+    (expected,) = torch.autograd.grad((p.gather(-1, index).log() * weights[0]).sum() + ((p * others).sum(-1).log() * weights[1]).sum(), z)
+    torch.testing.assert_close(found, expected)
+
+
+def test_parted_is_exact_where_what_is_left_is_tiny_or_nothing():
+    z = torch.tensor([[0.0, -1e4, -1e4], [0.0, -200.0, -300.0]], requires_grad=True)
+    known, left = parted(z, torch.tensor([[0], [0]]))
+    assert known.tolist() == [[0.0], [0.0]]
+    assert left.tolist() == pytest.approx([-1e4 + math.log(2), -200.0])
+    (found,) = torch.autograd.grad(left.sum(), z)
+    torch.testing.assert_close(found, torch.tensor([[-1.0, 0.5, 0.5], [-1.0, 1.0, 0.0]]))
+    y = draw(2, 2).requires_grad_()
+    known, left = parted(y, torch.tensor([[0, 1], [1, 0]]))
+    assert left.tolist() == [-math.inf] * 2
+    (found,) = torch.autograd.grad(known[:, 0].sum(), y)
+    torch.testing.assert_close(found.sum(-1), torch.zeros(2, dtype=torch.float64))

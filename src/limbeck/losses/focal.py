@@ -24,16 +24,14 @@ import torch
 from torch import Tensor
 
 from ..errors import ShapeMismatch
-from ..ops.divergence import log_softmax
 from ..types import IGNORE, Fraction, Needs, NonNegative, Signals
 from .base import Loss, logits_of, required
 from .cross_entropy import smoothed_cross_entropy
 
 
-def focal_factor(logits: Tensor, labels: Tensor, *, gamma: float) -> Tensor:
-    r""":math:`(1 - p_y)^\gamma` of logits `(..., classes)` and classes `(...)`; that of class 0 where unlabelled."""
-    log_p = log_softmax(logits).gather(-1, labels.masked_fill(labels == IGNORE, 0).unsqueeze(-1)).squeeze(-1)
-    wrong = -torch.expm1(log_p)
+def focal_factor(hard: Tensor, *, gamma: float) -> Tensor:
+    r""":math:`(1 - p_y)^\gamma` of the labels' cross-entropies :math:`-\log p_y`, of any shape."""
+    wrong = -torch.expm1(-hard)
     # A power below 1 has an infinite slope at 0, where nothing is left to learn.
     settled = wrong <= 0
     base = wrong.masked_fill(settled, 1.0)  # mutate: equivalent constant (its power is replaced)
@@ -58,9 +56,10 @@ class Focal(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         logits, labels = logits_of(student), required(labels)
-        value = focal_factor(logits, labels, gamma=self.gamma) * smoothed_cross_entropy(
-            logits, labels, label_smoothing=self.label_smoothing
-        )
+        hard = smoothed_cross_entropy(logits, labels, label_smoothing=0.0)
+        smoothing = self.label_smoothing
+        soft = smoothed_cross_entropy(logits, labels, label_smoothing=smoothing) if smoothing > 0 else hard
+        value = focal_factor(hard, gamma=self.gamma) * soft
         if not self.class_weights:
             return value
         if len(self.class_weights) != logits.shape[-1]:

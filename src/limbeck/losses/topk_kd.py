@@ -60,8 +60,10 @@ class TopkKD(Loss):
         return Needs(logits=True, label_kinds=("class",))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        ours, theirs = (widen(logits) / self.temperature for logits in logit_pair(student, teacher))
-        log_p, index = log_softmax(theirs).topk(min(self.top, theirs.shape[-1]))
+        ours, theirs = (widen(logits) for logits in logit_pair(student, teacher))
+        if self.temperature != 1:  # mutate: equivalent comparison, constant (a division by 1 is only slower)
+            ours, theirs = ours / self.temperature, theirs / self.temperature
+        log_p, index = log_softmax(theirs).topk(min(self.top, theirs.shape[-1]), sorted=False)  # mutate: equivalent constant (in any order)
         weight = self.mixture if self.divergence == "js" else self.skew
         factor = self.temperature if self.divergence == "tv" else self.temperature**2
         return factor * topk_divergence(log_p, index, ours, rest=self.rest, kind=self.divergence, weight=weight)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from .divergence import Divergence, divergence, log_softmax
 from .precision import widen
@@ -49,6 +50,46 @@ def tempered(log_p: Tensor, *, power: float, tail: bool) -> Tensor:
     return log_softmax(power * torch.cat([log_p, log_rest(log_p).unsqueeze(-1)], -1))[..., :-1]
 
 
+def parted(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
+    """Logarithms of the probabilities of some classes, and of the sum of all others, exact also where that is tiny.
+
+    Args:
+        logits: of all classes, `(..., classes)`.
+        index: the classes, none twice, `(..., k)`.
+
+    Returns:
+        `(..., k)` and `(...)`; the second is minus infinity where no other class is.
+    """
+    known, left = _Parted.apply(logits, index)  # pyright: ignore[reportGeneralTypeIssues]
+    return known, left.squeeze(-1)
+
+
+class _Parted(torch.autograd.Function):
+    """With its gradient in closed form: what is left is summed up, exactly, and that sum is all that is needed of all classes."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        others = logits.scatter(-1, index, -math.inf)
+        # Where there are no others, the largest is minus infinity, from which nothing can be subtracted.
+        most = others.amax(-1, keepdim=True).clamp_min(torch.finfo(others.dtype).min)
+        others = others.sub_(most).exp_()
+        mass = others.sum(-1, keepdim=True)
+        chosen, left = logits.gather(-1, index), mass.log() + most
+        total = torch.logaddexp(chosen.logsumexp(-1, keepdim=True), left)
+        known, left = chosen - total, left - total
+        ctx.save_for_backward(others, mass, known, left, index)
+        return known, left
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_known: Tensor, of_left: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        others, mass, known, left, index = ctx.saved_tensors
+        everything = of_known.sum(-1, keepdim=True) + of_left
+        rate = (of_left - everything * left.exp()) / mass.clamp_min(torch.finfo(mass.dtype).tiny)
+        gradient = (others * rate).scatter_(-1, index, of_known - everything * known.exp())
+        return gradient, None
+
+
 def topk_divergence(log_p: Tensor, index: Tensor, q_logits: Tensor, *, rest: Rest, kind: Divergence, weight: float) -> Tensor:
     r"""A divergence of the student from k classes of the teacher, `(..., k)` to `(...)`.
 
@@ -70,14 +111,9 @@ def topk_divergence(log_p: Tensor, index: Tensor, q_logits: Tensor, *, rest: Res
         weight: as in `divergence`.
     """
     q_logits = widen(q_logits)
-    known = q_logits.gather(-1, index)
     if rest == "renormalised":
-        return divergence(log_softmax(log_p), log_softmax(known), kind=kind, weight=weight)
-    # Of the student all classes are known: what is left is summed up, exactly, instead of taken as a difference from 1, and that sum is
-    # also the only thing that is needed of all classes.
-    ours = q_logits.scatter(-1, index, -math.inf).logsumexp(-1)
-    total = torch.logaddexp(known.logsumexp(-1), ours)
-    known, ours = known - total.unsqueeze(-1), ours - total
+        return divergence(log_softmax(log_p), log_softmax(q_logits.gather(-1, index)), kind=kind, weight=weight)
+    known, ours = parted(q_logits, index)
     if rest == "partial" or (rest == "tail" and index.shape[-1] == q_logits.shape[-1]):
         return divergence(log_p, known, kind=kind, weight=weight)
     if rest == "teacher":
