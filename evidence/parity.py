@@ -1,8 +1,8 @@
-"""Which stored numbers of official implementations do Limbeck's losses reproduce? A line a method, with where it comes from.
+"""Which stored numbers of official implementations does Limbeck reproduce? A line a method, with where it comes from.
 
-python evidence/parity.py ../shared/golden/losses      writes evidence/parity.json, which the documentation shows
+python evidence/parity.py ../shared/golden/*/      writes evidence/parity.json, which the documentation shows
 
-The folder holds golden cases as `limbeck parity` reads them.
+Each folder (losses, teachers, language, evidence) holds golden cases as `limbeck parity` reads them, and is named with its methods.
 """
 
 from __future__ import annotations
@@ -22,20 +22,28 @@ HERE = Path(__file__).resolve().parent
 def main() -> None:
     """Runs the cases and writes the evidence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="folder of golden cases")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="DIR", help="folders of golden cases")
     parser.add_argument("--out", type=Path, default=HERE / "parity.json", help="where the evidence goes")
     args = parser.parse_args()
-    command = [sys.executable, "-m", "limbeck", "parity", str(args.folder), "--json"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own command
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    origins = {about["method"]: about["origin"] for about in map(_read, sorted(args.folder.rglob("*.json")))}
-    methods = {method: _method([item for item in found if item["method"] == method], origin) for method, origin in origins.items()}
+    methods: dict[str, dict[str, Any]] = {}
+    for folder in args.folders:
+        methods |= _folder(folder)
     packages = environment()["packages"]
     versions = {name: packages[name] for name in ("limbeck", "torch") if name in packages}
     evidence = {"versions": versions, "methods": dict(sorted(methods.items()))}
     args.out.write_text(_lines(evidence), encoding="utf-8")
     verdicts = [method["verdict"] for method in methods.values()]
     print(", ".join(f"{verdicts.count(word)} {word}" for word in dict.fromkeys(verdicts)) + f"; written to {args.out}")
+
+
+def _folder(folder: Path) -> dict[str, dict[str, Any]]:
+    """What came of every method of a folder."""
+    command = [sys.executable, "-m", "limbeck", "parity", str(folder), "--json"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=False)  # noqa: S603 - our own command
+    found: list[dict[str, Any]] = json.loads(done.stdout)
+    origins = {about["method"]: about["origin"] for about in map(_read, sorted(folder.rglob("*.json")))}
+    cases = {method: [item for item in found if item["method"] == method] for method in origins}
+    return {method: {**_method(cases[method], origin), "folder": folder.resolve().name} for method, origin in origins.items()}
 
 
 def _read(path: Path) -> dict[str, Any]:
