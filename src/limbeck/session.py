@@ -39,6 +39,7 @@ from .faculty import Faculty, replay_of
 from .files import writing
 from .models.base import BuiltModel
 from .models.build import build_model
+from .models.documents import check_packing, reads_documents
 from .registry import ACTIONS, STEPS
 from .settling import settled
 from .teachers.base import Call, Teacher
@@ -119,7 +120,10 @@ class Session:
         info = self.data().info
         seed_everything(self.seed("student" if name == ALONE else name, round))
         try:
-            return build_model(assemble.model_request(spec), info, allow_code=self.allow_code, batches=self._first_inputs)
+            built = build_model(assemble.model_request(spec), info, allow_code=self.allow_code, batches=self._first_inputs)
+            if self.recipe.data.pack and reads_documents(built.module):
+                check_packing(built.module)
+            return built
         except LimbeckError as error:
             raise type(error)(f"{name}: {error}") if type(error).__init__ is Exception.__init__ else error from None
 

@@ -60,6 +60,11 @@ def read_documents(module: nn.Module, *, causal: bool) -> None:
     module.register_forward_pre_hook(Reading(causal, positions), with_kwargs=True)
 
 
+def reads_documents(module: nn.Module) -> bool:
+    """Whether a model was told to take `segments`."""
+    return any(isinstance(hook, Reading) for hook in module._forward_pre_hooks.values())  # noqa: SLF001 - there is no other way to ask
+
+
 def check_packing(module: nn.Module) -> None:
     """Proves on two short made-up documents that a model reads them in one row as it reads each alone; runs nothing on the meta device.
 
