@@ -4,12 +4,13 @@ Each cell is measured in a fresh process, on the same hidden states and heads. T
 standard deviation of 0.09, so that the divergence is about 0.004 nats a token, as late in a training, where rounding shows. Measured are
 the median time of forward and backward, the peak of resident memory above that of the inputs (the gradients of hidden states and head
 are inside), and, on 64 tokens, the relative errors of the value and of the gradient of the head against float64. Masked tokens are given
-to each implementation in its own way.
+to each implementation in its own way. With `--rounds` the implementations of a cell take turns, and the fastest round of each counts.
 
     python benchmarks/lm_loss.py             the cells of the table (an hour on two cores)
     python benchmarks/lm_loss.py --quick     a few cells (minutes)
     python benchmarks/lm_loss.py --n 1024 --v 32768 --dtype fp32 --divergence kl --masked 0
     python benchmarks/lm_loss.py --json      a list of cells on standard output
+    python benchmarks/lm_loss.py --resume cells.json    writes each cell there when it is done, and leaves out what is there
 
 Cells that need more memory than is there, or packages that are not installed (`pip install trl liger-kernel`), are shown as absent.
 """
@@ -25,7 +26,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -244,14 +245,30 @@ def run(cell: Cell, repeats: int) -> dict[str, Any]:
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def cells(args: argparse.Namespace) -> list[Cell]:
-    """What was asked for."""
+def grid(args: argparse.Namespace) -> list[list[Cell]]:
+    """What was asked for: the cells that differ in the implementation only, together."""
     if args.quick:
-        grid = [(1024, 32_768, "fp32", "kl", 0.0), (1024, 32_768, "fp32", "jsd", 0.0), (1024, 32_768, "fp32", "kl", 0.9)]
-        grid.append((256, 32_768, "bf16", "kl", 0.0))
+        points = [(1024, 32_768, "fp32", "kl", 0.0), (1024, 32_768, "fp32", "jsd", 0.0), (1024, 32_768, "fp32", "kl", 0.9)]
+        points.append((256, 32_768, "bf16", "kl", 0.0))
     else:
-        grid = list(itertools.product(args.n, args.v, args.dtype, args.divergence, args.masked))
-    return [Cell(*values, impl) for values in grid for impl in implementations(values[3]) if not args.impl or impl in args.impl]
+        points = list(itertools.product(args.n, args.v, args.dtype, args.divergence, args.masked))
+    return [[Cell(*at, impl) for impl in implementations(at[3]) if not args.impl or impl in args.impl] for at in points]
+
+
+def compare(together: list[Cell], repeats: int, rounds: int) -> list[dict[str, Any]]:
+    """Cells that take turns, the fastest round of each."""
+    found = [[run(cell, repeats) for cell in together] for _ in range(rounds)]
+    return [min(turns, key=lambda record: record.get("seconds", float("inf"))) for turns in zip(*found, strict=True)]
+
+
+def show(record: dict[str, Any]) -> None:
+    """A line of the table."""
+    head = f"{record['n']:6} {record['v']:10} {record['dtype']:5} {record['divergence']:10} {record['masked']:6.0%} {record['impl']:12}"
+    if "reason" in record:
+        print(f"{head} absent: {record['reason']}", flush=True)
+    else:
+        tail = f"{record['value_error']:11.1e}  {record['grad_error']:14.1e}"
+        print(f"{head} {record['seconds']:7.2f} {record['peak_mb']:8.0f}  {tail}", flush=True)
 
 
 def main() -> int:
@@ -266,24 +283,26 @@ def main() -> int:
     parser.add_argument("--masked", type=float, nargs="+", default=MASKED, help="share of tokens that do not count")
     parser.add_argument("--impl", nargs="+", default=[], choices=list(IMPLEMENTATIONS))
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1, help="fresh processes for each cell")
+    parser.add_argument("--resume", type=Path, help="a JSON file of cells, that is gone on with")
     parser.add_argument("--cell", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.cell:
         print(json.dumps(measure(Cell(**json.loads(args.cell)), args.repeats)))
         return 0
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = json.loads(args.resume.read_text(encoding="utf-8")) if args.resume and args.resume.exists() else []
     if not args.json:
         print(f"{'tokens':>6} {'vocabulary':>10} dtype divergence masked {'':12} seconds  peak MB  value error  gradient error")
-    for cell in cells(args):
-        record = run(cell, args.repeats)
-        found.append(record)
-        if not args.json:
-            head = f"{cell.n:6} {cell.v:10} {cell.dtype:5} {cell.divergence:10} {cell.masked:6.0%} {cell.impl:12}"
-            if "reason" in record:
-                print(f"{head} absent: {record['reason']}", flush=True)
-            else:
-                tail = f"{record['value_error']:11.1e}  {record['grad_error']:14.1e}"
-                print(f"{head} {record['seconds']:7.2f} {record['peak_mb']:8.0f}  {tail}", flush=True)
+        for record in found:
+            show(record)
+    known = {Cell(*(record[x.name] for x in fields(Cell))) for record in found}
+    for together in grid(args):
+        for record in compare([cell for cell in together if cell not in known], args.repeats, args.rounds):
+            found.append(record)
+            if args.resume:
+                args.resume.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+            if not args.json:
+                show(record)
     if args.json:
         print(json.dumps(found))
     return 0
