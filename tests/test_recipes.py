@@ -135,7 +135,7 @@ def test_runs_for_two_updates(name: str, own_data: dict[str, Any], tmp_path: Pat
     [
         ("fkd", "logits=topk:k=5", {"teacher.completion": "renormalised", "teacher.keep": 3}),
         ("ferkd", "logits=topk:k=5", {}),
-        ("tinyvit_fastkd", "logits=tinyvit:k=3", {}),
+        ("tinyvit_fastkd", "logits=tinyvit:k=4", {}),
     ],
 )
 def test_recipes_that_learn_from_a_store(name: str, signal: str, extra: Overrides, tmp_path: Path):

@@ -63,6 +63,8 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
         only=list(spec.only),
         valid=spec.split.valid,
         test=spec.split.test,
+        folds=spec.split.folds,
+        fold=spec.split.fold,
         split_seed=spec.split.seed,
         group=spec.split.group,
         classes=[str(name) for name in spec.classes],

@@ -185,6 +185,15 @@ class Checker:
                 if isinstance(node.value, bool) or not isinstance(node.value, (int, float)):
                     return
                 shares[name] = node.value
+        folds, fold = (self.tree.get(*path, name) for name in ("folds", "fold"))
+        if folds is not None and type(folds.value) is int and folds.value > 1:
+            shares["test"] = 1 / folds.value
+            if fold is not None and type(fold.value) is int and fold.value > folds.value:
+                self.report.at_value(self.tree, (*path, "fold"), f"expected a number from 1 to {folds.value}, found {fold.value}.")
+            if self.tree.get(*path, "test") is not None:
+                self.report.at_key(self.tree, (*path, "test"), "expected either `test` or `folds`, found both; leave `test` out.")
+        elif fold is not None and folds is None:
+            self.report.at_key(self.tree, (*path, "fold"), "expected `folds` beside `fold`, such as folds: 5.")
         if sum(shares.values()) >= 1:
             message = f"expected valid + test below 1, found {shares['valid']:g} + {shares['test']:g}: nothing is left to train on."
             self.report.at_key(self.tree, path, message)

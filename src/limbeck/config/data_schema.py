@@ -19,6 +19,10 @@ class SplitSpec(Spec):
     """Share held out to pick checkpoints."""
     test: Fraction = 0.2
     """Share that is only read at the end."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Cross-validation: the examples are divided into so many parts, of which one is the test part; instead of `test`."""
+    fold: PositiveInt = 1
+    """Which of them, from 1."""
     seed: NonNegativeInt = 0
     """Seed of the cut; kept apart from the seed of the training."""
     group: str | None = None

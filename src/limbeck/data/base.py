@@ -38,6 +38,10 @@ class DataRequest:
     """Share held out to pick checkpoints: of all examples, or of the training part where the source has a test part of its own."""
     test: float = 0.2
     """Share held out for the end, where the source has no test part of its own."""
+    folds: int | None = None
+    """Number of equal parts of which one is the test part, instead of `test`."""
+    fold: int = 1
+    """Which of them, from 1."""
     split_seed: int = 0
     """Seed of the cut, of `limit` and of `label_fraction`."""
     group: str | None = None

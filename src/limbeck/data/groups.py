@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from .hashing import permutation
 from .sources.base import Pool
-from .split import Rows
+from .split import Rows, check_folds
 
 # Purposes, as in `split`, so that the same seed gives unrelated orders.
 _PURPOSES = {"test": 11, "valid": 12}
@@ -46,6 +46,27 @@ def take_groups(rows: Rows, groups: NDArray[np.int64], total: int, *, seed: int,
     return names[chosen]
 
 
+def fold_of_groups(rows: Rows, groups: NDArray[np.int64], folds: int, fold: int, *, seed: int) -> NDArray[np.int64]:
+    """The groups of one of `folds` parts: the largest groups first, each to the part that has the fewest rows so far.
+
+    Args:
+        rows: the rows to divide.
+        groups: group of every row of the source.
+        folds: number of parts; together they hold every group once.
+        fold: which of them, from 1.
+        seed: decides among groups of the same size.
+    """
+    names, counts = np.unique(groups[rows], return_counts=True)
+    order = permutation(len(names), seed, _PURPOSES["test"])
+    held = [0] * folds
+    chosen: list[int] = []
+    for i in order[np.argsort(-counts[order], kind="stable")].tolist():
+        least = held.index(min(held))
+        held[least] += int(counts[i])
+        chosen += [i] if least == fold - 1 else []
+    return names[chosen]
+
+
 def cut_groups(
     groups: NDArray[np.int64],
     parts: dict[str, Rows],
@@ -55,6 +76,8 @@ def cut_groups(
     valid: float,
     test: float,
     seed: int,
+    folds: int | None = None,
+    fold: int = 1,
 ) -> dict[str, Rows]:
     """As `split.cut`, by whole groups and regardless of classes. Rows of a held-out group that have no label are left out altogether.
 
@@ -65,6 +88,11 @@ def cut_groups(
     _apart(groups, parts)
     train = done["train"]
     total = int(known[train].sum())
+    if folds is not None:
+        check_folds(folds, fold, parts, len(np.unique(groups[train])), "groups")
+        chosen = fold_of_groups(train[known[train]], groups, folds, fold, seed=seed)
+        inside = np.isin(groups[train], chosen)
+        done["test"], train = train[inside & known[train]], train[~inside]
     wanted = {name: share for name, share in (("test", test), ("valid", valid)) if name not in done and share > 0}
     if len(np.unique(groups[train])) <= len(wanted):
         found = len(np.unique(groups[train]))

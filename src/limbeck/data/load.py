@@ -258,6 +258,12 @@ def _prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allo
     return _Prepared(pool, encoded, {**parts, "train": train}, known, kept, measured, candidates, share, notes, joint)
 
 
+def _shares(request: DataRequest) -> dict[str, Any]:
+    """How much of the data is held out."""
+    names = {"valid": request.valid, "test": request.test, "seed": request.split_seed}
+    return {**names, "folds": request.folds, "fold": request.fold}
+
+
 def _read_one(wanted: Wanted, allow_code: bool, request: DatasetRequest, where: str) -> Pool:
     """All rows of one of several data sets."""
     return _read(request.source, request.args, replace(wanted, labels=request.labels), allow_code=allow_code, where=f"{where}.source")
@@ -268,7 +274,7 @@ def _joint_parts(
 ) -> tuple[Joint, dict[str, NDArray[np.int64]]]:
     """Several data sets with the targets that are to be standardised, and the rows of every part."""
     own = _judged(joint.pool.parts, known, notes, request.source)
-    divide = partial(cut, valid=request.valid, test=request.test, seed=request.split_seed)
+    divide = partial(cut, **_shares(request))
     parts = cut_joint(joint, own, divide)
     for name, share in joint.shares.items():
         mine = {part: rows[joint.owner[rows] == share.number] for part, rows in parts.items()}
@@ -285,7 +291,7 @@ def _parts(request: DataRequest, pool: Pool, encoded: Labels, labels: LabelKind,
     classes = encoded.values.numpy() if labels == "class" else None
     own = _judged(pool.parts, known, notes, request.source)
     divide = cut if request.group is None else partial(cut_groups, groups_of(pool, request.group, request.source))
-    parts = divide(own, classes, known, valid=request.valid, test=request.test, seed=request.split_seed)
+    parts = divide(own, classes, known, **_shares(request))
     if classes is not None:
         _check_classes(classes, parts, encoded.names, request.source)
     return of_classes(parts, classes, request.classes, encoded.names, request.source) if request.classes else parts

@@ -54,7 +54,46 @@ def take(rows: Rows, classes: Rows | None, total: int, *, seed: int, purpose: in
     return rows[chosen], rows[~chosen]
 
 
-def cut(parts: dict[str, Rows], classes: Rows | None, known: NDArray[np.bool_], *, valid: float, test: float, seed: int) -> dict[str, Rows]:
+def fold_rows(rows: Rows, classes: Rows | None, folds: int, fold: int, *, seed: int) -> Rows:
+    """The rows of one of `folds` parts of about the same size, in proportion by class; sorted.
+
+    Args:
+        rows: the rows to divide.
+        classes: class of each of `rows`; None divides regardless of labels.
+        folds: number of parts; together they hold every row once.
+        fold: which of them, from 1.
+        seed: seed of the division.
+    """
+    order = permutation(len(rows), seed, _TEST)
+    by_class = order if classes is None else order[np.argsort(classes[order], kind="stable")]
+    return np.sort(rows[by_class[fold - 1 :: folds]])
+
+
+def check_folds(folds: int, fold: int, parts: dict[str, Rows], count: int, what: str) -> None:
+    """Refuses folds that there cannot be.
+
+    Raises:
+        DataError: where the source has a test part, there is no such fold, or there are more folds than there is to divide.
+    """
+    if "test" in parts:
+        raise DataError("data.split.folds: the source has a test part of its own; leave folds out, or name a source without one.")
+    if fold > folds:
+        raise DataError(f"data.split.fold: expected a number from 1 to {folds}, found {fold}.")
+    if folds > count:
+        raise DataError(f"data.split.folds: {count} {what} cannot be divided into {folds} parts; lower folds.")
+
+
+def cut(
+    parts: dict[str, Rows],
+    classes: Rows | None,
+    known: NDArray[np.bool_],
+    *,
+    valid: float,
+    test: float,
+    seed: int,
+    folds: int | None = None,
+    fold: int = 1,
+) -> dict[str, Rows]:
     """Completes the parts that a source has with a validation and a test part held out from training.
 
     Rows without a label never leave the training part; every class keeps at least one training example.
@@ -66,15 +105,24 @@ def cut(parts: dict[str, Rows], classes: Rows | None, known: NDArray[np.bool_], 
         valid: share of the labelled examples (of all, or of the training part where `test` is given) for validation.
         test: share of all labelled examples for the test, where the source has no test part.
         seed: seed of the cut.
+        folds: instead of `test`, the number of parts of which one is the test part.
+        fold: which of them, from 1.
 
     Raises:
         DataError: where a fraction leaves a part empty.
     """
+    if folds is not None:
+        test = 1 / folds
     if valid + test >= 1 and "test" not in parts:
         raise DataError(f"data.split.valid {valid:g} and data.split.test {test:g} leave nothing to train on; lower them.")
     done = dict(parts)
     train = done["train"]
     total = int(known[train].sum())
+    if folds is not None:
+        check_folds(folds, fold, parts, total, "labelled examples")
+        candidates = train[known[train]]
+        done["test"] = fold_rows(candidates, None if classes is None else classes[candidates], folds, fold, seed=seed)
+        train = np.setdiff1d(train, done["test"])
     for name, share, purpose in (("test", test, _TEST), ("valid", valid, _VALID)):
         if name in done or share == 0:
             continue
