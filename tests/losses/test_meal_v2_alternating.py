@@ -32,7 +32,7 @@ def test_student_and_critic_take_turns(draw):
 
     at_once = gradients(0)
     for turn in range(4):
-        assert int(pair[1].turn) == turn
+        assert pair[1].state_dict()["turn"].item() == turn
         mine, critics = gradients(1)
         rests, moves, expected = (critics, mine, at_once[0]) if turn % 2 == 0 else (mine, critics, at_once[1])
         assert rests.abs().max() == 0
