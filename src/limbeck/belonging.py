@@ -21,9 +21,13 @@ from .assemble import STORED, Phase
 from .config.data_schema import DataSpec
 from .config.schema import ModelSpec, Recipe, StageSpec, TeacherSpec, TermSpec, TrainSpec
 from .data.base import Examples, Splits
+from .data.language.rows import LanguageExamples
+from .documents import Documents
 from .models.base import BuiltModel
 from .store.manifest import Key, Manifest, StoreError
+from .store.opening import open_store
 from .store.reader import StoreReader
+from .store.token_reader import TokenReader
 
 _HOW = {"log_every", "checkpoint_every", "workers", "compile", "channels_last"}
 """Keys of `train` that say how a stage is run, and not what comes out of it."""
@@ -144,7 +148,7 @@ def check_origin(manifest: Manifest, recipe: Recipe, name: str, where: str, *, s
         raise StoreError(f"{where}: this store is of another teacher: {'; '.join(differs[:4])}. Make one with `limbeck label`.")
 
 
-def check_named(reader: StoreReader, phase: Phase, recipe: Recipe, name: str) -> None:
+def check_named(reader: StoreReader | TokenReader, phase: Phase, recipe: Recipe, name: str) -> None:
     """Refuses a store by what can be told without data and weights: the augmentation, the teacher's architecture and stages.
 
     Raises:
@@ -152,14 +156,15 @@ def check_named(reader: StoreReader, phase: Phase, recipe: Recipe, name: str) ->
     """
     spec = phase.teacher if phase.teacher is not None and name == "teacher" else assemble.teacher_specs(recipe)[name]
     manifest = reader.manifest
-    reader.check(replace(manifest.key, inputs=inputs_key(phase, spec.view)), manifest.examples)
+    if isinstance(reader, StoreReader):
+        reader.check(replace(manifest.key, inputs=inputs_key(phase, spec.view)), manifest.examples)
     check_origin(manifest, recipe, name, str(reader.place))
 
 
 # a store and the examples of a stage
 
 
-def belongs(reader: StoreReader, phase: Phase, examples: Examples, view: str | None, teacher: str | None) -> Tensor | None:
+def belongs(reader: StoreReader | TokenReader, phase: Phase, examples: Examples, view: str | None, teacher: str | None) -> Tensor | None:
     """Compares a store with what a stage would ask its teacher.
 
     Args:
@@ -174,8 +179,13 @@ def belongs(reader: StoreReader, phase: Phase, examples: Examples, view: str | N
         every selection of them.
 
     Raises:
-        StoreError: with everything that differs.
+        StoreError: with everything that differs; of texts, with how many documents are not in the store, whatever else is there.
     """
+    if isinstance(reader, TokenReader):
+        reader.check_teacher(teacher)
+        for number in range(reader.manifest.views):
+            reader.check_documents(documents_of(examples, reader.manifest, number), number)
+        return None
     theirs, count = reader.manifest.key, reader.manifest.examples
     every = examples.among
     whole = every is not None and count == len(every) and count != len(examples)
@@ -183,6 +193,17 @@ def belongs(reader: StoreReader, phase: Phase, examples: Examples, view: str | N
     own = teacher if teacher is not None else theirs.teacher
     reader.check(Key(own, held.fingerprint(view), inputs_key(phase, view), theirs.seed, theirs.origin), len(held))
     return examples.places if whole else None
+
+
+def documents_of(examples: Examples, manifest: Manifest, view: int) -> Documents:
+    """The documents of training data as a store's augmentation `view` shows them.
+
+    Raises:
+        StoreError: where the data are no texts of a language model.
+    """
+    if not isinstance(examples, LanguageExamples):
+        raise StoreError("the store is one of documents of texts, and the data are none. Use it with a task on tokens, such as causal_lm.")
+    return examples.augmented(manifest.key.seed, view).documents()
 
 
 def weights_of(spec: TeacherSpec, build: Callable[[], BuiltModel]) -> str | None:
@@ -224,7 +245,7 @@ def check_stores(host: Host, start: int) -> None:
                 continue
             fresh = all(path != other for other, _ in seen)
             seen.add((path, phase.data.model_dump_json()))
-            reader = StoreReader(path, verify=fresh and bool((spec.model_extra or {}).get("verify", True)))
+            reader = open_store(path, verify=fresh and bool((spec.model_extra or {}).get("verify", True)))
             if not chooses:
                 weights = weights_of(spec, partial(host.build, name, spec))
                 belongs(reader, phase, host.data(phase.data).train, spec.view, weights)

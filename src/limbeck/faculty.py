@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import nn
 
 from . import assemble
 from .assemble import Phase
-from .belonging import belongs, weights_of
+from .belonging import belongs, documents_of, weights_of
 from .config.schema import TeacherSpec
 from .data.base import Examples
 from .engine.backend import DTYPES
@@ -89,6 +89,7 @@ class Faculty:
         if isinstance(teacher, StoredTeacher):
             weights = weights_of(spec, partial(self.model, name, spec))
             teacher.place(belongs(teacher.reader, self.phase, self.examples, spec.view, weights))
+            teacher.show(cache(partial(documents_of, self.examples, teacher.reader.manifest)))
         self.found[name] = Once(teacher=teacher) if self._listeners(name) > 1 else teacher
         return self.found[name]
 

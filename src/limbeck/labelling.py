@@ -17,7 +17,9 @@ from .belonging import check_origin, inputs_key, origin, teacher_hash
 from .config.data_schema import DataSpec
 from .config.load import LoadedRecipe, load_recipe
 from .data.base import Examples
+from .data.language.rows import LanguageExamples
 from .data.loader import BatchStream
+from .dictation import Order, contents, inputs_of, label_documents, order_of
 from .engine.backend import Backend
 from .engine.watch import Journal, Listener, Silent
 from .errors import CodeNotAllowed, Interrupted, LimbeckError
@@ -25,7 +27,7 @@ from .files import read_json, write_json
 from .preflight import preflight
 from .session import Session
 from .settling import candidates_of, settled
-from .store.manifest import MANIFEST, Key, Manifest, Signal, StoreError, read_manifest
+from .store.manifest import MANIFEST, TOKENS, Key, Manifest, Signal, StoreError, read_manifest
 from .store.places import Place, is_remote, place
 from .store.reader import LOGITS
 from .store.writer import StoreWriter, tidy
@@ -49,7 +51,8 @@ class Labelling:
     """How a signal is written; those that are not named are dense, in fp16."""
     views: int | None = None
     """Epochs of augmentation to write; 1 where the data are not augmented."""
-    shard: int = SHARD
+    shard: int | None = None
+    """Examples in a file; `SHARD` where absent, of texts as many documents as take about 64 MiB."""
     batch: int = BATCH
     workers: int = 0
     teacher: str = "teacher"
@@ -106,6 +109,9 @@ def label(
         where.check_writable(found.bytes_needed)
     phase, teacher, examples = _taught(session, wish, listener)
     try:
+        if isinstance(examples, LanguageExamples):
+            order = Order(wish.out, wish.codecs, wish.views, wish.shard, wish.batch, wish.teacher)
+            return label_documents(session, phase, teacher, examples, order, interrupted)
         return _write(session, phase, teacher, examples, wish, listener, interrupted)
     finally:
         teacher.close()
@@ -171,10 +177,16 @@ def _again(session: Session, phase: Phase, where: Place, wish: Labelling) -> Man
     examples = session.data(phase.data).train
     specs = assemble.teacher_specs(session.recipe)
     view = specs[wish.teacher].view if wish.teacher in specs else None
-    mine = {"data": examples.fingerprint(view), "inputs": inputs_key(phase, view), "seed": session.seed("train-student")}
+    seed = session.seed("train-student")
+    mine = {"data": examples.fingerprint(view), "inputs": inputs_key(phase, view), "seed": seed}
+    if isinstance(examples, LanguageExamples):
+        keys = [order_of(examples.augmented(seed, number).documents())[1] for number in range(manifest.views)]
+        mine = {"data": contents(keys), "inputs": inputs_of(examples, seed)}
     differs = [name for name, value in mine.items() if getattr(manifest.key, name) != value]
     differs += ["views"] if wish.views is not None and wish.views != manifest.views else []
-    differs += [f"signal {name}" for name in sorted(_asked(phase, wish, session.allow_code)) if not _written(manifest, wish, name)]
+    differs += [
+        f"signal {name}" for name in sorted(_asked(phase, wish, manifest, session.allow_code)) if not _written(manifest, wish, name)
+    ]
     if differs:
         raise StoreError(f"{where}: a finished store of something else lies here ({', '.join(differs)} differ). Choose another --out.")
     check_origin(manifest, session.recipe, wish.teacher, str(where), strict=True)
@@ -184,10 +196,12 @@ def _again(session: Session, phase: Phase, where: Place, wish: Labelling) -> Man
     return manifest
 
 
-def _asked(phase: Phase, wish: Labelling, allow_code: bool) -> set[str]:
+def _asked(phase: Phase, wish: Labelling, manifest: Manifest, allow_code: bool) -> set[str]:
     """The signals that are to be written, as far as terms name them."""
     terms = [assemble.build_term(label, spec, allow_code=allow_code) for label, spec in phase.objective.items()]
     own = [term for term in terms if term.source == wish.teacher and term.loss.needs.teacher]
+    if TOKENS in manifest.signals:
+        return {TOKENS, *wish.codecs}
     return {tap for term in own for tap in term.teacher} | {*wish.codecs} | ({LOGITS} if any(term.reads_logits for term in own) else set())
 
 
@@ -196,7 +210,10 @@ def _written(manifest: Manifest, wish: Labelling, name: str) -> bool:
     if name not in manifest.signals:
         return False
     found, asked = manifest.signals[name], wish.codecs.get(name)
-    return asked is None or (found.codec, dict(found.fields)) == (asked.codec, asked.build().fields())
+    if asked is None:
+        return True
+    fields = asked.build_tokens().fields() if name == TOKENS else asked.build().fields()
+    return (found.codec, dict(found.fields)) == (asked.codec, fields)
 
 
 def _taught(session: Session, wish: Labelling, listener: Listener) -> tuple[Phase, Teacher, Examples]:
@@ -263,7 +280,7 @@ def _write(
         where = "data.transforms" if seen is None else f"data.views.{seen}.transforms"
         raise LimbeckError(f"--views {views} was asked for, but the data are not augmented ({where}), so all views are the same.")
     plan = draft(session, phase, teacher, examples, wish, views)
-    writer = StoreWriter(wish.out, plan, shard_size=wish.shard, rank=backend.rank, world=backend.world)
+    writer = StoreWriter(wish.out, plan, shard_size=wish.shard or SHARD, rank=backend.rank, world=backend.world)
     missing = writer.missing()
     total = sum(stop - start for _, start, stop in missing)
     updates = -(-total // wish.batch)

@@ -19,7 +19,7 @@ from .errors import CodeNotAllowed
 from .labelling import Labelling, draft, present, ready
 from .preflight import preflight
 from .settling import candidates_of
-from .store.manifest import Signal, StoreError
+from .store.manifest import Signal, StoreError, read_manifest
 from .store.reader import LOGITS, StoreReader
 from .teachers.base import Teacher
 from .types import Batch
@@ -73,6 +73,10 @@ def recheck(
     Raises:
         StoreError: where the store was made from something else, or more than a tenth of the answers differ by more than `ROUNDING`.
     """
+    if read_manifest(store).language:
+        raise StoreError(
+            f"{store}: what a language model says of tokens is compared with targets when it is read; --recipe is for other stores."
+        )
     reader = StoreReader(store)
     manifest = reader.manifest
     loaded = load_recipe(recipe, set=set, allow_code=allow_code)

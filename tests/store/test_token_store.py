@@ -20,7 +20,7 @@ from limbeck.store.reader import StoreReader
 from limbeck.store.shards import open_shard
 from limbeck.store.token_reader import TokenReader
 from limbeck.store.token_shards import Piece, assembled, check_bytes, keys_of
-from limbeck.tokens import Hidden, Logits, Sampled, TopK
+from limbeck.tokens import Hidden, Logits, Sampled, TopK, rows_of
 from limbeck.types import Signals
 
 CODECS = {"topk": {"k": 20}, "sampled": {"draws": 9}, "hidden": {"dtype": "fp32"}}
@@ -278,7 +278,9 @@ def test_the_two_kinds_of_store_are_told_apart(tmp_path):
         TokenReader(tmp_path / "tokens").check_vocabulary(301)
     TokenReader(tmp_path / "tokens").check_vocabulary(300)
     with pytest.raises(StoreError, match=r"the teacher's weights \(store a+, recipe b+\) differ"):
-        TokenReader(tmp_path / "tokens").check_teacher(type(KEY)("b" * 64, "", "{}", 3))
+        TokenReader(tmp_path / "tokens").check_teacher("b" * 64)
+    TokenReader(tmp_path / "tokens").check_teacher(KEY.teacher)
+    TokenReader(tmp_path / "tokens").check_teacher(None)
 
 
 def test_a_teacher_without_hidden_states_or_tokens(tmp_path):
@@ -314,6 +316,20 @@ def test_a_document_that_is_shown_twice_is_refused():
         piece = Piece(np.array([0, 0]), np.array(within), arrays)
         with pytest.raises(StoreError, match="more than once, or not all of them"):
             assembled([piece], keys, codec, VOCABULARY, torch.zeros(6))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_what_is_read_is_known_without_reading(codec, tmp_path):
+    _, texts, _ = write(tmp_path, codec, **CODECS[codec])
+    reader = TokenReader(tmp_path)
+    said, batch = read(reader, texts, [3, 4])
+    meta = reader.meta(batch.units)
+    assert type(meta) is type(said)
+    for one, two in zip(rows_of(meta), rows_of(said), strict=True):
+        assert one.device.type == "meta"
+        assert one.dtype == two.dtype
+        assert len(one) == len(two)
+        assert codec == "sampled" or one.shape == two.shape
 
 
 def test_shapes_of_the_manifest(tmp_path):

@@ -132,6 +132,11 @@ def test_topk_of_what_a_server_names():
         Sampled().encode(Likeliest(ids, log_probs), 10, uniforms(2, 50))
 
 
+def test_tokens_beyond_the_vocabulary_are_another_tokenizer():
+    with pytest.raises(LimbeckError, match=r"the teacher names token 10, the data have 10 tokens: its tokenizer is another"):
+        TopK(k=2).encode(Likeliest(torch.tensor([[2, 10]]), torch.tensor([[-1.0, -1.0]])), 10, NONE)
+
+
 def test_topk_of_a_small_vocabulary_is_refused():
     with pytest.raises(LimbeckError, match="k is 64, the vocabulary has 50"):
         TopK().layout(50, 0)

@@ -24,10 +24,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=CODEC[:KEY=VALUE,...]",
-        help="how a signal is written, such as logits=topk:k=10; repeatable (default: dense in fp16)",
+        help="how a signal is written, such as logits=topk:k=10 or tokens=sampled; repeatable (default: dense in fp16; tokens: topk)",
     )
     parser.add_argument("--views", type=int, metavar="N", help="epochs of augmentation to write (default: 1)")
-    parser.add_argument("--shard", type=int, default=4096, metavar="N", help="examples in a file (default: 4096)")
+    parser.add_argument("--shard", type=int, metavar="N", help="examples in a file (default: 4096; of texts about 64 MiB)")
     parser.add_argument("--batch", type=int, default=256, metavar="N", help="examples in a forward pass (default: 256)")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="processes that load data (default: 0)")
     parser.add_argument("--teacher", default="teacher", metavar="NAME", help="which teacher, where the recipe has several")

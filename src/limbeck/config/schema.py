@@ -133,7 +133,8 @@ class TeacherSpec(ModelSpec):
     model: str = ""
     """As for any model; a kind that has no model of its own (`ema`, `ensemble`, `stored`, ...) needs none."""
     kind: str = "frozen"
-    """Kind of teacher; `limbeck methods` lists them. `stored: PATH` is short for `kind: stored` with `path: PATH`."""
+    """Kind of teacher; `limbeck methods` lists them. `stored: PATH` is short for `kind: stored` with `path: PATH`, and
+    `remote: URL` for `kind: remote` with `url: URL`."""
     precision: Literal["fp32", "bf16", "fp16"] | None = None
     """Precision of its forward; that of the training where absent."""
     channels_last: bool = False

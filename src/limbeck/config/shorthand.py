@@ -94,13 +94,13 @@ def _train(node: Node) -> Node:
 
 
 def _teacher(node: Node) -> Node:
-    """`x` becomes `{model: x}`, and `stored: PATH` a kind with its field."""
+    """`x` becomes `{model: x}`, and `stored: PATH` or `remote: URL` a kind with its field."""
     node = _model(node)
-    stored = node.mapping.get("stored")
-    if stored is None:
-        return node
-    kind = Node("stored", stored.mark)
-    return node.without("stored").replaced({"kind": kind, "path": stored})
+    for kind, key in (("stored", "path"), ("remote", "url")):
+        where = node.mapping.get(kind)
+        if where is not None:
+            return node.without(kind).replaced({"kind": Node(kind, where.mark), key: where})
+    return node
 
 
 def _model(node: Node) -> Node:

@@ -11,7 +11,9 @@ from ..assemble import Phase, build_teacher, teacher_kind, teacher_specs
 from ..belonging import check_named
 from ..errors import LimbeckError, UnknownName
 from ..objective import Objective
+from ..store.token_reader import TokenReader
 from ..teachers.base import Setting, TeacherRequest
+from ..teachers.remote import RemoteTeacher
 from ..teachers.stored import StoredTeacher
 from ..types import DataInfo, Signals
 from .found import Desk
@@ -29,11 +31,19 @@ def spoken(desk: Desk, phase: Phase, name: str, objective: Objective, info: Data
         teacher = replace(teacher, verify=False)
         teacher.open(Setting(TeacherRequest(taps, logits, META), no_call))
         check_named(teacher.reader, phase, desk.recipe, name)
+        if isinstance(teacher.reader, TokenReader):
+            teacher.reader.check_vocabulary(info.num_outputs)
+            desk.found.facts.append(f"{name}: tokens of {teacher.reader.manifest.examples:,} documents stored in {teacher.path}")
+            return {name: Signals(tokens=teacher.reader.meta(2 * info.input_shape[0]))}
         shapes = teacher.reader.shapes()
         said = {key: torch.empty((2, *shape), device="meta") for key, shape in shapes.items()}
         desk.found.facts.append(f"{name}: answers stored in {teacher.path}, {len(teacher.reader.manifest.shards)} shards")
         absent: Any = None
         return {name: Signals(said["logits"] if logits else absent, {tap: said[tap] for tap in taps})}
+    if isinstance(teacher, RemoteTeacher):
+        teacher.open(Setting(TeacherRequest(taps, logits, META), no_call))
+        desk.found.facts.append(f"{name}: {teacher.served} on {teacher.url}, {teacher.k} tokens a row")
+        return {name: Signals(tokens=teacher.meta(2 * info.input_shape[0]))}
     members = list((spec.model_extra or {}).get("members", ()))
     known = [other for other in teacher_specs(desk.recipe) if other != name]
     for member in members:

@@ -117,6 +117,7 @@ class StoreReader(Opened):
             "data": "the training data",
             "inputs": "normalisation or augmentation",
             "seed": "the seed",
+            "origin": "how the teacher was trained",
         }
         differs = [f"{words[name]} (store {mine[name]}, recipe {theirs[name]})" for name in mine if mine[name] != theirs[name]]
         if examples != self.manifest.examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from ..documents import Documents
-from ..tokens import Projection, Tokens, part_of
-from .manifest import Key, StoreError
+from ..tokens import Hidden, Projection, Tokens, TopK, part_of, rows_of
+from .manifest import StoreError
 from .places import Place
 from .reader import Opened
 from .shards import OpenShard
@@ -42,7 +43,7 @@ class TokenReader(Opened):
             raise StoreError(f"{self.place}: signals of examples lie here, and what a language model says of tokens is asked for.")
         signal = self.manifest.signals[TOKENS]
         self.codec, self.vocabulary = signal.build_tokens(), signal.shape[0]
-        self._arrays = list(self.codec.layout(self.vocabulary, signal.shape[1]))
+        self._layout = self.codec.layout(self.vocabulary, signal.shape[1])
         self.head: Projection | None = head_of(load_file(self.place.fetch(HEAD))) if self.codec.head else None
         self._firsts: dict[int, NDArray[np.bytes_]] = {}
 
@@ -58,17 +59,32 @@ class TokenReader(Opened):
                 "Teacher and student must have the same tokenizer; make the store anew with `limbeck label`."
             )
 
-    def check_teacher(self, key: Key) -> None:
+    def check_teacher(self, teacher: str | None) -> None:
         """Refuses a store that another teacher made.
+
+        Args:
+            teacher: SHA-256 of its weights; None where it is not known.
 
         Raises:
             StoreError: with both hashes.
         """
-        if key.teacher != self.manifest.key.teacher:
+        if teacher is not None and teacher != self.manifest.key.teacher:
             raise StoreError(
                 f"{self.place}: this store does not belong to the recipe: the teacher's weights (store {self.manifest.key.teacher}, recipe "
-                f"{key.teacher}) differ. Make one with `limbeck label`."
+                f"{teacher}) differ. Make one with `limbeck label`."
             )
+
+    def meta(self, rows: int) -> Tokens:
+        """What is read of so many tokens, without values."""
+        arrays = {name: torch.zeros(0, *shape, dtype=dtype) for name, (dtype, shape) in self._layout.items()}
+        arrays[STREAM] = torch.zeros(0, dtype=torch.uint8)
+        found = self.codec.decode(arrays, self.vocabulary, self.head)
+        if isinstance(found, Hidden):
+            bias = found.head.bias
+            head = replace(found.head, weight=found.head.weight.to("meta"), bias=None if bias is None else bias.to("meta"))
+            return Hidden(found.hidden.new_empty(rows, found.hidden.shape[1], device="meta"), head)
+        ids, values = (value.new_empty(rows, *value.shape[1:], device="meta") for value in rows_of(found))
+        return replace(found, ids=ids, log_probs=values) if isinstance(found, TopK) else replace(found, ids=ids, weights=values)
 
     def check_documents(self, documents: Documents, view: int = 0) -> None:
         """Refuses data of which a document is not in the store.
@@ -132,7 +148,7 @@ class TokenReader(Opened):
         rows = torch.from_numpy((np.cumsum(lengths) - lengths)[owners] + inner)
         if (beyond := np.flatnonzero(inner >= lengths[owners])).size:
             raise self._other(keys, owners, inner, beyond)
-        arrays = {name: _spans(shards, spans, f"{TOKENS}/{name}") for name in self._arrays}
+        arrays = {name: _spans(shards, spans, f"{TOKENS}/{name}") for name in self._layout}
         if self.codec.streams:
             cuts = [bounds(own, BYTES, np.array([number]))[0] for own, number in zip(shards, place.tolist(), strict=True)]
             arrays[STREAM] = _spans(shards, cuts, f"{TOKENS}/{STREAM}")

@@ -13,8 +13,11 @@ from torch import Tensor
 
 from ..errors import LimbeckError
 from ..ops.mixture import log_mixture
+from ..store.opening import open_store
 from ..store.reader import LOGITS, StoreReader
+from ..store.token_reader import TokenReader
 from ..types import Batch, PositiveInt, Signals
+from ._heard import Shown, check_keep, on_device, token_signals
 from .base import Setting, Teacher
 
 
@@ -37,12 +40,26 @@ class StoredTeacher(Teacher):
     def open(self, setting: Setting) -> None:
         request = setting.request
         self._names = [*([LOGITS] if request.logits else []), *request.taps]
-        self.reader = StoreReader(self.path, verify=self.verify)
+        self.reader = open_store(self.path, verify=self.verify)
+        self._device = request.device
+        self._places: Tensor | None = None
+        self._shown: Shown | None = None
+        if isinstance(self.reader, TokenReader):
+            if request.taps:
+                raise LimbeckError(
+                    f"{self.path}: the objective reads {', '.join(request.taps)} of the teacher, the store holds tokens only."
+                )
+            check_keep(self.reader, self.keep, self.completion)
+            if self.reader.head is not None:  # once, not with every batch
+                self.reader.head = on_device(self.reader.head, self._device)
+            return
         self.reader.has(self._names)
         if self.completion is not None or self.keep is not None:
             self.reader.complete(LOGITS, completion=self.completion, keep=self.keep)
-        self._device = request.device
-        self._places: Tensor | None = None
+
+    def show(self, shown: Shown) -> None:
+        """Says which documents the numbers in batches of texts mean."""
+        self._shown = shown
 
     def place(self, places: Tensor | None) -> None:
         """Says where in the store each example stands, `(examples,)`; None where the store holds just these examples, in their order."""
@@ -55,19 +72,21 @@ class StoredTeacher(Teacher):
         return self.reader.manifest.key.seed, self.reader.manifest.views
 
     def signals(self, batch: Batch) -> Signals:
-        own = self._read(batch.index, batch.epoch)
+        if isinstance(self.reader, TokenReader):
+            return Signals(tokens=token_signals(self.reader, self._shown, batch, self.keep, self._device))
+        own = self._read(self.reader, batch.index, batch.epoch)
         if batch.mixed is None:
             return own
         if own.features:
             raise LimbeckError(
                 "stored layers cannot be mixed, and data.mix mixes the inputs; let terms on layers ask a teacher that speaks."
             )
-        other = self._read(batch.mixed.partner, batch.mixed.epoch)
+        other = self._read(self.reader, batch.mixed.partner, batch.mixed.epoch)
         return replace(own, logits=log_mixture(own.logits, other.logits, batch.mixed.share), parts=(own, other))
 
-    def _read(self, index: Tensor, view: int | Tensor) -> Signals:
+    def _read(self, reader: StoreReader, index: Tensor, view: int | Tensor) -> Signals:
         index = self._places[index] if self._places is not None else index
-        found = self.reader.read(index, view if self.reader.manifest.views > 1 else 0, self._names)
+        found = reader.read(index, view if reader.manifest.views > 1 else 0, self._names)
         if self._device.type == "cpu":
             return found
         found.logits = found.logits.to(self._device) if found.logits is not None else found.logits

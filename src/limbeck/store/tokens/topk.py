@@ -84,6 +84,8 @@ class TopK(TokenCodec):
             log_probs, picked = log_probs.topk(self.k, dim=1)
             ids = ids.gather(1, picked)
         ids, order = ids.cpu().long().sort(1)
+        if len(ids) and int(ids.max()) >= vocabulary:
+            raise LimbeckError(f"the teacher names token {int(ids.max())}, the data have {vocabulary} tokens: its tokenizer is another.")
         value = log_probs.detach().float().cpu().gather(1, order).clamp_max(0)
         found = {"ids": torch.from_numpy(pack(ids.numpy(), vocabulary))}
         if self.tail == "kept":
