@@ -209,4 +209,6 @@ def test_missing_package_says_how_to_install_it(run, monkeypatch):
 def test_run_can_be_moved_after_training(run, tmp_path):
     moved = tmp_path / "elsewhere"
     shutil.move(run, moved)
-    export_run(moved, "pt2")
+    exported = export_run(moved, "pt2")
+    assert exported.path.exists()
+    assert exported.path.is_relative_to(moved)
