@@ -58,7 +58,7 @@ def divergence_and_gradient(
 
 def softmax_and_normaliser(logits: Tensor, out: Tensor) -> Tensor:
     """The softmax of rows in `out`, which may be their own memory, and `log sum exp` `(rows, 1)` in float64, as exact as the softmax."""
-    top = logits.amax(1, keepdim=True).double()
+    top = logits.amax(1, keepdim=True)
     torch.softmax(logits, 1, out=out)
     return top - out.amax(1, keepdim=True).double().log_()  # the largest logit's probability is one over the sum
 
@@ -67,26 +67,26 @@ def _probabilities(student: Tensor, teacher: Tensor, room: Tensor) -> tuple[Tens
     """Both softmaxes, in place; `log q - log p`; and what that still lacks by its rounding, the same for a whole row."""
     gap = torch.sub(student, teacher, out=room)
     exact = softmax_and_normaliser(student, student) - softmax_and_normaliser(teacher, teacher)
-    level = exact.to(gap.dtype)
+    level = exact.to(gap.dtype)  # mutate: equivalent unwrapped (the rest is then 0)
     return student, teacher, gap.sub_(level), (level - exact).to(gap.dtype).squeeze(1)
 
 
 def _forward(student: Tensor, teacher: Tensor, rooms: tuple[Tensor, Tensor], _: float) -> tuple[Tensor, Tensor]:
-    q, p, gap, rest = _probabilities(student, teacher, rooms[0])
+    q, p, gap, rest = _probabilities(student, teacher, rooms[0])  # mutate: equivalent constant (either room)
     value = rest.add_(torch.linalg.vecdot(p, gap)).neg_()
     gradient = q.sub_(p)
     return value.add_(gradient.sum(1)), gradient
 
 
 def _reverse(student: Tensor, teacher: Tensor, rooms: tuple[Tensor, Tensor], _: float) -> tuple[Tensor, Tensor]:
-    q, p, gap, rest = _probabilities(student, teacher, rooms[0])
+    q, p, gap, rest = _probabilities(student, teacher, rooms[0])  # mutate: equivalent constant (either room)
     mean = torch.linalg.vecdot(q, gap)
     value = rest.add_(mean).add_(p.sub_(q).sum(1))
     return value, q.mul_(gap.sub_(mean.unsqueeze(1)))
 
 
 def _symmetric(student: Tensor, teacher: Tensor, rooms: tuple[Tensor, Tensor], _: float) -> tuple[Tensor, Tensor]:
-    q, p, gap = _probabilities(student, teacher, rooms[0])[:3]
+    q, p, gap = _probabilities(student, teacher, rooms[0])[:3]  # mutate: equivalent constant (either room)
     mean = torch.linalg.vecdot(q, gap)
     value = (mean - torch.linalg.vecdot(p, gap)).div_(2)
     gap.sub_(mean.unsqueeze(1)).add_(1)  # q (gap - KL) of the one and q - p of the other
@@ -95,7 +95,7 @@ def _symmetric(student: Tensor, teacher: Tensor, rooms: tuple[Tensor, Tensor], _
 
 def _total_variation(student: Tensor, teacher: Tensor, rooms: tuple[Tensor, Tensor], _: float) -> tuple[Tensor, Tensor]:
     q, p = torch.softmax(student, 1, out=student), torch.softmax(teacher, 1, out=teacher)
-    gap = torch.sub(q, p, out=rooms[0])
+    gap = torch.sub(q, p, out=rooms[0])  # mutate: equivalent constant (either room)
     side = torch.sign(gap, out=p)
     value = torch.linalg.vecdot(gap, side).div_(2)
     return value, q.mul_(side.sub_(torch.linalg.vecdot(q, side).unsqueeze(1))).div_(2)
