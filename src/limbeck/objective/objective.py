@@ -104,7 +104,7 @@ class Objective(nn.Module):
     def __init__(self, terms: Sequence[Term]) -> None:
         super().__init__()
         self.terms = {term.label: term for term in terms}
-        self.losses = nn.ModuleDict({term.label: term.loss for term in terms})
+        self.losses = nn.ModuleDict({_child(term.label): term.loss for term in terms})
         self.targets = nn.ModuleDict({f"{term.label}_{i}": target for term in terms for i, target in enumerate(term.targets)})
         self.adapters = nn.ModuleDict()
         self.weights: dict[str, float] = {}
@@ -358,3 +358,8 @@ def _reduce(values: Tensor, mask: Tensor | None, needs_labels: bool, counts: Cou
     kept = torch.where(mask, values, torch.zeros_like(values)).sum()
     count = counts.labelled
     return kept, 1 / (count.clamp_min(1) if isinstance(count, Tensor) else max(count, 1.0))
+
+
+def _child(label: str) -> str:
+    """The name of a term's loss as a module; a few labels, such as `values`, are methods of torch's dictionary of modules."""
+    return f"={label}" if label in dir(nn.ModuleDict()) else label
