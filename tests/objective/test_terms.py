@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor
 
 from limbeck.losses.base import Loss
-from limbeck.losses.cross_entropy import CrossEntropy
 from limbeck.losses.kd import KD
 from limbeck.losses.sp import SP
 from limbeck.objective import Counts, Objective, Term
@@ -275,13 +273,3 @@ def test_two_processes_have_the_gradient_of_one_in_the_parameters_of_losses_too(
     for name, expected in one.items():
         ours = found[0][name] + found[1][name] if name == "value" else (found[0][name] + found[1][name]) / 2
         torch.testing.assert_close(ours, expected, msg=lambda text, name=name: f"{name}: {text}")
-
-
-@pytest.mark.parametrize("label", ["values", "keys", "items", "type", "training", "forward"])
-def test_any_word_is_a_label(label):
-    objective = Objective([Term(label, CrossEntropy())])
-    student = Signals(torch.zeros(2, 3))
-    objective.setup(student, {})
-    total, _ = objective(student, {}, torch.tensor([0, 1]), Counts(2.0, 2.0))
-    assert total.item() == pytest.approx(math.log(3))
-    assert list(objective.weights) == [label]
