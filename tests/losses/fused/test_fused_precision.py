@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from tests.losses.fused.world import WIDTH, World, relative
+from tests.losses.fused.world import WIDTH, World, logits, relative
 from tests.ops.test_divergence_gradients import NAMES, oracle
 
-from limbeck.losses.fused import Hidden, Measure, Projection, fused_divergence, fused_divergences
+from limbeck.losses.fused import Hidden, Logits, Measure, Projection, fused_divergence, fused_divergences
 from limbeck.losses.fused import chunks as chunks_module
 from limbeck.losses.fused import function as function_module
 
@@ -144,3 +144,18 @@ def test_only_gradients_that_are_asked_for_are_computed():
         assert [x is not None for x in function_module._Gradients(work, asked).all()] == list(asked)
     work.head = Projection(world.weight)
     assert function_module._Gradients(work, (True, True, True)).all()[2] is None
+
+
+def test_blocks():
+    size = chunks_module.BLOCK * torch.get_num_threads()
+    tall = torch.empty(2 * size + 5, 1, device="meta")
+    assert list(chunks_module.blocks(tall)) == [slice(0, len(tall))]
+    here = torch.empty(tall.shape)
+    assert [len(here[block]) for block in chunks_module.blocks(here)] == [size, size, 5]
+
+
+def test_logits_of_a_teacher_in_half_precision():
+    world = World.make(torch.float32)
+    low = logits(world.hidden, world.theirs).bfloat16()
+    args = (world.student, Projection(world.weight))
+    torch.testing.assert_close(fused_divergence(*args, Logits(low)), fused_divergence(*args, Logits(low.float())))

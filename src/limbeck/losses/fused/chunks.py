@@ -43,7 +43,8 @@ def _product(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
     if hidden.device.type == "cuda" and hidden.dtype == weight.dtype != dtype:  # mutate: equivalent (the tests run on the CPU)
         return torch.mm(hidden, weight.T, out_dtype=dtype)  # mutate: equivalent (the tests run on the CPU)
     wide = hidden.to(dtype)
-    product = _linear if hidden.device.type == "cpu" and dtype == torch.float32 and torch.backends.mkldnn.is_available() else F.linear
+    here = hidden.device.type == "cpu" and torch.backends.mkldnn.is_available()  # mutate: equivalent (it changes no value)
+    product = _linear if here and dtype == torch.float32 else F.linear
     if weight.dtype == dtype:
         return product(wide, weight)
     out = wide.new_empty(len(wide), len(weight))
@@ -89,7 +90,8 @@ def chunk_values(
     rows, vocabulary = logits.shape
     # On other devices there is no cache to stay in, and every operation has a price.
     step = min(rows, max(CACHED // vocabulary, 1)) if logits.device.type == "cpu" else rows
-    rooms = [logits.new_empty(step, vocabulary) for _ in range(2 + (labels is not None) + (head.cap is not None))]
+    count = 2 + (labels is not None) + (head.cap is not None)  # mutate: equivalent constant (one more is not used)
+    rooms = [logits.new_empty(step, vocabulary) for _ in range(count)]
     values = logits.new_zeros(2, rows)
     for start in range(0, rows, step):
         some = slice(start, min(start + step, rows))
@@ -128,7 +130,7 @@ def _rows_in_place(
     if teacher is not None:
         if measure.temperature != 1:
             logits.div_(measure.temperature)
-        torch.mul(_compare(logits, theirs, teacher, measure, (first, second)), measure.factor, out=values[0])
+        values[0] = _compare(logits, theirs, teacher, measure, (first, second)).mul_(measure.factor)
         logits.mul_(measure.slope)
         if labels is not None:
             logits.add_(answers)
@@ -154,7 +156,7 @@ def _divergence(logits: Tensor, theirs: Tensor, measure: Measure, rooms: tuple[T
 def _sampled(logits: Tensor, teacher: Sampled, out: Tensor) -> Tensor:
     """Cross-entropy with the estimated distribution, its gradient in `out`; the entropy that makes it a divergence is not known."""
     weights, theirs = teacher.weights.to(logits.dtype), logits.gather(1, teacher.ids)
-    value = (weights * (softmax_and_normaliser(logits, out) - theirs).to(logits.dtype)).sum(1)
+    value = (weights * (softmax_and_normaliser(logits, out) - theirs)).sum(1)
     out.mul_(weights.sum(1, keepdim=True)).scatter_add_(1, teacher.ids, -weights)
     return value
 
@@ -162,7 +164,8 @@ def _sampled(logits: Tensor, teacher: Sampled, out: Tensor) -> Tensor:
 def _top_k(logits: Tensor, teacher: TopK, measure: Measure) -> Tensor:
     """Divergence of the likeliest tokens and of one that stands for all others; never more than that of all tokens."""
     kept = logits.gather(1, teacher.ids)
-    rest = softmax_and_normaliser(logits.scatter_(1, teacher.ids, LEAST), logits)
+    logits.scatter_(1, teacher.ids, LEAST)
+    rest = softmax_and_normaliser(logits, logits)
     theirs = teacher.log_probs.to(logits.dtype)
     log_tail = log_one_minus_exp(theirs.logsumexp(1, keepdim=True))
     ours, both = torch.cat([kept, rest.to(kept.dtype)], 1), torch.cat([theirs, log_tail], 1)
