@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from . import assemble
 from .config.load import load_recipe
+from .config.schema import ModelSpec
+from .data.base import Splits
 from .data.load import load_data
 from .data.loader import eval_loader
 from .engine.backend import DTYPES, Backend
 from .engine.evaluation import collect
 from .errors import RunError
 from .export.student import load_student
+from .models.base import BuiltModel
 from .models.build import build_model
+from .models.checkpoints import load_into, read_state_dict
 from .session import EVAL_BATCH
 
 
@@ -53,8 +59,7 @@ def evaluate(
         student = load_student(target, allow_code=allow_code)
         module, normalization = student.module, student.normalization
     else:
-        spec = wanted.student.model_copy(update={"weights": str(target)})
-        built = build_model(assemble.model_request(spec), data.info, allow_code=allow_code)
+        built = _with_weights(wanted.student, target, data, allow_code)
         module, normalization = built.module, built.normalization
     examples = data.test if split == "test" else data.valid
     if examples is None:
@@ -69,6 +74,17 @@ def evaluate(
         precision=DTYPES[backend.precision],
     )
     return task.report(said.logits, said.labels, said.examples)
+
+
+def _with_weights(spec: ModelSpec, file: Path, data: Splits, allow_code: bool) -> BuiltModel:
+    """The student with the weights in `file`; one that was made from a larger model is made first."""
+    request = assemble.model_request(spec)
+    if spec.shrink is None:
+        return build_model(replace(request, weights=str(file)), data.info, allow_code=allow_code)
+    batches = (batch.inputs for batch in islice(eval_loader(data.train, batch_size=8), 4))
+    built = build_model(request, data.info, allow_code=allow_code, batches=lambda: list(batches))
+    load_into(built.module, read_state_dict(file), source=str(file))
+    return built
 
 
 def _run_of(path: Path) -> Path | None:

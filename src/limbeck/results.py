@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import assemble
 from .assemble import ALONE
-from .beginnings import flips
+from .beginnings import before, flips, recovered
 from .data.loader import BatchStream
 from .engine.evaluation import Collected
 from .errors import NonFinite, ShapeMismatch
@@ -36,6 +36,7 @@ def collect_results(session: Session, *, command: str, source: str, started: str
     teacher = next((name for name in assemble.teacher_models(recipe, allow_code=session.allow_code) if said.get(name) is not None), None)
     models = {name: _model(session, name, said, teacher) for name in said}
     models["student"]["flips"] = flips(session, said, teacher)
+    _gained(session, models, teacher, said[teacher] if teacher is not None else None)
     return {
         "format": 1,
         "limbeck": __version__,
@@ -138,6 +139,19 @@ def _model(session: Session, name: str, said: Mapping[str, Collected | None], te
     }
 
 
+def _gained(session: Session, models: dict[str, dict[str, Any]], teacher: str | None, said: Collected | None) -> None:
+    """Adds to a student of language how it did before its last stage, and what share of the gap to the teacher was recovered."""
+    first = before(session, said)
+    if first is None:
+        return
+    models["student"]["before"] = first
+    for name in ("student", ALONE):
+        if name in models:
+            models[name]["recovered"] = recovered(
+                first, models[name]["metrics"], models[teacher]["metrics"] if teacher is not None else None
+            )
+
+
 def _learnt(session: Session, name: str, role: str, metrics: dict[str, float]) -> dict[str, float]:
     """The metrics of a model; of a teacher of some of several data sets, those of the data sets that it learnt or is asked about."""
     if role != "teacher" or not session.data().info.shares:
@@ -191,28 +205,3 @@ def _features(session: Session, name: str, taps: Sequence[str]) -> dict[str, Ten
     finally:
         tapped.close()
     return {tap: torch.cat([part[tap] for part in parts]) for tap in there if len({part[tap].shape[1] for part in parts}) == 1}
-
-
-def student_card(session: Session) -> dict[str, Any]:
-    """The contents of student/model.json."""
-    built, recipe = session.models["student"], session.recipe
-    info = session.data().info.shown(built.request.view)
-    norm = built.normalization
-    text = {"tokenizer": recipe.data.tokenizer or assemble.own_tokenizer(recipe.student), "max_length": recipe.data.max_length}
-    return {
-        "format": 1,
-        "task": recipe.task,
-        "model": {"model": built.request.model, "args": dict(built.request.args)},
-        "normalization": {"mean": list(norm.mean), "std": list(norm.std)} if norm else None,
-        "data": {
-            "kind": info.kind,
-            "labels": info.labels,
-            "num_outputs": info.num_outputs,
-            "language": info.language,
-            "input_shape": list(info.input_shape),
-            "class_names": list(info.class_names),
-            "mean": list(info.mean) if info.mean else None,
-            "std": list(info.std) if info.std else None,
-        },
-        "text": text if info.kind == "text" else None,
-    }

@@ -24,9 +24,9 @@ from .environment import environment
 from .errors import CodeNotAllowed, Interrupted, RunError
 from .export.student import load_student
 from .files import check_writable, read_json, write_json, write_text
-from .models.checkpoints import save_weights
+from .handover import hand_over
 from .preflight import preflight
-from .results import collect_results, student_card
+from .results import collect_results
 from .session import Session
 
 RUNS = Path("runs")
@@ -162,8 +162,7 @@ def _finish(session: Session, results: Mapping[str, Any]) -> None:
     from .report.page import write_report
 
     folder = session.folder
-    save_weights(session.models["student"].module, folder / "student" / "model.safetensors")
-    write_json(folder / "student" / "model.json", student_card(session))
+    hand_over(session, folder / "student")
     write_json(folder / "results.json", results)
     inferred = {f"{key}.kind": made["kind"] for key, made in session.adapters.items() if isinstance(made, dict)}
     write_text(folder / "recipe.yaml", session.loaded.with_inferred(inferred).resolved(folder))

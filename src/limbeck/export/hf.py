@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,9 @@ def _transformers(student: Student, name: str, folder: Path) -> tuple[Callable[[
     if student.info.language == "causal_lm":
         module.config.use_cache = True  # it is to generate from now on
     module.save_pretrained(folder)
+    generation = student.folder / "generation_config.json"
+    if generation.is_file():
+        shutil.copy(generation, folder)
     text = student.info.kind == "text"
     if text:
         _save_tokenizer(student, name, folder)
@@ -69,7 +73,8 @@ def _save_tokenizer(student: Student, name: str, folder: Path) -> None:
     """The tokenizer beside the model, where it can be had without fetching anything."""
     from transformers import AutoTokenizer
 
-    source = str((student.card.get("text") or {}).get("tokenizer") or name)
+    own = (student.folder / "tokenizer_config.json").is_file()
+    source = str(student.folder) if own else str((student.card.get("text") or {}).get("tokenizer") or name)
     file = llama2c_file(source)
     try:
         tokenizer = of_llama2c(file) if file is not None else AutoTokenizer.from_pretrained(source, local_files_only=True)

@@ -68,6 +68,8 @@ class Student:
         ids = torch.randint(min(5, vocabulary - 1), vocabulary, (size, length), generator=generator)
         lengths = torch.randint(max(length // 2, 1), length + 1, (size,), generator=generator)
         lengths[0] = length
+        if self.info.language == "causal_lm":  # what it says of padding means nothing, and depends on where positions are counted from
+            lengths[:] = length
         return ids, (torch.arange(length) < lengths[:, None]).long()
 
 
@@ -124,6 +126,8 @@ def load_student(run: Path, *, allow_code: bool = False) -> Student:
         reference, args = str(card["model"]["model"]), dict(card["model"].get("args") or {})
     except (KeyError, TypeError) as error:
         raise RunError(f"{card_file} is no card of a student: {error!r} is missing or of the wrong kind. Run the recipe again.") from error
+    if (folder / "config.json").is_file():  # all that a model of transformers needs lies beside its weights
+        reference, args = f"hf:{folder}", {}
     request = ModelRequest(reference, str(weights), args=args, normalize=normalization or "none")
     try:
         module = build_model(request, info, allow_code=allow_code).module

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .numbers import Metric, factor, finite, primary_metric
+from .numbers import MINUS, Metric, factor, finite, primary_metric
 from .table import ordered
 
 Verdict = Literal["better", "worse", "equal", "unknown"]
@@ -51,6 +51,7 @@ def headline(results: Mapping[str, Any]) -> Headline:
         return Headline("unknown", "No measured student", text, (), _unfinished(results))
     values = {role: finite((model.get("metrics") or {}).get(main.key)) for role, model in by_role.items()}
     verdict, title, text = _judge(main, values, _test_size(results))
+    text += _recovered(main, by_role["distilled"])
     tiles = _tiles(main, values, by_role)
     return Headline(verdict, title, text, tuple(tiles), (*_unfinished(results), *_notes(main, values, results)))
 
@@ -89,11 +90,23 @@ def _against_teacher(main: Metric, student: float, teacher: float | None) -> str
 def _gap_closed(main: Metric, student: float, alone: float, teacher: float | None) -> str:
     if teacher is None:
         return ""
+    if main.key == "perplexity":  # the gap is one of the loss, whose exponential it is
+        student, alone, teacher = math.log(student), math.log(alone), math.log(teacher)
     gap = main.gain(teacher, alone)
     if gap <= 0:
         return " The teacher itself is not ahead of the student alone, so there is no gap to close."
     share = main.gain(student, alone) / gap
     return " All of the gap to the teacher is closed." if share >= 1 else f" That closes {100 * share:.0f}% of the gap to the teacher."
+
+
+def _recovered(main: Metric, student: Mapping[str, Any]) -> str:
+    """A sentence on the way of a student of language from where it began towards its teacher."""
+    first = finite(((student.get("before") or {}).get("metrics") or {}).get(main.key))
+    share = finite(student.get("recovered"))
+    if first is None:
+        return ""
+    far = "" if share is None else f"; {100 * share:.0f}% of the gap to the teacher is recovered".replace("-", MINUS)
+    return f" Before its last stage it had {main.text(first)}{far}."
 
 
 def _resolvable(main: Metric, gain: float, alone: float, test: int) -> bool:

@@ -49,6 +49,8 @@ METRICS = {
     metric.key: metric
     for metric in (
         Metric("accuracy", "Accuracy", "higher", "percent"),
+        Metric("perplexity", "Perplexity", "lower", "number", "exponential of the loss: of how many equally likely tokens it chooses"),
+        Metric("exact_match", "Exact match", "higher", "percent", "held-out prompts whose greedy answer agrees with the reference"),
         Metric("top5", "Top-5 accuracy", "higher", "percent"),
         Metric("macro_f1", "Macro F1", "higher", "percent", "mean of the F1 scores of the classes"),
         Metric("micro_f1", "Micro F1", "higher", "percent", "F1 over all labels together"),
@@ -58,7 +60,7 @@ METRICS = {
         Metric("mae", "MAE", "lower", "number", "mean absolute error"),
         Metric("mse", "MSE", "lower", "number", "mean squared error"),
         Metric("ece", "Calibration error", "lower", "number", "expected calibration error over 15 equal bins"),
-        Metric("nll", "Negative log-likelihood", "lower", "number", "mean over the test examples"),
+        Metric("nll", "Negative log-likelihood", "lower", "number", "mean over the test split"),
         Metric("brier", "Brier score", "lower", "number", "squared error of the probabilities"),
         Metric("aurc", "AURC", "lower", "number", "area under the risk-coverage curve, times 1000: are its errors the answers it doubts?"),
         Metric("eaurc", "E-AURC", "lower", "number", "the part of AURC that a better order of the same answers would avoid, times 1000"),
@@ -66,7 +68,7 @@ METRICS = {
         Metric("loss", "Loss", "lower", "number"),
     )
 }
-PRIMARY = ("score", "accuracy", "map", "rmse", "mae", "r2", "macro_f1", "micro_f1")
+PRIMARY = ("score", "perplexity", "accuracy", "map", "rmse", "mae", "r2", "macro_f1", "micro_f1")
 """In this order, the first metric that the models have is the one of the headline."""
 
 

@@ -163,7 +163,8 @@ def _commands(run: RunFiles) -> list[tuple[str, str]]:
     if run.recipe:
         commands.append(("The same from the resolved recipe", f"limbeck run {shlex.quote(str(run.path / 'recipe.yaml'))} --out again"))
     if (run.path / "student").is_dir():
-        commands.append(("Export the student", f"limbeck export {folder} --to onnx"))
+        language = "before" in (run.models.get("student") or {})
+        commands.append(("Export the student", f"limbeck export {folder} --to {'hf' if language else 'onnx'}"))
     commands.append(("This page", f"limbeck report {folder}"))
     return commands
 

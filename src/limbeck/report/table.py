@@ -8,7 +8,8 @@ from typing import Any
 
 from .numbers import ABSENT, amount, finite, metric, milliseconds, percent, plain, primary_metric, size
 
-_ROLES = {"teacher": 0, "peer": 1, "alone": 2, "distilled": 3}
+_ROLES = {"teacher": 0, "peer": 1, "before": 2, "alone": 3, "distilled": 4}
+_STUDENTS = ("peer", "alone", "distilled")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Table:
     models: tuple[str, ...]
     """Names in results.json."""
     roles: tuple[str, ...]
-    """`teacher`, `peer`, `alone` or `distilled`, one a model."""
+    """`teacher`, `peer`, `before` (the student as its last stage began), `alone` or `distilled`, one a model."""
     titles: tuple[str, ...]
     references: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -45,8 +46,8 @@ def role_of(name: str, model: Mapping[str, Any]) -> str:
 
 
 def ordered(models: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Name, role and contents of the models: teachers first, then peers, then alone, then distilled."""
-    found = [(name, role_of(name, model), model) for name, model in models.items() if isinstance(model, Mapping)]
+    """Name, role and contents of the models: teachers first, then peers, then the student before, then alone, then distilled."""
+    found = [(name, role_of(name, model), model) for name, model in _with_before(models).items() if isinstance(model, Mapping)]
     return sorted(found, key=lambda item: _ROLES[item[1]])
 
 
@@ -73,9 +74,24 @@ def summary_table(results: Mapping[str, Any]) -> Table:
     roles = tuple(role for _, role, _ in models)
     teachers = roles.count("teacher")
     titles = tuple(_title(name, role, teachers) for name, role, _ in models)
-    rows = [*_metric_rows(entries, roles), *_agreement_rows(entries), *_flip_rows(entries), *_cost_rows(entries)]
+    rows = [*_metric_rows(entries, roles), *_recovered_row(entries, roles)]
+    rows += [*_agreement_rows(entries), *_flip_rows(entries), *_cost_rows(entries)]
     references = tuple(str(model.get("reference") or "") for model in entries)
     return Table(tuple(name for name, _, _ in models), roles, titles, references, tuple(rows))
+
+
+def _with_before(models: Mapping[str, Any]) -> dict[str, Any]:
+    """The models, and the student as its last stage began, where that is known."""
+    first = (models.get("student") or {}).get("before")
+    return {**models, "before": {**first, "role": "before"}} if first and "before" not in models else dict(models)
+
+
+def _recovered_row(entries: list[Mapping[str, Any]], roles: tuple[str, ...]) -> list[Row]:
+    values = [finite(model.get("recovered")) for model in entries]
+    if all(value is None for value in values):
+        return []
+    help_ = "in negative log-likelihood: 0% is the student before, 100% its teacher"
+    return [Row("Gap recovered", tuple(_text(percent, value) for value in values), _best(values, roles, lower=False), help_)]
 
 
 def _title(name: str, role: str, teachers: int) -> str:
@@ -144,11 +160,11 @@ def _text(write: Callable[[float], str], value: Any) -> str:
 
 
 def _best(values: list[float | None], roles: tuple[str, ...], *, lower: bool) -> tuple[bool, ...]:
-    students = [value for value, role in zip(values, roles, strict=True) if role != "teacher" and value is not None]
+    students = [value for value, role in zip(values, roles, strict=True) if role in _STUDENTS and value is not None]
     if len(students) < 2 or len(set(students)) == 1:
         return ()
     top = min(students) if lower else max(students)
-    return tuple(value == top and role != "teacher" for value, role in zip(values, roles, strict=True))
+    return tuple(value == top and role in _STUDENTS for value, role in zip(values, roles, strict=True))
 
 
 COSTS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (

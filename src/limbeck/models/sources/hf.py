@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +108,35 @@ def _word(info: DataInfo) -> str:
         "span_extraction": "model that finds answers in texts",
     }
     return words[info.language] if info.language is not None else f"classifier of {info.kind} data"
+
+
+def configuration_of(module: nn.Module, special: Mapping[str, int | None]) -> dict[str, str]:
+    """The files, by name, that tell transformers how to build a model and to generate with it; none of any other model.
+
+    Args:
+        module: the model.
+        special: numbers of the first, the last and the padding token (`bos_token_id`, ...) by its tokenizer. They count for a model that
+            was built from arguments; one that was read from somewhere has its own.
+    """
+    try:
+        import transformers
+    except ImportError:
+        return {}
+    if not isinstance(module, transformers.PreTrainedModel):
+        return {}
+    settings: dict[str, Any] = json.loads(module.config.to_json_string())
+    settings["architectures"] = [type(module).__name__]
+    if "use_cache" in settings:
+        settings["use_cache"] = True  # whoever reads it generates
+    if not module.config.name_or_path:
+        settings |= {name: token for name, token in special.items() if name in settings}
+        return {"config.json": _json(settings)}
+    own = module.generation_config if module.can_generate() else None
+    return {"config.json": _json(settings), **({"generation_config.json": own.to_json_string()} if own is not None else {})}
+
+
+def _json(settings: Any) -> str:
+    return json.dumps(settings, indent=2, sort_keys=True) + "\n"
 
 
 def vocabulary_size(module: nn.Module) -> int | None:

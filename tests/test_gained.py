@@ -1,0 +1,106 @@
+"""Language models after training: what was gained since before, the folder of the student, what is exported and judged again."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from limbeck.beginnings import recovered
+from limbeck.export import export_run
+from limbeck.export.student import load_student
+from limbeck.judge import evaluate
+from limbeck.run import Result, distill
+from tests.language_runs import recipe
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
+    folder = tmp_path_factory.mktemp("gained")
+    return distill(recipe(folder, baseline=True), out=folder / "run", device="cpu")
+
+
+def test_the_share_of_the_gap() -> None:
+    first = {"metrics": {"nll": 5.0}}
+    assert recovered(first, {"nll": 3.0}, {"nll": 1.0}) == 0.5
+    assert recovered(first, {"nll": 0.5}, {"nll": 1.0}) == 1.125
+    assert recovered(first, {"nll": 6.0}, {"nll": 1.0}) == -0.25
+    assert recovered(first, {"nll": 3.0}, {"nll": 5.0}) is None
+    assert recovered(None, {"nll": 3.0}, {"nll": 1.0}) is None
+    assert recovered(first, {"nll": 3.0}, None) is None
+
+
+def test_a_student_and_what_it_was_before(result: Result) -> None:
+    models = result.results["models"]
+    student, first = models["student"], models["student"]["before"]
+    loss = {name: models[name]["metrics"]["nll"] for name in ("teacher", "alone", "student")}
+    start = first["metrics"]["nll"]
+    assert first["metrics"]["perplexity"] == pytest.approx(math.exp(start))
+    assert loss["student"] < start
+    for name in ("alone", "student"):
+        assert models[name]["recovered"] == pytest.approx((start - loss[name]) / (start - loss["teacher"]))
+    assert first["agreement"]["kl"] > student["agreement"]["kl"]
+    assert "before" not in models["teacher"]
+    assert "recovered" not in models["teacher"]
+
+
+def test_the_weights_before_are_not_left_in_the_student(result: Result) -> None:
+    kept = load_file(result.folder / "checkpoints" / "initial.safetensors")
+    now = load_file(result.folder / "student" / "model.safetensors")
+    assert kept.keys() == now.keys()
+    assert any(not torch.equal(kept[name], now[name]) for name in now)
+
+
+def test_the_report_says_it(result: Result) -> None:
+    page = result.report.read_text()
+    student = result.results["models"]["student"]
+    assert f"{100 * student['recovered']:.1f}%" in page
+    for words in (
+        "Before its last stage it had",
+        "Gap recovered",
+        'class="dot before"',
+        "Perplexity",
+        f"limbeck export {result.folder} --to hf",
+    ):
+        assert words in page, words
+    assert "Confusion" not in page
+
+
+def test_transformers_reads_the_folder_of_the_student(result: Result) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    folder = result.folder / "student"
+    model: Any = AutoModelForCausalLM.from_pretrained(folder)
+    tokenizer: Any = AutoTokenizer.from_pretrained(folder)
+    ids = tokenizer("w3 w4", return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(model(**ids).logits, result.student(**ids).logits)
+    config = model.config
+    assert (config.num_hidden_layers, config.use_cache, config.bos_token_id, config.eos_token_id, config.pad_token_id) == (1, True, 1, 2, 0)
+    assert config.tie_word_embeddings
+    assert model.generation_config.eos_token_id == 2
+
+
+def test_an_export_does_not_need_what_the_student_was_made_from(result: Result, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    done = export_run(result.folder, "hf", tmp_path / "out")
+    assert done.difference < 1e-6
+    model: Any = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").eos_token == "</s>"
+    assert load_student(result.folder).info.language == "causal_lm"
+
+
+def test_judged_again(result: Result, tmp_path: Path) -> None:
+    metrics = result.results["models"]["student"]["metrics"]
+    again = evaluate(result.folder, device="cpu")
+    assert {name: again[name] for name in ("nll", "top5")} == pytest.approx({name: metrics[name] for name in ("nll", "top5")})
+    file = tmp_path / "weights.safetensors"
+    save_file(load_file(result.folder / "student" / "model.safetensors"), file)
+    other = evaluate(file, recipe=result.folder / "recipe.yaml", device="cpu")
+    assert other["nll"] == pytest.approx(metrics["nll"])
