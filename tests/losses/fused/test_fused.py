@@ -150,6 +150,9 @@ def test_weights_of_another_precision():
     args = (world.student, Projection(world.weight), Hidden(world.hidden, Projection(world.theirs)))
     weights = world.weights.float()
     torch.testing.assert_close(fused_divergence(*args, weights=weights.double()), fused_divergence(*args, weights=weights))
+    low = (world.student.bfloat16(), Projection(world.weight.bfloat16()), Hidden(world.hidden, Projection(world.theirs)))
+    third = fused_divergence(*low, weights=torch.full((TOKENS,), 1 / 3))  # which half precision would round
+    torch.testing.assert_close(third, fused_divergence(*low) / 3)
 
 
 @pytest.mark.parametrize("function", [fused_divergence, fused_divergences])
