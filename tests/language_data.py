@@ -28,8 +28,10 @@ def save_tokenizer(
         built.post_processor = processors.TemplateProcessing("<s> $A </s>", "<s> $A </s> $B:1 </s>:1", [("<s>", 1), ("</s>", 2)])
     elif bos:
         built.post_processor = processors.TemplateProcessing("<s> $A", "<s> $A $B", [("<s>", 1)])
-    special = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    special: dict[str, Any] = {"unk_token": "<unk>", "pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
     special |= {"mask_token": "<mask>"} if mask else {}
+    if bert:
+        special["model_input_names"] = ["input_ids", "token_type_ids", "attention_mask"]
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=built, padding_side=side, chat_template=chat, **special)
     tokenizer.save_pretrained(folder)
     return str(folder)

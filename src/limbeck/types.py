@@ -286,5 +286,5 @@ class Needs:
     texts."""
 
     def fits(self, labels: LabelKind) -> bool:
-        """Whether the loss is meaningful for such labels; a trained token is an example with one class."""
-        return ("class" if labels == "token" else labels) in self.label_kinds
+        """Whether the loss is meaningful for such labels; a trained token is an example with one class, and so is an end of an answer."""
+        return ("class" if labels in ("token", "span") else labels) in self.label_kinds

@@ -33,7 +33,7 @@ def info_of(name, outputs=3):
 
 
 def test_all_are_found():
-    assert TASKS.names() == sorted([*NAMES, "joint", "causal_lm", "masked_lm", "seq2seq_lm", "token_classification"])
+    assert TASKS.names() == sorted([*NAMES, "joint", "causal_lm", "masked_lm", "seq2seq_lm", "span_extraction", "token_classification"])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -9,7 +9,7 @@ from ..config.load import LoadedRecipe
 from ..config.schema import DataSpec, Recipe, StageSpec, TeacherSpec
 from .teachers import STORED
 
-PATH_SCHEMES = ("folder", "idx", "npz", "csv", "jsonl", "parquet", "text", "hf")
+PATH_SCHEMES = ("folder", "idx", "npz", "csv", "jsonl", "parquet", "squad", "text", "hf")
 """Data sources whose location may be a path."""
 
 

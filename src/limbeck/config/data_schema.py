@@ -102,7 +102,8 @@ class DataSpec(Spec):
     """Where examples come from."""
 
     source: str
-    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `jsonl:`, `parquet:`, `text:`, `python:`, `hf:` or `module:callable`.
+    """`sklearn:`, `torchvision:`, `folder:`, `idx:`, `npz:`, `csv:`, `jsonl:`, `parquet:`, `text:`, `squad:`, `python:`, `hf:` or
+    `module:callable`.
     `joint`, which need not be written, where there are `datasets`."""
     args: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the source, such as `{target: species}` for a CSV file."""

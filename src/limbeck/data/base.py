@@ -31,7 +31,7 @@ class DataRequest:
 
     source: str
     """`sklearn:NAME`, `torchvision:NAME`, `folder:PATH`, `idx:PATH`, `npz:PATH`, `csv:PATH`, `jsonl:PATH`, `parquet:PATH`,
-    `text:PATH`, `python:topics`, `hf:ID_OR_PATH` or `module:callable`."""
+    `text:PATH`, `squad:PATH`, `python:topics`, `hf:ID_OR_PATH` or `module:callable`."""
     args: Mapping[str, Any] = field(default_factory=dict)
     """Arguments of the source."""
     valid: float = 0.15

@@ -27,7 +27,7 @@ class Collected:
     logits: Any
     labels: Tensor
     examples: Tensor | None = None
-    """Of language, number of the example that each row belongs to."""
+    """Number of the example that each row belongs to; of windows of a text, of the question that is asked about it."""
 
     def fits(self, other: Collected) -> bool:
         """Whether the two can be compared: the same examples and, but for language models, the same number of outputs."""
@@ -43,6 +43,7 @@ class _Parts:
     values: list[Tensor]
     labels: list[Tensor]
     index: list[Tensor]
+    examples: list[Tensor]
     head: Projection | None = None
     rows: bool = False
     """Whether there is a row for each of several tokens of an example."""
@@ -58,10 +59,13 @@ class _Parts:
         self.values.append(values.cpu())
         self.labels.append(batch.labels.cpu() if batch.labels is not None else torch.zeros(len(batch)))
         self.index.append(index.cpu())
+        self.examples.append(batch.extra["questions"].cpu() if "questions" in batch.extra else index.cpu())
 
-    def all(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Numbers of the examples, values and labels; None where there is nothing."""
-        return (torch.cat(self.index), torch.cat(self.values), torch.cat(self.labels)) if self.index else None
+    def all(self) -> tuple[Tensor, Tensor, Tensor, Tensor, bool] | None:
+        """Numbers of the examples, values, labels, what they belong to, and whether they are rows; None where there is nothing."""
+        if not self.index:
+            return None
+        return torch.cat(self.index), torch.cat(self.values), torch.cat(self.labels), torch.cat(self.examples), self.rows
 
 
 def _of_rows(batch: Batch) -> Tensor:
@@ -86,7 +90,7 @@ def collect(
     Raises:
         NonFinite: where its outputs are not numbers; `name` is what the message calls the model.
     """
-    said = _Parts([], [], [])
+    said = _Parts([], [], [], [])
     mode = module.training
     module.eval()
     autocast: Any = torch.autocast(backend.device.type, precision) if precision else nullcontext()
@@ -101,8 +105,8 @@ def collect(
         module.train(mode)
     parts = [part for part in backend.gather_objects(said.all()) if part is not None]
     order = torch.cat([part[0] for part in parts])
-    first = torch.sort(order, stable=True).indices if said.rows else _unique_first(order)[1]
-    values, labels = (torch.cat([part[number] for part in parts])[first] for number in (1, 2))
+    first = torch.sort(order, stable=True).indices if any(part[4] for part in parts) else _unique_first(order)[1]
+    values, labels, examples = (torch.cat([part[number] for part in parts])[first] for number in (1, 2, 3))
     broken = values.isnan().flatten(1).any(1)
     if broken.any():
         which = ", ".join(map(str, broken.nonzero().flatten().tolist()[:16]))
@@ -110,7 +114,7 @@ def collect(
             f"{name}: its outputs are not a number for {int(broken.sum())} of {len(broken)} held-out examples, such as {which}. "
             "Where it was just trained, its weights have become useless: try a smaller learning rate, `train.clip: 1.0` or warm-up."
         )
-    return Collected(values if said.head is None else Hidden(values, _on_cpu(said.head)), labels, order[first] if said.rows else None)
+    return Collected(values if said.head is None else Hidden(values, _on_cpu(said.head)), labels, examples)
 
 
 def _on_cpu(head: Projection) -> Projection:

@@ -119,7 +119,7 @@ class Task(ABC):
         Args:
             logits: of all examples, `(examples, outputs)`.
             labels: of the same examples.
-            examples: of language, number of the example that each row belongs to, for metrics of whole examples.
+            examples: number of the example (sentence, question) that each row belongs to, for metrics of whole ones.
 
         Raises:
             DataError: where no example has a label.

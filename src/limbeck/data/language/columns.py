@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -19,6 +19,8 @@ ROLES: Mapping[Kind, tuple[str, ...]] = {
     "spans": ("question", "context", "answers"),
 }
 """What a record of each kind is made of."""
+FURTHER: Mapping[Kind, tuple[str, ...]] = {"spans": ("answer_start",)}
+"""What it may also have, each in a column of the same name unless the user names another."""
 _KINDS: Mapping[LanguageKind, tuple[Kind, ...]] = {
     "causal_lm": ("chat", "prompt", "text"),
     "masked_lm": ("text",),
@@ -65,9 +67,14 @@ def records(cells: Mapping[str, Sequence[Any]], asked: Mapping[str, str | Sequen
     """
     kinds = _KINDS[language]
     chosen = _asked(asked, kinds, cells, where) if asked else _guessed(kinds, cells, where)
-    kind: Kind = next(kind for kind in kinds if set(ROLES[kind]) == set(chosen))
+    kind: Kind = next(kind for kind in kinds if _makes(kind, chosen))
     columns = {role: _column(role, name, cells) for role, name in chosen.items()}
     return Records(kind, columns, {role: name if isinstance(name, str) else ", ".join(name) for role, name in chosen.items()}, where)
+
+
+def _makes(kind: Kind, chosen: Iterable[str]) -> bool:
+    """Whether the chosen roles make a record of a kind."""
+    return set(ROLES[kind]) == set(chosen) - set(FURTHER.get(kind, ()))
 
 
 def _column(role: str, name: str | Sequence[str], cells: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
@@ -85,7 +92,7 @@ def _joined(parts: Sequence[Any]) -> Any:
 def _asked(
     asked: Mapping[str, str | Sequence[str]], kinds: Sequence[Kind], cells: Mapping[str, Sequence[Any]], where: str
 ) -> Mapping[str, str | Sequence[str]]:
-    roles = [role for kind in kinds for role in ROLES[kind]]
+    roles = [role for kind in kinds for role in (*ROLES[kind], *FURTHER.get(kind, ()))]
     for role, names in asked.items():
         if role not in roles:
             raise DataError(f"data.columns: expected {', '.join(roles)}, found {role!r}.{did_you_mean(role, roles)}")
@@ -93,7 +100,7 @@ def _asked(
             if name not in cells:
                 held = ", ".join(list(cells)[:20])
                 raise DataError(f"{where}: data.columns.{role}: no column is called {name!r}.{did_you_mean(name, cells)} Columns: {held}.")
-    if not any(set(ROLES[kind]) == set(asked) for kind in kinds):
+    if not any(_makes(kind, asked) for kind in kinds):
         raise DataError(f"data.columns: expected {_sets(kinds)}, found {' and '.join(asked)}.")
     return asked
 
@@ -105,7 +112,8 @@ def _guessed(kinds: Sequence[Kind], cells: Mapping[str, Sequence[Any]], where: s
     complete: list[Kind] = [kind for kind in kinds if all(possible[kind].values())]
     clear: list[Kind] = [kind for kind in complete if all(len(names) == 1 for names in possible[kind].values())]
     if len(complete) == 1 and clear:
-        return {role: names[0] for role, names in possible[clear[0]].items()}
+        further = [role for role in FURTHER.get(clear[0], ()) if role in cells]
+        return {role: names[0] for role, names in possible[clear[0]].items()} | {role: role for role in further}
     if not complete and "text" in kinds and len(cells) == 1:
         return {"text": next(iter(cells))}
     held = ", ".join(list(cells)[:20])

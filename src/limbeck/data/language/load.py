@@ -17,6 +17,7 @@ from ..groups import cut_groups, groups_of
 from ..sources.base import Pool, Wanted
 from ..split import cut, limit_rows
 from ..text import load_tokenizer
+from .answers import encode_answers, span_examples
 from .chat import encode_chats
 from .columns import Records, records
 from .documents import Collector, Documents
@@ -158,6 +159,9 @@ def _examples(found: _Read, request: DataRequest, language: LanguageKind, rows: 
         numbers = {name: number for number, name in enumerate(found.names)}
         tags = encode_tags(own, rows, tokenizer, length, numbers, into, tally)
         return TagExamples(_whole(into.finish(), found, request), tags)
+    if language == "span_extraction":
+        known = encode_answers(own, rows, tokenizer, length, asked.stride, into, tally)
+        return span_examples(_whole(into.finish(), found, request), known)
     return CausalExamples(_causal(found, request, rows, tally))
 
 
@@ -205,6 +209,8 @@ def padding_token(tokenizer: Any) -> int:
 def _info(found: _Read, request: DataRequest, language: LanguageKind) -> DataInfo:
     if language == "token_classification":
         return DataInfo("text", "class", len(found.names), (request.max_length,), found.names, language=language)
+    if language == "span_extraction":
+        return DataInfo("text", "span", 2, (request.max_length,), language=language)
     return DataInfo("text", "token", size_of(found.tokenizer), (request.max_length,), language=language)
 
 
