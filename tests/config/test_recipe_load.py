@@ -7,6 +7,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recipe_problems import problems, recipe
@@ -403,3 +404,17 @@ def test_a_problem_of_what_is_laid_over_stands_there():
     Path("over.yaml").write_text("seed: 1\ntrain: {epoch: 2}\n")
     with pytest.raises(RecipeError, match=r"\nover\.yaml:2:9: train\.epoch: unknown key"):
         load(recipe({}), set={"extends": "over.yaml"})
+
+
+@pytest.mark.parametrize("split", [{"valid": 0.1}, {"folds": 4, "fold": 2}])
+def test_a_resolved_recipe_says_only_what_its_cut_reads(split: dict[str, Any], tmp_path: Path) -> None:
+    recipe = {
+        "task": "classification",
+        "data": {"source": "sklearn:digits", "split": split},
+        "student": "mlp",
+        "objective": {"a": "cross_entropy"},
+    }
+    loaded = load_recipe({**recipe, "stages": {"one": {"data": {"limit": 9}}, "two": {}}})
+    file = tmp_path / "recipe.yaml"
+    file.write_text(loaded.resolved(tmp_path))
+    assert load_recipe(file).recipe == loaded.recipe

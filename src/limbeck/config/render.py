@@ -25,7 +25,7 @@ _UNSAFE = set("#:,?[]{}&*!|>'\"%@`\\\n\t")
 
 def render(loaded: LoadedRecipe, folder: Path | None = None) -> str:
     """The recipe as YAML text; see `LoadedRecipe.resolved`."""
-    values = _with_terms(loaded.recipe.model_dump(by_alias=True))
+    values = _without_the_other_cut(_with_terms(loaded.recipe.model_dump(by_alias=True)))
     writer = _Writer(loaded, folder)
     stages = values.pop("stages")
     lines = list(writer.mapping(values, (), 0))
@@ -51,6 +51,15 @@ def _with_terms(values: dict[str, Any]) -> dict[str, Any]:
                 del term["from"]
             if not term["targets"]:
                 del term["targets"]
+    return values
+
+
+def _without_the_other_cut(values: dict[str, Any]) -> dict[str, Any]:
+    """Leaves out what means nothing beside how the data are cut: a fold where there are no folds, a share for the test where there are."""
+    for holder in (values, *values["stages"].values()):
+        if holder["data"] is not None:
+            split = holder["data"]["split"]
+            del split["fold" if split["folds"] is None else "test"]
     return values
 
 
