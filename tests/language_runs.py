@@ -11,8 +11,8 @@ LLAMA = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "
 
 
 def sums(folder: Path, count: int = 60) -> str:
-    """Prompts with answers, `w3 w4` and `w7 # w7`; the source."""
-    rows = [{"prompt": f"w{i % 5} w{i % 7}", "completion": f" w{i % 5 + i % 7} <unk> w{i % 5 + i % 7}"} for i in range(count)]
+    """Prompts with answers, `w3 w4` and `w7 w39 w7`; the source."""
+    rows = [{"prompt": f"w{i % 5} w{i % 7}", "completion": f" w{i % 5 + i % 7} w39 w{i % 5 + i % 7}"} for i in range(count)]
     return write_jsonl(folder / "sums.jsonl", rows)
 
 

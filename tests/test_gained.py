@@ -11,17 +11,23 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from limbeck.beginnings import recovered
+from limbeck.errors import LimbeckError
 from limbeck.export import export_run
 from limbeck.export.student import load_student
 from limbeck.judge import evaluate
 from limbeck.run import Result, distill
 from tests.language_runs import recipe
+from tests.runs import SMALL
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("gained")
-    return distill(recipe(folder, baseline=True), out=folder / "run", device="cpu")
+    return distill(
+        recipe(folder, baseline=True, evaluate={"answer": "w39 (.*)", "tokens": 4, "prompts": 9, "generations": 2}),
+        out=folder / "run",
+        device="cpu",
+    )
 
 
 def test_the_share_of_the_gap() -> None:
@@ -104,3 +110,32 @@ def test_judged_again(result: Result, tmp_path: Path) -> None:
     save_file(load_file(result.folder / "student" / "model.safetensors"), file)
     other = evaluate(file, recipe=result.folder / "recipe.yaml", device="cpu")
     assert other["nll"] == pytest.approx(metrics["nll"])
+
+
+def test_what_the_models_write(result: Result) -> None:
+    found = result.results["generations"]
+    assert found["tokens"] == 4
+    assert len(found["examples"]) == 2
+    models = result.results["models"]
+    for example in found["examples"]:
+        assert list(example["answers"]) == ["teacher", "alone", "before", "student"]
+        first, second = example["prompt"].split()
+        total = f"w{int(first[1:]) + int(second[1:])}"
+        assert example["reference"].split() == [total, "w39", total]
+    for name in ("teacher", "alone", "student"):
+        assert 0 <= models[name]["metrics"]["exact_match"] <= 1
+    assert "exact_match" in models["student"]["before"]["metrics"]
+    assert "Exact match" in result.report.read_text()
+
+
+def test_a_pattern_of_answers_is_checked(tmp_path: Path) -> None:
+    with pytest.raises(LimbeckError, match=r"evaluate.answer: expected a regular expression, found '\(': missing \), unterminated"):
+        distill(recipe(tmp_path, evaluate={"answer": "("}), out=tmp_path / "run", device="cpu")
+    with pytest.raises(LimbeckError, match=r"task classification writes no answers; this is for causal_lm and seq2seq_lm. Remove it."):
+        distill({**SMALL, "evaluate": {"answer": "x"}}, out=tmp_path / "run", device="cpu")
+
+
+def test_nothing_is_written_where_none_is_asked_for(tmp_path: Path) -> None:
+    run = distill(recipe(tmp_path, evaluate={"generations": 0}, train={"steps": 1}), out=tmp_path / "run", device="cpu")
+    assert run.results["generations"] is None
+    assert "exact_match" not in run.metrics

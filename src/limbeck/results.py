@@ -18,6 +18,7 @@ from .evaluate.cost import model_cost
 from .evaluate.similarity import cka_matrix
 from .session import Session
 from .settling import settled
+from .speaking import BEFORE, speak
 from .taps.path import parse_tap
 from .taps.suggest import with_aliases
 from .taps.tapped import Tapped
@@ -37,6 +38,9 @@ def collect_results(session: Session, *, command: str, source: str, started: str
     models = {name: _model(session, name, said, teacher) for name in said}
     models["student"]["flips"] = flips(session, said, teacher)
     _gained(session, models, teacher, said[teacher] if teacher is not None else None)
+    spoken = speak(session, [name for name in said if said[name] is not None])
+    for name, share in spoken.exact_match.items():
+        (models["student"]["before"] if name == BEFORE else models[name])["metrics"]["exact_match"] = share
     return {
         "format": 1,
         "limbeck": __version__,
@@ -59,6 +63,7 @@ def collect_results(session: Session, *, command: str, source: str, started: str
         },
         "stages": [_stage(session, item) for item in session.done],
         "models": models,
+        "generations": spoken.generations,
         "adapters": session.adapters,
         "similarity": similarity(session),
         "files": {"student": "student/model.safetensors", "recipe": "recipe.yaml", "metrics": "metrics.jsonl"},

@@ -329,6 +329,20 @@ class StageSpec(Spec):
     """Action between two rounds, such as `refresh_teacher`."""
 
 
+class EvaluateSpec(Spec):
+    """What is asked of the models at the end, besides the task's own metrics; language models that write only."""
+
+    generations: NonNegativeInt = 3
+    """Held-out prompts after which all models write, side by side in the report."""
+    tokens: PositiveInt = 48
+    """Tokens that a model writes at most; always the likeliest one."""
+    answer: str | None = None
+    """Regular expression that finds the answer in what is written, such as `#### (.+)`: its first group, at its last place. The metric
+    `exact_match` is then the share of prompts whose answer is that of the reference."""
+    prompts: PositiveInt = 100
+    """Held-out prompts for `exact_match`, at most."""
+
+
 class Recipe(Spec):
     """A whole recipe."""
 
@@ -359,6 +373,8 @@ class Recipe(Spec):
     """Phases in order; without any there is one, named `distil`, that is the recipe itself."""
     baseline: bool = False
     """Also train the same student without any teacher, for comparison (`alone` in the report)."""
+    evaluate: EvaluateSpec = EvaluateSpec()
+    """What language models write at the end."""
     track: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
     """Experiment trackers, besides metrics.jsonl."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from ..assemble import ALONE, Phase, build_term, teacher_specs
 from ..config.schema import TeacherSpec, TermSpec
 from ..engine.backend import check_precision, check_trackers
@@ -16,6 +18,7 @@ def check_training(desk: Desk, phases: list[Phase], task: Task, device: str) -> 
     """Trackers, precision, steps, actions and metrics of every stage."""
     with desk.at("track"):
         check_trackers(desk.recipe.track)
+    _check_answer(desk, task)
     for phase in phases:
         if phase.learner == ALONE:
             continue
@@ -36,6 +39,19 @@ def check_training(desk: Desk, phases: list[Phase], task: Task, device: str) -> 
         if monitor is not None and monitor not in task.better:
             known = ", ".join(task.better)
             desk.problem(f"{prefix}.monitor", f"expected a metric of {desk.recipe.task} ({known}), found {monitor!r}.")
+
+
+def _check_answer(desk: Desk, task: Task) -> None:
+    """A pattern of answers is one, and the models write answers."""
+    pattern = desk.recipe.evaluate.answer
+    if pattern is None:
+        return
+    if task.language not in ("causal_lm", "seq2seq_lm"):
+        desk.problem("evaluate.answer", f"task {desk.recipe.task} writes no answers; this is for causal_lm and seq2seq_lm. Remove it.")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        desk.problem("evaluate.answer", f"expected a regular expression, found {pattern!r}: {error}.")
 
 
 def check_knowledge(desk: Desk, phases: list[Phase]) -> None:

@@ -49,7 +49,7 @@ METRICS = {
     metric.key: metric
     for metric in (
         Metric("accuracy", "Accuracy", "higher", "percent"),
-        Metric("perplexity", "Perplexity", "lower", "number", "exponential of the loss: of how many equally likely tokens it chooses"),
+        Metric("perplexity", "Perplexity", "lower", "number", "exponential of the mean loss of a token"),
         Metric("exact_match", "Exact match", "higher", "percent", "held-out prompts whose greedy answer agrees with the reference"),
         Metric("top5", "Top-5 accuracy", "higher", "percent"),
         Metric("macro_f1", "Macro F1", "higher", "percent", "mean of the F1 scores of the classes"),

@@ -18,6 +18,7 @@ from ..errors import RunError
 from ..files import write_text
 from .compare import common_metric, compare, over_seeds
 from .figures import cost_bars, overlaid_figures, reliability_figures, training_figures
+from .generations import generations
 from .headline import headline
 from .matrices import confusion, similarity
 from .numbers import ABSENT, duration, finite, metric
@@ -79,6 +80,7 @@ def _single(run: RunFiles) -> str:
             confusion=confusion(student.get("confusion"), teacher.get("confusion"), data.get("classes") or ()),
             similarity=similarity(_dict(results.get("similarity"))),
             costs=cost_bars(results),
+            generations=generations(results),
             data=_flat({key: value for key, value in data.items() if key != "classes"}),
             environment=_flat(run.environment),
             adapters=_flat(_dict(results.get("adapters"))),

@@ -76,8 +76,15 @@ def summary_table(results: Mapping[str, Any]) -> Table:
     titles = tuple(_title(name, role, teachers) for name, role, _ in models)
     rows = [*_metric_rows(entries, roles), *_recovered_row(entries, roles)]
     rows += [*_agreement_rows(entries), *_flip_rows(entries), *_cost_rows(entries)]
-    references = tuple(str(model.get("reference") or "") for model in entries)
+    references = tuple(_short(str(model.get("reference") or "")) for model in entries)
     return Table(tuple(name for name, _, _ in models), roles, titles, references, tuple(rows))
+
+
+def _short(reference: str) -> str:
+    """A reference with no more of a path than its last two parts, so that columns stay narrow."""
+    scheme, colon, rest = reference.rpartition(":")
+    parts = rest.split("/")
+    return f"{scheme}{colon}…/{'/'.join(parts[-2:])}" if len(parts) > 3 or (rest.startswith("/") and len(parts) > 2) else reference
 
 
 def _with_before(models: Mapping[str, Any]) -> dict[str, Any]:
