@@ -9,12 +9,18 @@ from typing import Any
 import pytest
 import torch
 
+from limbeck import finishing as finishing_module
 from limbeck import planning
 from limbeck.calibration import Labelled, Pace
 from limbeck.cli.main import main
+from limbeck.config.load import load_recipe
+from limbeck.engine.backend import Backend
+from limbeck.engine.watch import Journal, Silent
 from limbeck.errors import RecipeError
+from limbeck.finishing import finishing
 from limbeck.labelling import Labelling, label
 from limbeck.planning import plan
+from limbeck.session import Session
 from limbeck.store.manage import parse_codec
 from tests.runs import SMALL
 
@@ -120,8 +126,37 @@ def test_whole_shards_are_divided_among_machines() -> None:
     assert planner._shared_labelling(store, 3) == planner._shared_labelling(store, 30) == 4096 * 0.5 + 7
 
 
-def phase() -> Any:
-    return type("Phase", (), {"name": "distil", "learner": "student"})
+def test_a_teacher_that_is_trained_first_is_no_part_of_a_run_from_its_store() -> None:
+    planner: Any = planning._Planner.__new__(planning._Planner)
+    planner.stores, planner.labelled = {"teacher": None}, {"teacher": Labelled(example=0.01, writing=0.0, reading=0.1)}
+    taught, alone = pace_of(update=0.5, teachers={"teacher": 0.4}), pace_of(update=0.3)
+    stages = [planner._stage(phase(name), pace) for name, pace in (("teacher", alone), ("alone", alone), ("student", taught))]
+    assert planner._from_stores(stages) == pytest.approx(stages[1].seconds + stages[2].stored_seconds)
+    planner.stores = {}
+    assert planner._from_stores(stages) is None
+
+
+def test_the_end_of_a_run_is_timed(tmp_path: Path) -> None:
+    backend = Backend(device="cpu")
+    session = Session(load_recipe(RECIPE), tmp_path, backend, Silent(), Journal(None, Silent()), lambda: False, False)
+    session.build_models()
+    one, two = (finishing(session, names, 0.01) for names in (["student"], ["student", "teacher"]))
+    assert 0 < one < 60
+    assert 0 < two < 60
+    assert finishing_module._drawing(40) > 2 * finishing_module._drawing(1)
+
+
+def test_the_plan_of_a_recipe_that_trains_its_teacher() -> None:
+    teacher = {"model": "mlp", "args": {"hidden": [64]}}
+    stages = {"teacher": {"learner": "teacher", "objective": {"labels": "cross_entropy"}}, "distil": {}}
+    found = plan({**RECIPE, "teacher": teacher, "stages": stages}, device="cpu", budget=0.01)
+    by_name = {stage.name: stage for stage in found.stages}
+    assert found.teacher_training_seconds == by_name["teacher"].seconds > 0
+    assert found.stored_training_seconds == pytest.approx(by_name["alone"].seconds + (by_name["distil"].stored_seconds or 0.0))
+
+
+def phase(learner: str = "student") -> Any:
+    return type("Phase", (), {"name": "distil", "learner": learner})
 
 
 def pace_of(**changes: Any) -> Pace:
@@ -154,6 +189,7 @@ def test_nothing_is_left_behind_and_nothing_is_shared(tmp_path: Path, monkeypatc
 def test_a_teacher_that_follows_the_student_is_not_stored() -> None:
     found = plan({**RECIPE, "teacher": {"kind": "ema"}, "baseline": False}, device="cpu", budget=0.01)
     assert (found.stores, found.labelling_seconds, found.stored_training_seconds, found.break_even_epochs) == ([], None, None, None)
+    assert found.teacher_training_seconds is None
     assert found.notes == ["teacher: a teacher of kind 'ema' follows the student, so its answers cannot be stored."]
 
 

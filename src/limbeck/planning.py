@@ -11,11 +11,12 @@ from typing import Any
 
 from . import assemble
 from .assemble import ALONE, Phase
-from .calibration import Labelled, Pace, calibrate, calibrate_labelling, judging
+from .calibration import Labelled, Pace, calibrate, calibrate_labelling
 from .config.load import LoadedRecipe, load_recipe
 from .engine.backend import Backend
 from .engine.watch import Journal, Listener, Silent
 from .errors import CodeNotAllowed, LimbeckError
+from .finishing import finishing
 from .labelling import BATCH, SHARD, Labelling, draft, listening
 from .preflight import preflight
 from .session import Session
@@ -98,15 +99,17 @@ class Outlook:
     setup_seconds: float
     """Reading data and building models."""
     judging_seconds: float
-    """The results at the end."""
+    """The results at the end: the test split, the costs of the models, the report."""
     training_seconds: float
     """All stages, teachers live."""
     total_seconds: float
     """A run with live teachers, from beginning to end."""
     stored_training_seconds: float | None
-    """All stages, with the answers that can be stored read from a store."""
+    """The stages of a run that reads the answers that can be stored from a store; those that train such a teacher are not among them."""
+    teacher_training_seconds: float | None
+    """The stages that train a teacher that can be stored; `limbeck label` runs them before it labels."""
     labelling_seconds: float | None
-    """One view of every teacher that can be stored."""
+    """One view of every teacher that can be stored, once it is trained."""
     break_even_epochs: float | None
     """Epochs of the student after which labelling once has cost less than the live teacher; None where it never does."""
     machines: list[MachinesPlan]
@@ -187,7 +190,7 @@ class _Planner:
         self._label()
         stages = [self._stage(phase, pace) for phase, pace in zip(session.phases, paces, strict=True)]
         training = sum(stage.seconds for stage in stages)
-        judged = judging(session, self._judged(), self.budget)
+        judged = finishing(session, self._judged(), self.budget)
         labelling = sum(store.labelling_seconds for store in self.stores.values()) if self.stores else None
         return Outlook(
             device=session.backend.device.type,
@@ -198,12 +201,19 @@ class _Planner:
             judging_seconds=judged,
             training_seconds=training,
             total_seconds=setup + training + judged,
-            stored_training_seconds=sum(stage.stored_seconds or stage.seconds for stage in stages) if self.stores else None,
+            stored_training_seconds=self._from_stores(stages),
+            teacher_training_seconds=sum(stage.seconds for stage in stages if stage.learner in self.stores) if self.stores else None,
             labelling_seconds=labelling,
             break_even_epochs=_break_even(paces, stages, labelling),
             machines=[self._machines(self.machines)] if self.machines > 1 else [],
             notes=self.notes,
         )
+
+    def _from_stores(self, stages: Sequence[StagePlan]) -> float | None:
+        """Seconds of the stages of a run that reads what can be stored; it leaves those out that train such a teacher."""
+        left = [stage for stage in stages if stage.learner not in self.stores]
+        times = [stage.stored_seconds if stage.stored_seconds is not None else stage.seconds for stage in left]
+        return sum(times) if self.stores else None
 
     def _judged(self) -> list[str]:
         recipe = self.session.recipe
@@ -303,7 +313,7 @@ class _Planner:
         return MachinesPlan(
             machines=count,
             training_seconds=sum(stage.seconds for stage in stages),
-            stored_training_seconds=sum(stage.stored_seconds or stage.seconds for stage in stages) if self.stores else None,
+            stored_training_seconds=self._from_stores(stages),
             labelling_seconds=labelling,
             break_even_epochs=_break_even(paces, stages, labelling),
         )

@@ -127,7 +127,9 @@ def _totals(found: Outlook) -> list[str]:
         f"set-up {_seconds(found.setup_seconds)}, results {_seconds(found.judging_seconds)}",
     ]
     if found.labelling_seconds is not None and found.stored_training_seconds is not None:
-        lines.append(f"labelling one view: {_seconds(found.labelling_seconds)}; then training {_seconds(found.stored_training_seconds)}")
+        first = f"training the teacher: {_seconds(found.teacher_training_seconds)}; " if found.teacher_training_seconds else ""
+        labelled, then = _seconds(found.labelling_seconds), _seconds(found.stored_training_seconds)
+        lines.append(f"{first}labelling one view: {labelled}; then training from the store: {then}")
         lines.append(_even(found.break_even_epochs))
     for more in found.machines:
         line = f"on {more.machines} machines: training {_seconds(more.training_seconds)}"

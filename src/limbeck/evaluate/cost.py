@@ -13,8 +13,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+REPEATS, WARMUP = 30, 5
+"""Timed forwards of a latency, and those before them."""
 
-def model_cost(module: nn.Module, inputs: Any, *, latency: bool = True, repeats: int = 30, warmup: int = 5) -> dict[str, float | None]:
+
+def model_cost(
+    module: nn.Module, inputs: Any, *, latency: bool = True, repeats: int = REPEATS, warmup: int = WARMUP
+) -> dict[str, float | None]:
     """Cost of one prediction.
 
     Args:
