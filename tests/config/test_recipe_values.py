@@ -28,7 +28,7 @@ VALUES = {
     "missing_model": (
         {"student": "{args: {hidden: [4]}}"},
         [
-            "4:1: student.model: expected this key in student, found nothing. `timm:NAME`, `torchvision:NAME`, `hf:ID_OR_FOLDER`, a built-in (`mlp`, `convnet`, `resnet`), or `module:callable`."
+            "4:1: student.model: expected this key in student, found nothing. `timm:NAME`, `torchvision:NAME`, `hf:ID_OR_FOLDER`, `llama2c:FILE`, a built-in (`mlp`, `convnet`, `resnet`), or `module:callable`."
         ],
     ),
     "missing_loss": (
@@ -53,7 +53,7 @@ VALUES = {
     ),
     "task": (
         {"task": "clasification"},
-        ["2:7: task: no task is called 'clasification'. Did you mean 'classification' or 'text_classification'?"],
+        ["2:7: task: no task is called 'clasification'. Did you mean 'classification' or 'text_classification' or 'token_classification'?"],
     ),
     "loss": (
         {"objective": "{labels: reviewk}"},
@@ -189,7 +189,9 @@ VALUES = {
     "kind": ({"teacher": "{model: mlp, kind: frozn}"}, ["5:29: teacher.kind: no teacher is called 'frozn'. Did you mean 'frozen'?"]),
     "scheme": (
         {"teacher": '"tim:resnet18"'},
-        ["5:10: teacher.model: expected timm:, torchvision:, hf: or module:name, found 'tim:resnet18'. Did you mean 'timm:resnet18'?"],
+        [
+            "5:10: teacher.model: expected timm:, torchvision:, hf:, llama2c: or module:name, found 'tim:resnet18'. Did you mean 'timm:resnet18'?"
+        ],
     ),
     "built_in": (
         {"student": "resnet18"},
@@ -200,7 +202,7 @@ VALUES = {
     "module": (
         {"student": "nowhere_at_all:make"},
         [
-            "4:10: student.model: expected timm:, torchvision:, hf: or a Python module, found 'nowhere_at_all', which is not installed and not in the working directory."
+            "4:10: student.model: expected timm:, torchvision:, hf:, llama2c: or a Python module, found 'nowhere_at_all', which is not installed and not in the working directory."
         ],
     ),
     "reference": ({"student": '"timm:"'}, ["4:10: student.model: expected timm:NAME, found 'timm:'."]),
@@ -312,7 +314,7 @@ VALUES = {
     ),
     "args": (
         {"data": '{source: "sklearn:digits", args: {traget: 3}}'},
-        ["3:41: data.args.traget: unknown key of data source 'sklearn' (got 3). Known: half, standardise_target."],
+        ["3:41: data.args.traget: unknown key of data source 'sklearn' (got 3). Did you mean 'strange'?"],
     ),
     "opt_lbfgs": (
         {"train": "{optimizer: lbfgs}"},

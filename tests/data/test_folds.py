@@ -67,8 +67,15 @@ def problems(split) -> str:
 
 def test_mistakes_are_found_by_the_check():
     assert "data.split.fold: expected a number from 1 to 5, found 6" in problems({"folds": 5, "fold": 6})
-    assert "data.split.test: expected either `test` or `folds`, found both" in problems({"folds": 5, "test": 0.2})
+    assert "data.split.test: expected either `test` or `folds`, found both" in problems({"folds": 5, "test": 0.3})
     assert "data.split.fold: expected `folds` beside `fold`" in problems({"fold": 2})
     assert "data.split.folds" in problems({"folds": 1})
     assert "nothing is left to train on" in problems({"folds": 2, "valid": 0.5})
     load_recipe({**SMALL, "data": {"source": "sklearn:digits", "split": {"folds": 2, "fold": 2, "valid": 0.4}}})
+
+
+@pytest.mark.parametrize("split", [{}, {"folds": 4}, {"folds": 4, "fold": 2}])
+def test_a_resolved_recipe_with_all_its_defaults_is_read_again(tmp_path, split):
+    first = load_recipe({**SMALL, "data": {"source": "sklearn:digits", "split": split}})
+    (tmp_path / "again.yaml").write_text(first.resolved(tmp_path))
+    assert load_recipe(tmp_path / "again.yaml").recipe == first.recipe

@@ -10,6 +10,7 @@ from ..errors import LimbeckError, UnknownName
 from ..registry import ACTIONS, ADAPTERS, STEPS, TARGETS, TASKS, TEACHERS, Registry
 from ..types import LabelKind
 from .arguments import check_model_arguments, check_part, check_source_arguments, check_teacher, check_transform
+from .data_schema import SplitSpec
 from .joint import check_joint
 from .marks import Node, Parts, Report, found
 from .optimizers import check_optimizer
@@ -190,9 +191,10 @@ class Checker:
             shares["test"] = 1 / folds.value
             if fold is not None and type(fold.value) is int and fold.value > folds.value:
                 self.report.at_value(self.tree, (*path, "fold"), f"expected a number from 1 to {folds.value}, found {fold.value}.")
-            if self.tree.get(*path, "test") is not None:
+            test = self.tree.get(*path, "test")
+            if test is not None and test.value != SplitSpec().test:  # a resolved recipe holds every default
                 self.report.at_key(self.tree, (*path, "test"), "expected either `test` or `folds`, found both; leave `test` out.")
-        elif fold is not None and folds is None:
+        elif fold is not None and folds is None and fold.value != SplitSpec().fold:
             self.report.at_key(self.tree, (*path, "fold"), "expected `folds` beside `fold`, such as folds: 5.")
         if sum(shares.values()) >= 1:
             message = f"expected valid + test below 1, found {shares['valid']:g} + {shares['test']:g}: nothing is left to train on."

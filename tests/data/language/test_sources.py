@@ -46,6 +46,15 @@ def test_one_text_needs_a_test_part(tmp_path: Path, tokenizer: str) -> None:
         load(f"text:{tmp_path / 'a.txt'}", tokenizer, test=0.0)
 
 
+def test_folds_divide_documents_and_no_single_text(tmp_path: Path, tokenizer: str) -> None:
+    asked = replace(request(write_jsonl(tmp_path / "a.jsonl", [{"text": WORDS[i]} for i in range(20)]), tokenizer), folds=5, valid=0.0)
+    parts = [load_data(replace(asked, fold=fold), kind="text", labels="token", language="causal_lm") for fold in range(1, 6)]
+    assert sorted(text for splits in parts for text in texts_of(splits.test)) == sorted(WORDS[:20])
+    (tmp_path / "a.txt").write_text("w0 w1 w2\n" * 9)
+    with pytest.raises(DataError, match=r"is one text, which data\.split\.folds cannot divide\. Use data\.split\.test\."):
+        load_data(replace(asked, source=f"text:{tmp_path / 'a.txt'}"), kind="text", labels="token", language="causal_lm")
+
+
 @pytest.mark.parametrize(("documents", "expected"), [("paragraph", ["w1 w2", "w3", "w4"]), ("line", ["w1", "w2", "w3", "w4"])])
 def test_documents_of_a_file(tmp_path: Path, tokenizer: str, documents: str, expected: list[str]) -> None:
     (tmp_path / "train.txt").write_text("w1\r\nw2\n\n\nw3\n  \nw4\n")

@@ -109,7 +109,8 @@ def _cut(own: Records, pool: Pool, request: DataRequest) -> tuple[Records, Parts
     if count == 1 and own.kind == "text" and list(pool.parts) == ["train"]:
         return _cut_text(own, request)
     divide = cut if request.group is None else partial(cut_groups, groups_of(pool, request.group, request.source))
-    return own, divide(dict(pool.parts), None, np.ones(count, dtype=bool), valid=request.valid, test=request.test, seed=request.split_seed)
+    shares = {"valid": request.valid, "test": request.test, "seed": request.split_seed, "folds": request.folds, "fold": request.fold}
+    return own, divide(dict(pool.parts), None, np.ones(count, dtype=bool), **shares)
 
 
 def _cut_text(own: Records, request: DataRequest) -> tuple[Records, Parts]:
@@ -117,6 +118,8 @@ def _cut_text(own: Records, request: DataRequest) -> tuple[Records, Parts]:
     text = own.cells["text"][0]
     if not isinstance(text, str):
         raise DataError(f"{request.source}: row 1: {own.names['text']!r} must be a text, found {type(text).__name__}.")
+    if request.folds is not None:
+        raise DataError(f"{request.source} is one text, which data.split.folds cannot divide. Use data.split.test.")
     if request.valid + request.test >= 1 or request.test == 0:
         raise DataError(
             f"{request.source} is one text, of which data.split holds out the end: data.split.test must be above 0, and "
