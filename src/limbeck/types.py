@@ -32,6 +32,9 @@ LabelKind = Literal["class", "multilabel", "real", "joint", "token", "span"]
 """What labels mean: one class, any number of labels, numbers, those of several data sets with labels of their own (`Share`), for every
 trained token one of the vocabulary, for which all losses on one class are meaningful, or where an answer begins and ends."""
 
+ROW_WEIGHTS = "row_weights"
+"""Name in `Signals.extra` of how much each trained token counts, `(rows,)`, where they do not all count alike."""
+
 LanguageKind = Literal["causal_lm", "masked_lm", "seq2seq_lm", "token_classification", "span_extraction"]
 """What is predicted of texts, by the name of the task: the next token, those that are masked, those of another text, a class of every
 token, or where an answer begins and ends."""
@@ -124,6 +127,8 @@ class Batch:
     rows: Tensor | None = None
     """Language: the trained tokens, as increasing positions in the flattened `(batch, tokens)` of the inputs, `(rows,)`, int64.
     `labels` and signals then hold a row for each: what is to be predicted there, which for a causal model is the next token."""
+    weights: Tensor | None = None
+    """Language: how much each trained token counts, `(rows,)`; all alike where absent."""
     mixed: Mixed | None = None
     """How `inputs` were mixed; `labels`, `index` and `epoch` are those of the examples' own part."""
 
@@ -140,9 +145,18 @@ class Batch:
         return ids.shape[0], ids.shape[1]
 
     @property
-    def units(self) -> int:
-        """What the loss is a mean over: the trained tokens of language, else the examples."""
+    def units(self) -> float:
+        """What the loss is a mean over: the trained tokens of language (or the sum of their weights), else the examples."""
+        if self.weights is not None:
+            return float(self.weights.sum())
         return len(self) if self.rows is None else self.rows.shape[0]
+
+    def by_sequence(self) -> Batch:
+        """Language: the same batch, in which every document counts alike, however many trained tokens it has."""
+        if self.rows is None:
+            return self
+        _, of, counts = self.extra["documents"].unique(return_inverse=True, return_counts=True)
+        return replace(self, weights=1 / counts[of].double())
 
     def shown(self, view: str | None) -> Batch:
         """The batch as a model sees it that looks at `view`; itself for None. Asked twice, it is the same object.
@@ -157,7 +171,8 @@ class Batch:
 
             raise UnknownName("view of the data", view, self.views)
         if view not in self._shown:
-            self._shown[view] = Batch(self.views[view], self.labels, self.index, self.extra, self.epoch, rows=self.rows, mixed=self.mixed)
+            own = {"rows": self.rows, "weights": self.weights, "mixed": self.mixed}
+            self._shown[view] = Batch(self.views[view], self.labels, self.index, self.extra, self.epoch, **own)
         return self._shown[view]
 
     def prepared(self, how: Callable[[Tensor], Tensor], key: object) -> Tensor:
@@ -186,9 +201,8 @@ class Batch:
         mixed = self.mixed
         if mixed is not None:
             mixed = replace(mixed, labels=move(mixed.labels), share=move(mixed.share))
-        return Batch(
-            move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch, move(self.views), move(self.rows), mixed
-        )
+        views, rows, weights = move(self.views), move(self.rows), move(self.weights)
+        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch, views, rows, weights, mixed)
 
 
 def labelled(labels: Tensor) -> Tensor:

@@ -117,7 +117,19 @@ def test_two_processes_give_the_gradient_of_one(models: Path, gradient: dict[str
     assert_gradient(gradient_of(models, tmp_path / "two"), gradient)
 
 
+SEQUENCES = {"train.normalize": "sequence"}
+
+
+@pytest.mark.parametrize("changes", [{}, {"train.accumulate": 4}, {"data.pack": True}], ids=["whole", "accumulated", "packed"])
+def test_documents_may_count_alike(models: Path, tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert_gradient(run(tmp_path, models, {**SEQUENCES, **changes}), by_hand(models, tmp_path, by_sequence=True))
+
+
 def test_it_is_the_gradient_of_the_models_own_logits(models: Path, gradient: dict[str, Tensor], tmp_path: Path) -> None:
+    assert_gradient(by_hand(models, tmp_path, by_sequence=False), gradient)
+
+
+def by_hand(models: Path, tmp_path: Path, *, by_sequence: bool) -> dict[str, Tensor]:
     """The formulas on the logits of transformers: each document by itself, without padding."""
     student, teacher = (LlamaForCausalLM.from_pretrained(models / name) for name in ("student", "teacher"))
     data = recipe(tmp_path, models)["data"]
@@ -137,6 +149,5 @@ def test_it_is_the_gradient_of_the_models_own_logits(models: Path, gradient: dic
         assert torch.equal(batch.labels, batch.inputs["input_ids"][0][batch.rows + 1])
         hard = F.cross_entropy(mine, batch.labels, reduction="sum")
         soft = F.kl_div((mine / 2).log_softmax(1), (theirs / 2).log_softmax(1), log_target=True, reduction="sum") * 4
-        ((0.3 * hard + 0.7 * soft) / count).backward()
-    found = {name: parameter.grad for name, parameter in student.named_parameters() if parameter.grad is not None}
-    assert_gradient(found, gradient)
+        ((0.3 * hard + 0.7 * soft) / (batch.units * len(train) if by_sequence else count)).backward()
+    return {name: parameter.grad for name, parameter in student.named_parameters() if parameter.grad is not None}

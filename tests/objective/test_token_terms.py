@@ -22,12 +22,11 @@ from limbeck.losses.soft_cross_entropy import SoftCrossEntropy
 from limbeck.losses.topk_kd import TopkKD
 from limbeck.objective import Counts, Objective, Ramp, Term
 from limbeck.objective import token_terms as module
-from limbeck.objective.token_terms import WEIGHTS
 from limbeck.ops.projection import project
 from limbeck.targets.calibrate import Calibrate
 from limbeck.targets.logit_standardization import LogitStandardization
 from limbeck.tokens import Hidden, Logits, Projection, Sampled, TopK
-from limbeck.types import Needs, Signals
+from limbeck.types import ROW_WEIGHTS, Needs, Signals
 
 ROWS, WIDTH, VOCABULARY = 11, 4, 9
 
@@ -73,7 +72,7 @@ def assert_same(terms: Sequence[Term], *, world: World | None = None, weights: T
     mine, theirs = world.dense()
     counts = Counts(25.0, 25.0)
     dense = objective(terms, mine, theirs)
-    extra = {} if weights is None else {WEIGHTS: weights}
+    extra = {} if weights is None else {ROW_WEIGHTS: weights}
     total, values = dense(replace(mine, extra=extra), {"teacher": theirs}, world.labels, counts)
     own, heard = world.student(), Signals(tokens=world.teacher)
     found, each = objective(terms, own, heard)(replace(own, extra=extra), {"teacher": heard}, world.labels, counts)

@@ -46,6 +46,7 @@ def plan(phase: Phase, task: Task, *, seed: int, round: int, steps: int | None, 
         min_delta=train.early_stop.min_delta if train.early_stop else 0.0,
         crops=phase.data.crops,
         mixing=build_mixing(phase.data, allow_code=allow_code),
+        by_sequence=train.normalize == "sequence",
     )
 
 

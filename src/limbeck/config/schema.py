@@ -230,6 +230,8 @@ class TrainSpec(Spec):
     """Updates between checkpoints, besides the one after every epoch."""
     log_every: PositiveInt = 10
     """Updates between log lines."""
+    normalize: Literal["token", "sequence"] = "token"
+    """Language: what the loss is a mean over: all trained tokens of an update, or its documents, each the mean over its own tokens."""
     step: str = "supervised"
     """How a batch becomes an update; a registered step or `module:Class`."""
     channels_last: bool = False

@@ -19,6 +19,7 @@ from ..data.loader import EpochPlan, train_loader
 from ..errors import Interrupted
 from ..objective import Counts
 from ..types import Batch, labelled
+from .alignment import check_alignment
 from .checkpoint import seed_everything
 from .member import Member
 from .stage import Stage
@@ -49,6 +50,7 @@ def train(stage: Stage, resume: Path | None = None) -> Outcome:
     plan, progress = stage.plan, stage.progress
     per_epoch = epoch_plan(stage, 0).updates
     total = prepare(stage)
+    check_alignment(stage.context, stage.train, plan.seed)
     began = stage.journal.seconds
     if resume is not None:
         stage.restore(resume)
@@ -121,7 +123,7 @@ def updates(stage: Stage) -> Iterator[list[Batch]]:
     order = epoch_plan(stage, progress.epoch)
     loader = iter(train_loader(stage.train, order, start_update=progress.within, workers=plan.workers, composition=composition))
     while batches := list(islice(loader, plan.accumulate)):
-        yield batches
+        yield [batch.by_sequence() for batch in batches] if plan.by_sequence else batches
 
 
 def one_update(stage: Stage, batches: list[Batch], watch: LossWatch, total: int) -> None:

@@ -51,6 +51,8 @@ class Plan:
     """Augmentations of each example in an update."""
     mixing: Mixing | None = None
     """How the examples of an update are mixed."""
+    by_sequence: bool = False
+    """Whether every document counts alike, and not every trained token."""
 
 
 @dataclass

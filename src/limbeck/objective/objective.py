@@ -19,13 +19,13 @@ from ..errors import LimbeckError, ShapeMismatch
 from ..losses.base import Loss
 from ..taps.layers import LayerMap
 from ..targets.base import Target
-from ..types import Mixed, Share, Signals, labelled
+from ..types import ROW_WEIGHTS, Mixed, Share, Signals, labelled
 from .equip import Asked
 from .gathering import Gather, gathered
 from .passes import apart, by_part, mass_of, size_of
 from .schedules import Ramp, scaled
 from .slot import Slot
-from .token_terms import WEIGHTS, Fused, both_dense, by_rows, dense, fused_groups, run_fused
+from .token_terms import Fused, both_dense, by_rows, dense, fused_groups, run_fused
 
 
 @dataclass(frozen=True)
@@ -281,7 +281,7 @@ class Objective(nn.Module):
             own = now.gather(own) if own is not None else None
             known = now.gather(known.to(torch.uint8)).bool() if known is not None else None
             repeats = counts.world  # every process computes the whole term; the shares are summed over them
-        values, factors = slot.value(s, t, own), now.student.extra.get(WEIGHTS)
+        values, factors = slot.value(s, t, own), now.student.extra.get(ROW_WEIGHTS)
         if factors is not None and values.ndim:
             values = values * factors.view(-1, *[1] * (values.ndim - 1))
         value, share = _reduce(values, known, needs.labels, counts, s)

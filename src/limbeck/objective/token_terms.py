@@ -21,7 +21,7 @@ from ..losses.base import Form
 from ..losses.fused import Measure, fused_sums
 from ..ops.projection import logits_of, narrowed
 from ..tokens import Hidden, Logits, Sampled, Tokens, TopK, part_of
-from ..types import Signals
+from ..types import ROW_WEIGHTS, Signals
 
 if TYPE_CHECKING:
     from .slot import Slot
@@ -84,14 +84,10 @@ def run_fused(
             weight=0.0 if taught is None else weights[taught.term.label],
             label_weight=0.0 if told is None else weights[told.term.label],
         ),
-        weights=student.extra.get(WEIGHTS),
+        weights=student.extra.get(ROW_WEIGHTS),
         labels=labels,
     )
     return Fused(total, {slot.term.label: sums[0 if slot is taught else 1] for slot in group})
-
-
-WEIGHTS = "row_weights"
-"""Name in `Signals.extra` of how much each row counts, `(rows,)`, where they do not all count alike."""
 
 
 def form_of(said: Tokens) -> Form:
@@ -170,7 +166,7 @@ def by_rows(slot: Slot, student: Signals, teachers: Mapping[str, Signals], label
     vocabulary = common_vocabulary(own, heard)
     size = max(BYTES // (4 * vocabulary), 1)
     head = narrowed(own.head, vocabulary)
-    factors = student.extra.get(WEIGHTS)
+    factors = student.extra.get(ROW_WEIGHTS)
     total = own.hidden.new_zeros((), dtype=torch.promote_types(own.hidden.dtype, torch.float32))
 
     def value(hidden: Tensor, weight: Tensor, bias: Tensor | None, rows: slice) -> Tensor:

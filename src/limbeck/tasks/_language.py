@@ -15,7 +15,7 @@ from ..models.language import LanguageHead, language_head
 from ..ops.projection import vocabulary_of
 from ..taps.tapped import Tapped
 from ..tokens import Hidden, Logits, Tokens
-from ..types import Batch, DataInfo, LabelKind, Signals
+from ..types import ROW_WEIGHTS, Batch, DataInfo, LabelKind, Signals
 from .base import Kind, Task
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ class Language(Task):
         rows = _rows(batch)
         shape = batch.tokens_shape
         kept = {path: at_rows(value, rows, shape, path) for path, value in features.items()}
+        extra = {} if batch.weights is None else {ROW_WEIGHTS: batch.weights.float()}
         if output is None:
-            return Signals(features=kept)
-        return Signals(features=kept, tokens=Hidden(caught.hidden.flatten(0, 1).index_select(0, rows), head.projection()))
+            return Signals(features=kept, extra=extra)
+        return Signals(features=kept, extra=extra, tokens=Hidden(caught.hidden.flatten(0, 1).index_select(0, rows), head.projection()))
 
     def check_head(self, logits: Any, info: DataInfo, *, model: str = "the model") -> None:
         """Checks that a model knows every token of the vocabulary; further rows of its head only pad it.
