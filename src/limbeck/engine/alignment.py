@@ -55,7 +55,8 @@ def check_alignment(context: Context, examples: Examples, seed: int) -> None:
         if rows >= ROWS:
             break
     for name, parts in held.items():
-        _judge(name, _Seen(*(torch.cat(column) for column in zip(*(part[:3] for part in parts), strict=True)), parts[0].chance))
+        target, after, before = (torch.cat(column) for column in zip(*((p.target, p.after, p.before) for p in parts), strict=True))
+        _judge(name, _Seen(target, after, before, parts[0].chance))
 
 
 class _Seen(NamedTuple):

@@ -16,7 +16,7 @@ Cost: of order b P C^2 + b^2 D for b examples, P positions of C channels and emb
 
 Reference: Tang et al., "Distribution Shift Matters for Knowledge Distillation with Webly Collected Images", ICCV 2023, arXiv:2307.11469.
 There is no public code, and its equations were not at hand: that statistics of channels are mixed and that original and mixed instance
-are contrasted is the paper's; where, the distribution of :math:`\lambda`, the embedding and the temperature are choices made here.
+are contrasted is the paper's; where, the distribution of the share, the embedding and the temperature are choices made here.
 """
 
 from __future__ import annotations
