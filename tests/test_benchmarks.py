@@ -41,3 +41,15 @@ def test_store():
         assert list(found[pair]) == ["stored_over_supervised", "share_of_ideal"]
     assert 1 <= found["bytes_over_arithmetic"] <= 1.05
     assert found["open_seconds_1m"] < 1
+
+
+@pytest.mark.slow
+def test_lm_train():
+    pytest.importorskip("trl")
+    done = subprocess.run([sys.executable, SCRIPT.with_name("lm_train.py"), "--quick", "--json"], capture_output=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["largest_loss_difference"] < 1e-5
+    for name in ("limbeck", "trl"):
+        assert len(found[name]["losses"]) == found["steps"]
+        assert found[name]["losses"][-1] < found[name]["losses"][0]
+        assert min(found[name]["seconds"], found[name]["over_imports_mb"]) > 0
