@@ -109,7 +109,7 @@ class Outlook:
     teacher_training_seconds: float | None
     """The stages that train a teacher that can be stored; `limbeck label` runs them before it labels."""
     labelling_seconds: float | None
-    """One view of every teacher that can be stored, once it is trained."""
+    """One view of every teacher that can be stored, once data and models are there and it is trained."""
     break_even_epochs: float | None
     """Epochs of the student after which labelling once has cost less than the live teacher; None where it never does."""
     machines: list[MachinesPlan]
