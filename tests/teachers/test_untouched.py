@@ -232,7 +232,9 @@ def test_checkpoints_hold_of_a_teacher_only_what_moves(kind: str, tmp_path: Path
         label(SMALL, Labelling(tmp_path / "store", {}), device="cpu")
         recipe["teacher"] = {"stored": str(tmp_path / "store")}
     distill(recipe, out=tmp_path / "run", device="cpu")
-    groups, state = load(latest(tmp_path / "run" / "checkpoints"))
+    point = latest(tmp_path / "run" / "checkpoints")
+    assert point is not None
+    groups, state = load(point)
     student = {name.removeprefix("model.") for name in groups["learner"]}
     of_student = sum(value.numel() for value in groups["learner"].values() if value.is_floating_point())
     mine = {name: set(group) for name, group in groups.items() if "teacher" in name}
