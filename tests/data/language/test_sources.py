@@ -174,7 +174,7 @@ def test_long_texts_are_tokenised_in_parts(tmp_path: Path, shared: Path) -> None
     for reference in (str(shared / "stories260k"), save_tokenizer(tmp_path / "words")):
         tokenizer = load_tokenizer(reference)
         whole = tokenizer(text, add_special_tokens=False)["input_ids"]
-        assert long_text(tokenizer, text, at_once=700) == whole
+        assert list(long_text(tokenizer, text, at_once=700)) == whole
 
 
 def test_check_reads_the_data(tmp_path: Path, tokenizer: str) -> None:

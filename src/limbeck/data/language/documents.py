@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +44,7 @@ class Collector:
     def __init__(self) -> None:
         self.ids, self.trained, self.lengths, self.rows = array("i"), bytearray(), array("q"), array("q")
 
-    def add(self, ids: list[int], trained: bytes | bytearray, row: int) -> None:
+    def add(self, ids: Sequence[int], trained: bytes | bytearray, row: int) -> None:
         """Another document; `trained` has a byte (0 or 1) for every token."""
         self.ids.extend(ids)
         self.trained += trained

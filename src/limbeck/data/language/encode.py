@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,7 +70,7 @@ def encode_texts(records: Records, rows: Sequence[int], tokenizer: Any, request:
     """Documents of which every token is trained that has one before it."""
     around = ends(tokenizer, end=request.end)
     for row, body in tokens_of(records, "text", rows, tokenizer, tally):
-        ids = around.before + body + around.after
+        ids = _around(around, body)
         if len(ids) < 2:
             tally.add(UNTRAINED)
             continue
@@ -109,7 +110,7 @@ def encode_windows(
     for row, body in tokens_of(records, "text", rows, tokenizer, tally):
         cut_up += len(body) > room
         for start in range(0, max(len(body) - request.stride, 1), room - request.stride):
-            ids = around.before + body[start : start + room] + around.after
+            ids = [*around.before, *body[start : start + room], *around.after]
             maskable = bytearray(token not in special for token in ids)
             if any(maskable):
                 into.add(ids, maskable, row)
@@ -189,7 +190,7 @@ def text_in(records: Records, role: str, row: int) -> str:
     return cell
 
 
-def tokens_of(records: Records, role: str, rows: Sequence[int], tokenizer: Any, tally: Tally) -> Iterator[tuple[int, list[int]]]:
+def tokens_of(records: Records, role: str, rows: Sequence[int], tokenizer: Any, tally: Tally) -> Iterator[tuple[int, Sequence[int]]]:
     """Every row that has text, and its tokens without special ones."""
     waiting: list[tuple[int, str]] = []
     size = 0
@@ -217,7 +218,14 @@ def _several(tokenizer: Any, waiting: list[tuple[int, str]]) -> Iterator[tuple[i
         yield from zip((row for row, _ in waiting), found["input_ids"], strict=True)
 
 
-def long_text(tokenizer: Any, text: str, at_once: int = _AT_ONCE) -> list[int]:
+def _around(ends: Ends, body: Sequence[int]) -> array[int]:
+    ids = array("i", ends.before)
+    ids.extend(body)
+    ids.extend(ends.after)
+    return ids
+
+
+def long_text(tokenizer: Any, text: str, at_once: int = _AT_ONCE) -> array[int]:
     """Tokens of a text that is too long for one call: cut behind line breaks, each part read after the line break that it follows.
 
     Where a tokenizer does not begin anew after line breaks, the text is tokenised in one call.
@@ -227,16 +235,16 @@ def long_text(tokenizer: Any, text: str, at_once: int = _AT_ONCE) -> list[int]:
         return tokenizer(part, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
 
     anchor = tokens("\n")
-    ids: list[int] = []
+    ids = array("i")
     start = 0
     while start < len(text):
         stop = _line_end(text, start + at_once)
         found = tokens(text[start:stop]) if start == 0 else tokens("\n" + text[start:stop])
         if start > 0:
             if found[: len(anchor)] != anchor:
-                return tokens(text)
+                return array("i", tokens(text))
             found = found[len(anchor) :]
-        ids += found
+        ids.extend(found)
         start = stop
     return ids
 
