@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from limbeck.beginnings import recovered
+from limbeck.cli.main import main
 from limbeck.errors import LimbeckError
 from limbeck.export import export_run
 from limbeck.export.student import load_student
+from limbeck.generating import generate
+from limbeck.harness import evaluate_tasks
 from limbeck.judge import evaluate
 from limbeck.run import Result, distill
 from tests.language_runs import recipe
@@ -126,6 +131,43 @@ def test_what_the_models_write(result: Result) -> None:
         assert 0 <= models[name]["metrics"]["exact_match"] <= 1
     assert "exact_match" in models["student"]["before"]["metrics"]
     assert "Exact match" in result.report.read_text()
+
+
+def test_prompts_of_ones_own(result: Result, capsys: pytest.CaptureFixture[str]) -> None:
+    said = generate(result.folder, ["w3 w4", "w1"], tokens=3)
+    ids = torch.tensor([[1, 8, 9]])
+    with torch.no_grad():
+        first = int(result.student(input_ids=ids).logits[0, -1].argmax())
+    assert first == 2 or said[0].split()[:1] == [f"w{first - 5}"]
+    assert main(["generate", str(result.folder), "--prompt", "w3 w4", "--prompt", "w1", "--tokens", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == said
+    assert main(["generate", str(result.folder), "--prompt", "w1", "--tokens", "3"]) == 0
+    assert capsys.readouterr().out == f"w1{said[1]}\n"
+
+
+def test_lm_evaluation_harness_is_named_where_it_is_absent(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lm_eval.models.huggingface", None)
+    with pytest.raises(LimbeckError, match=r"limbeck\[lm-eval\]"):
+        evaluate_tasks(result.folder, ["arc_easy"])
+
+
+def test_a_task_of_lm_evaluation_harness(result: Result, tmp_path: Path) -> None:
+    pytest.importorskip("lm_eval", reason="lm_eval is not installed")
+    rows = [{"q": "w1 w2", "a": "w3", "b": "w30"}, {"q": "w2 w2", "a": "w4", "b": "w31"}]
+    file = tmp_path / "own.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = {
+        "task": "own",
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": str(file)}},
+        "test_split": "test",
+        "output_type": "multiple_choice",
+        "doc_to_text": "{{q}}",
+        "doc_to_choice": ["{{a}}", "{{b}}"],
+        "doc_to_target": 0,
+        "metric_list": [{"metric": "acc"}],
+    }
+    assert 0 <= evaluate_tasks(result.folder, [task])["own"]["acc"] <= 1
 
 
 def test_a_pattern_of_answers_is_checked(tmp_path: Path) -> None:

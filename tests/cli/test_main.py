@@ -91,6 +91,7 @@ def test_all_promised_commands_are_there():
         "schema",
         "eval",
         "export",
+        "generate",
         "report",
         "label",
         "select",

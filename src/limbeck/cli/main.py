@@ -34,6 +34,7 @@ ORDER = (
     "schema",
     "eval",
     "export",
+    "generate",
     "report",
     "label",
     "select",
