@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import itertools
 import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -17,6 +22,7 @@ from limbeck.store.places import Local, Remote, place
 from limbeck.store.reader import StoreReader
 
 fsspec = pytest.importorskip("fsspec")
+REGISTRY = importlib.import_module("fsspec.registry")
 EVERY = torch.arange(23)
 NUMBERS = itertools.count()
 
@@ -152,3 +158,71 @@ def test_a_place_that_fails_says_so(url, monkeypatch):
     monkeypatch.setattr(type(fsspec.filesystem("memory")), "cat_file", broken)
     with pytest.raises(StoreError, match=rf"^{url}/manifest\.json: cannot be reached: PermissionError: no key"):
         StoreReader(url)
+
+
+@pytest.mark.parametrize(
+    ("address", "module", "advice"),
+    [
+        ("s3://bucket/store", "s3fs", r"Install s3fs to access S3\. Install it: pip install 'fsspec\[s3\]'$"),
+        ("http://127.0.0.1/store", "aiohttp", r".*aiohttp.*\. Install it: pip install 'fsspec\[http\]'$"),
+        ("https://127.0.0.1/store", "aiohttp", r".*aiohttp.*\. Install it: pip install 'fsspec\[http\]'$"),
+    ],
+)
+def test_a_protocol_without_its_package_names_what_to_install(address, module, advice, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, module, None)
+    protocol = address.partition("://")[0]
+    monkeypatch.setattr(REGISTRY, "_registry", {})  # what was imported before
+    for name in [name for name in sys.modules if name.startswith("fsspec.implementations.http")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(StoreError, match=rf"^{address}: its protocol needs a package that is not installed: {advice}"):
+        place(address)
+    assert main(["store", "info", address]) == 2
+    assert f"pip install 'fsspec[{protocol.removesuffix('s') if protocol == 'https' else protocol}]'" in capsys.readouterr().err
+
+
+def test_a_protocol_of_another_package_is_advised_as_that_package_says(monkeypatch):
+    known = {"class": "nowhere.Files", "err": "Install nowhere"}
+    monkeypatch.setitem(REGISTRY.known_implementations, "nowhere", known)
+    with pytest.raises(StoreError, match=r"^nowhere://x: its protocol needs a package that is not installed: Install nowhere\.$"):
+        place("nowhere://x")
+
+
+@pytest.fixture(params=[True, False], ids=["with a listing", "without a listing"])
+def served(request, tmp_path):
+    """A folder that is served over HTTP, and its address."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def list_directory(self, path):
+            return super().list_directory(path) if request.param else self.send_error(403)
+
+        def log_message(self, format, *args):  # noqa: A002 - the name that it has there
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(tmp_path)))
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    yield tmp_path, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.skipif(find_spec("aiohttp") is None or find_spec("requests") is None, reason="needs aiohttp: pip install 'fsspec[http]'")
+def test_a_store_is_read_over_http_and_never_written(served):
+    folder, address = served
+    fill(folder / "store")
+    index = torch.tensor([22, 0, 7])
+    reader = StoreReader(f"{address}/store/")
+    for view in (0, 1):
+        assert torch.equal(reader.read(index, view, ["logits"]).logits, LOGITS[view, index])
+    assert main(["store", "verify", f"{address}/store"]) == 0
+    path = folder / "store" / "view0001-000000000008.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(StoreError, match=rf"^{address}/store/{path.name}: "):
+        StoreReader(f"{address}/store")
+    path.unlink()
+    with pytest.raises(StoreError, match=rf"^{address}/store/{path.name}: the shard is missing"):
+        StoreReader(f"{address}/store")
+    with pytest.raises(StoreError, match=rf"^{address}/none"):
+        StoreReader(f"{address}/none")
+    with pytest.raises(StoreError, match=r"stores are read from http addresses, and written to none"):
+        place(f"{address}/new").check_writable(1)

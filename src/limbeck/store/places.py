@@ -12,6 +12,7 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from ..errors import LimbeckError, MissingDependency
 from ..files import check_writable, writing
 
 LOCAL = ("file://", "local://")
+READ_ONLY = ("http://", "https://")
 
 
 class StoreError(LimbeckError):
@@ -185,7 +187,9 @@ class Remote(Place):
             raise MissingDependency("fsspec", "remote", f"the address {address}") from None
         try:
             self._files, self._root = url_to_fs(self.address)
-        except (ImportError, ValueError) as error:  # a protocol whose own package is not there, or none at all
+        except ImportError as error:  # a protocol whose own package is not there
+            raise StoreError(f"{address}: its protocol needs a package that is not installed: {error}.{_advice(address)}") from None
+        except ValueError as error:  # no protocol that fsspec knows
             raise StoreError(f"{address}: cannot be used as the address of a store: {error}") from None
         self._kept = Path(tempfile.mkdtemp(prefix="limbeck-store-"))
         weakref.finalize(self, shutil.rmtree, self._kept, ignore_errors=True)
@@ -234,6 +238,10 @@ class Remote(Place):
                 entries = self._files.ls(self._path(folder), detail=True)
         except FileNotFoundError:
             return []
+        except StoreError:
+            if self.address.startswith(READ_ONLY):  # most servers list no folder
+                return []
+            raise
         found = [str(entry["name"]).rsplit("/", 1)[-1] for entry in entries if entry["type"] == "file"]
         return sorted(name for name in found if not name.startswith("."))
 
@@ -263,6 +271,16 @@ class Remote(Place):
                 self._files.rm_file(file)
 
     def check_writable(self, needed: int) -> None:
+        if self.address.startswith(READ_ONLY):
+            raise StoreError(f"{self}: stores are read from http addresses, and written to none; write a folder and put it on the server.")
         probe = f".write-test.{os.getpid()}"
         self.write(probe, "x")
         self.remove(probe)
+
+
+def _advice(address: str) -> str:
+    """How to install what a protocol needs, where fsspec has an extra for it."""
+    protocol = address.partition("://")[0]
+    extra = "http" if protocol == "https" else protocol
+    known = metadata("fsspec").get_all("Provides-Extra") or []
+    return f" Install it: pip install 'fsspec[{extra}]'" if extra in known else ""
