@@ -78,7 +78,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
         data_schema.PoolSpec,
         data_schema.SelectSpec,
     ),
-    "Models": (schema.ModelSpec, schema.ShrinkSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
+    "Models": (schema.ModelSpec, schema.ShrinkSpec, schema.LoraSpec, schema.TeacherSpec, schema.PlayerSpec, schema.Normalize),
     "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule, schema.Kept),
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
     "Stages": (schema.StageSpec, schema.PeerSpec),

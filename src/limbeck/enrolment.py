@@ -90,6 +90,7 @@ class Enrolment:
                 compile_model=self.phase.train.compile,
                 taps=[tap for other in others for tap in self.objectives[other].teacher_taps(name)],
                 logits=any(self.objectives[other].needs_teacher_logits(name) for other in others),
+                frozen=self.models[name].frozen,
             )
         made = self._set_up(teachers, examples)
         for name, learner in self.learners.items():

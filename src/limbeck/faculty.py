@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -33,6 +34,7 @@ class Faculty:
         specs: every teacher of the recipe.
         model: gives the model of a teacher that has its own.
         total: sums a tensor over all processes.
+        bare: while it lasts, the learner is without its adapters.
         call: how the model of that name is run, on a view of the data other than its own where one is named.
     """
 
@@ -41,6 +43,7 @@ class Faculty:
     objective: Objective
     learner: nn.Module
     learner_name: str
+    bare: Callable[[], AbstractContextManager[None]]
     model: Callable[[str, TeacherSpec], BuiltModel]
     call: Callable[[str, str | None], Call]
     device: torch.device
@@ -79,6 +82,7 @@ class Faculty:
             call=call,
             module=own.module if own is not None else None,
             learner=self.learner,
+            bare=self.bare,
             members=members,
             examples=len(self.examples),
             updates=self.updates,

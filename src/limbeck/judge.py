@@ -19,6 +19,7 @@ from .export.student import load_student
 from .models.base import BuiltModel
 from .models.build import build_model
 from .models.checkpoints import load_into, read_state_dict
+from .models.lora import holds_adapters
 from .session import EVAL_BATCH
 
 
@@ -77,13 +78,15 @@ def evaluate(
 
 
 def _with_weights(spec: ModelSpec, file: Path, data: Splits, allow_code: bool) -> BuiltModel:
-    """The student with the weights in `file`; one that was made from a larger model is made first."""
-    request = assemble.model_request(spec)
-    if spec.shrink is None:
+    """The student with the weights in `file`; one that was made from a larger model, or has adapters, is made first."""
+    request, state = assemble.model_request(spec), read_state_dict(file)
+    if not holds_adapters(state):  # those of a finished student are merged into its weights
+        request = replace(request, lora=None)
+    if spec.shrink is None and request.lora is None:
         return build_model(replace(request, weights=str(file)), data.info, allow_code=allow_code)
     batches = (batch.inputs for batch in islice(eval_loader(data.train, batch_size=8), 4))
     built = build_model(request, data.info, allow_code=allow_code, batches=lambda: list(batches))
-    load_into(built.module, read_state_dict(file), source=str(file))
+    load_into(built.module, state, source=str(file))
     return built
 
 

@@ -25,6 +25,8 @@ from .errors import CodeNotAllowed, Interrupted, RunError
 from .export.student import load_student
 from .files import check_writable, read_json, write_json, write_text
 from .handover import hand_over
+from .models.base import BuiltModel
+from .models.lora import merge_adapters
 from .preflight import preflight
 from .results import collect_results
 from .session import Session
@@ -143,10 +145,17 @@ def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Cal
         except (Interrupted, KeyboardInterrupt) as stop:
             reason = str(stop) or "stopped at once; what came after the last checkpoint will be computed again."
             raise Interrupted(f"{reason} Go on with: limbeck run {shlex.quote(str(folder))} --resume") from None
+    _merge(session.models["student"])
     if backend.is_main:
         _finish(session, results)
     backend.wait()
     return Result(folder, results, session.models["student"].module.eval())
+
+
+def _merge(student: BuiltModel) -> None:
+    """Leaves an ordinary model where there were adapters."""
+    if student.request.lora is not None:
+        merge_adapters(student.module)
 
 
 def _begin(loaded: LoadedRecipe, wish: _Wish, folder: Path, inferred: Mapping[str, Any]) -> None:

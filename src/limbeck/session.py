@@ -40,6 +40,7 @@ from .files import writing
 from .models.base import BuiltModel
 from .models.build import build_model
 from .models.documents import check_packing, reads_documents
+from .models.lora import without_adapters
 from .registry import ACTIONS, STEPS
 from .settling import settled
 from .teachers.base import Call, Teacher
@@ -257,6 +258,7 @@ class Session:
             objective=enrolment.demand(),
             learner=enrolment.model(phase.learner),
             learner_name=phase.learner,
+            bare=partial(without_adapters, self.models[phase.learner].module, self.models[phase.learner].frozen),
             model=partial(self._teacher_model, phase),
             call=self.call,
             device=self.backend.device,

@@ -16,6 +16,7 @@ from ..data.mixing.base import Mixing
 from ..data.pools import PoolRequest
 from ..data.views import ViewRequest
 from ..models.base import ModelRequest, Normalization
+from ..models.lora import Lora
 from ..models.shrink import Shrink
 from ..registry import TASKS
 from ..tasks.base import Task
@@ -45,6 +46,7 @@ def model_request(spec: ModelSpec) -> ModelRequest:
         dtype=spec.dtype or ("auto" if isinstance(spec, TeacherSpec) else "fp32"),
         gradient_checkpointing=spec.gradient_checkpointing,
         shrink=Shrink(**{**spec.shrink.model_dump(), "keep": tuple(spec.shrink.keep)}) if spec.shrink is not None else None,
+        lora=Lora(**{**spec.lora.model_dump(), "targets": tuple(spec.lora.targets)}) if spec.lora is not None else None,
     )
 
 

@@ -159,6 +159,8 @@ def _shorthands(schema: Json, definitions: Json) -> None:
     for model in ("ModelSpec", "TeacherSpec", "PlayerSpec"):
         for short in (text, whole, {"type": "array", "items": whole}):
             _admit(definitions[model], "shrink", short)
+        _admit(definitions[model], "lora", whole)
+    _admit(definitions["LoraSpec"], "targets", text)
     stage, train, data = definitions["StageSpec"], definitions["TrainSpec"], definitions["DataSpec"]
     for place in (schema, stage):
         _admit(place, "teacher", text)

@@ -98,6 +98,21 @@ class ShrinkSpec(Spec):
     """Attention heads of each layer: those of the largest weights, with their keys and values."""
 
 
+class LoraSpec(Spec):
+    """Low-rank adapters beside the linear layers of a transformers model, whose own weights stay as they are (arXiv:2106.09685)."""
+
+    rank: PositiveInt = 8
+    """Rank of the adapters' product."""
+    alpha: Positive = 16.0
+    """The product is multiplied by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout of what the adapters read."""
+    targets: list[str] = Field(default_factory=list)
+    """Linear layers by name, such as `q_proj`, or by the end of their path; all but those of the head where empty."""
+    head: bool | None = None
+    """Whether the head learns as a whole; where absent, that of classifiers does, and that of language models does not."""
+
+
 class ModelSpec(Spec):
     """A model by reference."""
 
@@ -123,6 +138,8 @@ class ModelSpec(Spec):
     shrink: ShrinkSpec | None = None
     """Keep a part of a transformers model: a mapping, or just `layers` (`shrink: even`), their number (`shrink: 4`, evenly spread) or the
     list of those that are kept (`shrink: [0, 2, 5]`)."""
+    lora: LoraSpec | None = None
+    """Learn adapters beside a transformers model instead of the model itself: a mapping, or just their rank (`lora: 8`)."""
 
 
 class TeacherSpec(ModelSpec):

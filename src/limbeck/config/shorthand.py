@@ -104,7 +104,7 @@ def _teacher(node: Node) -> Node:
 
 
 def _model(node: Node) -> Node:
-    return _entries(_keyed("model")(node), shrink=_shrink)
+    return _entries(_keyed("model")(node), shrink=_shrink, lora=_lora)
 
 
 def _shrink(node: Node) -> Node:
@@ -113,6 +113,11 @@ def _shrink(node: Node) -> Node:
         entries = {"layers": Node("uniform", node.mark), "count": node}
         return Node(entries, node.mark, dict.fromkeys(entries, node.mark), replaces=True)
     return _keyed("keep", list)(node) if isinstance(node.value, list) else _keyed("layers")(node)
+
+
+def _lora(node: Node) -> Node:
+    """`8` becomes `{rank: 8}`, and one target a list."""
+    return _entries(_keyed("rank", int)(node), targets=_listed)
 
 
 def _player(node: Node) -> Node:

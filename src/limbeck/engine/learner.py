@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -31,6 +31,7 @@ class Learner(nn.Module):
         compile_model: compile it with torch.compile.
         taps: layers that its peers read, beside those of its own objective.
         logits: whether its peers read its logits.
+        frozen: names of the model's parameters that never learn.
     """
 
     def __init__(
@@ -42,13 +43,14 @@ class Learner(nn.Module):
         compile_model: bool = False,
         taps: Sequence[str] = (),
         logits: bool = False,
+        frozen: Collection[str] = (),
     ) -> None:
         super().__init__()
         self.model = model
         self.objective = objective
         every = list(dict.fromkeys([*objective.student_taps(), *taps]))
         self.stops_early = bool(every) and not (logits or objective.needs_student_logits())
-        self._call = call
+        self._call, self._frozen = call, frozenset(frozen)
         self._tapped = Tapped(model, every, stop_early=self.stops_early) if every else None
         # Not by plain assignment, which would register the model (or its compiled form) a second time.
         self.__dict__["_run"] = self._tapped or (_compiled(model) if compile_model else model)
@@ -72,17 +74,20 @@ class Learner(nn.Module):
     def train_only(self, patterns: Sequence[str]) -> None:
         """Freezes the model's parameters that match none of `patterns`; adapters and losses always learn.
 
+        What never learns (the weights beside low-rank adapters) is frozen in any case.
+
         Raises:
             UnknownName: for a pattern that matches no parameter. A pattern may begin with a common name, such as `stage1.*`.
         """
-        names = [name for name, _ in self.model.named_parameters()]
+        names = [name for name, _ in self.model.named_parameters() if name not in self._frozen]
         common = aliases(self.model, layer_paths(self.model))
         own = [expanded(pattern, common) for pattern in patterns]
         for pattern, path in zip(patterns, own, strict=True):
             if not any(_matches(name, path) for name in names):
                 raise UnknownName("parameter", pattern, names, "`trainable` takes patterns such as 'layer4.*'.")
         for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(not own or any(_matches(name, path) for path in own))
+            wanted = not own or any(_matches(name, path) for path in own)
+            parameter.requires_grad_(wanted and name not in self._frozen)
 
     def close(self) -> None:
         """Releases the hooks on the model."""

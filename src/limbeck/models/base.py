@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ShapeMismatch
+from .lora import Lora
 from .shrink import Shrink
 
 
@@ -71,6 +72,8 @@ class ModelRequest:
     """Whether layers are run again in the backward pass instead of keeping what they computed."""
     shrink: Shrink | None = None
     """What is kept of the model."""
+    lora: Lora | None = None
+    """Adapters that learn beside the model, which then stays as it is."""
 
 
 @dataclass(frozen=True)
@@ -80,3 +83,5 @@ class BuiltModel:
     module: nn.Module
     normalization: Normalization | None
     request: ModelRequest
+    frozen: frozenset[str] = frozenset()
+    """Names of the parameters that never learn: those beside adapters."""

@@ -20,7 +20,9 @@ from .backward import checkpoint_layers
 from .base import BuiltModel, ModelRequest, Normalization
 from .checkpoints import find_weights, load_into, read_state_dict, saved_normalization
 from .documents import read_documents
+from .lora import add_adapters
 from .shrink import Batches, shrink
+from .sources.hf import LANGUAGE_MODELS
 
 SOURCES = ("timm", "torchvision", "hf", "llama2c")
 BUILTINS = Registry("model", "limbeck.models.builtin", "Builtin")
@@ -71,7 +73,10 @@ def build_model(
         module, changes = shrink(module, request.shrink, request.model, batches)
         request = replace(request, args={**request.args, **changes}, shrink=None)
         _prepare(module, request, info)
-    return BuiltModel(module, _normalization(request, info, own), request)
+    frozen: frozenset[str] = frozenset()
+    if request.lora is not None:
+        frozen = add_adapters(module, request.lora, request.model, classifier=info.language not in LANGUAGE_MODELS)
+    return BuiltModel(module, _normalization(request, info, own), request, frozen)
 
 
 def _prepare(module: nn.Module, request: ModelRequest, info: DataInfo) -> None:

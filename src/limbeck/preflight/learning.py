@@ -13,9 +13,11 @@ from ..config.schema import TeacherSpec
 from ..engine.learner import Learner
 from ..errors import NotFetched, TapError
 from ..models.base import BuiltModel
+from ..models.lora import without_adapters
 from ..objective import Objective, Term
 from ..objective.layers import told
 from ..tasks.base import Task
+from ..teachers.adapter_off import AdapterOffTeacher
 from ..types import DataInfo, Signals
 from .found import Desk
 from .models import NOTHING, Models
@@ -56,7 +58,7 @@ class Learning:
             prefix = f"{prefix}peers.{member}."
         learner = self.models.built["student" if member == ALONE else member]
         if member == self.phase.learner:
-            self._trainable(learner.module)
+            self._trainable(learner)
         terms: list[Term] = []
         with self.desk.at(f"{prefix}objective"):
             terms = self._terms(member, prefix)
@@ -72,7 +74,7 @@ class Learning:
             with self.desk.at("teacher" if name == "teacher" else f"teachers.{name}"):
                 signals |= spoken(self.desk, self.phase, name, Objective(terms), self.info)
         teachers = {name: self._teacher(name) for name in names if name not in signals}
-        complete = True
+        complete = all([self._bare(name, teachers[name]) for name in teachers])
         for term in terms:
             place = f"{prefix}objective.{term.part_of or term.label}"
             complete &= self._paths(place, term, learner, teachers.get(term.source))
@@ -92,10 +94,10 @@ class Learning:
             return
         try_terms(self.desk, self.phase, prefix, terms, mine, signals, self.task.example(self.info).labels, self.info)
 
-    def _trainable(self, module: nn.Module) -> None:
+    def _trainable(self, built: BuiltModel) -> None:
         if self.phase.trainable:
             with self.desk.at(f"{self.phase.key}.trainable"):
-                learner = Learner(module, Objective([]), partial(no_call))
+                learner = Learner(built.module, Objective([]), partial(no_call), frozen=built.frozen)
                 learner.train_only(self.phase.trainable)
                 learner.train_only(())
 
@@ -147,6 +149,20 @@ class Learning:
                 self._own = self.models.build(f"{self.phase.key}.teacher", self.phase.teacher)
             return self._own
         return self.models.built.get(name)
+
+    def _bare(self, name: str, learner: BuiltModel | None) -> bool:
+        """Whether the learner has adapters, where a teacher is the learner without them."""
+        own = self.phase.teacher if self.phase.teacher is not None and name == "teacher" else None
+        spec = own or assemble.teacher_specs(self.desk.recipe).get(name)
+        if spec is None or learner is None or name in self.phase.members:
+            return True
+        if assemble.teacher_kind(spec, allow_code=self.desk.allow_code) is not AdapterOffTeacher:
+            return True
+        stage = f"{self.phase.key}.teacher" if own is not None else None
+        with self.desk.at(stage or ("teacher" if name == "teacher" else f"teachers.{name}")):
+            with without_adapters(learner.module, learner.frozen):
+                return True
+        return False
 
     def _paths(self, key: str, term: Term, learner: BuiltModel, teacher: BuiltModel | None) -> bool:
         fine = True

@@ -56,7 +56,9 @@ class Models:
         with self.desk.at(f"{key}.model"), META:
             built = build_model(model_request(spec), self.info, allow_code=self.desk.allow_code, load=False)
             count = sum(p.numel() for p in built.module.parameters())
-            self.desk.found.facts.append(f"{key}: {spec.model}, {count:,} parameters")
+            learn = sum(p.numel() for name, p in built.module.named_parameters() if name not in built.frozen)
+            some = f", of which {learn:,} learn" if built.frozen else ""
+            self.desk.found.facts.append(f"{key}: {spec.model}, {count:,} parameters{some}")
             return built
         return None
 

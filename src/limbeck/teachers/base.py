@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar, Literal
 
@@ -48,6 +48,8 @@ class Setting:
     """Its own model; None for a kind that has none."""
     learner: nn.Module | None = None
     """The model that is taught."""
+    bare: Callable[[], AbstractContextManager[None]] | None = None
+    """While it lasts, the learner is without its adapters; entering it fails where it has none."""
     members: Mapping[str, Teacher] = field(default_factory=dict)
     """The teachers that it is made of, by name, open."""
     examples: int = 0
@@ -68,7 +70,7 @@ class Teacher(ABC):
     """
 
     source: ClassVar[Literal["own", "learner", "members", "none"]] = "own"
-    """Where its model comes from: its own (`model` in the recipe), a copy of the learner, other teachers (`of`), or nowhere."""
+    """Where its model comes from: its own (`model` in the recipe), the learner (or a copy of it), other teachers (`of`), or nowhere."""
 
     def __post_init__(self) -> None:
         check_fields(self)
