@@ -87,7 +87,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
     "DatasetSpec": "data.datasets.NAME", "MixSpec": "data.mix", "PoolSpec": "data.pool", "SelectSpec": "data.select",
-    "ModelSpec": "student", "ShrinkSpec": "MODEL.shrink",
+    "ModelSpec": "student", "ShrinkSpec": "MODEL.shrink", "LoraSpec": "MODEL.lora",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
     "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes",
     "Kept": "objective.LABEL.weight",

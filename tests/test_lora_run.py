@@ -138,4 +138,4 @@ def test_the_check(tmp_path: Path):
     assert "teacher: the student's head learns, too (lm_head.weight)" in problems(recipe(tmp_path, lora={"head": True}))
     assert "no linear layer is called 'q_prj'. Did you mean 'q_proj'" in problems(recipe(tmp_path, lora={"targets": "q_prj"}))
     assert "student.lora.dropout" in problems(recipe(tmp_path, lora={"dropout": 1.0}))
-    assert "student.lora.rnak: unknown key. Did you mean 'rank'" in problems(recipe(tmp_path, lora={"rnak": 1}))
+    assert "student.lora.rnak: unknown key of lora (got 1). Did you mean 'rank'" in problems(recipe(tmp_path, lora={"rnak": 1}))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.language_models import tiny
 from torch import Tensor, nn
 
 from limbeck.engine.learner import Learner
@@ -18,7 +19,6 @@ from limbeck.models.language import language_head
 from limbeck.models.lora import Lora, adapters, holds_adapters, merge_adapters, without_adapters
 from limbeck.objective import Objective
 from limbeck.types import DataInfo
-from tests.language_models import tiny
 
 INFO = DataInfo("text", "token", 61, (16,), language="causal_lm")
 LLAMA = {
@@ -87,7 +87,7 @@ def test_targets(targets: list[str], count: int):
     own = built(Lora(rank=2, targets=targets))
     assert len(adapters(own.module)) == 2 * count
     assert {name for name, p in own.module.named_parameters() if p.requires_grad} == {name for name, _ in adapters(own.module)}
-    assert language_head(own.module).layer is own.module.get_output_embeddings()
+    assert language_head(own.module).layer is own.module.get_submodule("lm_head")
 
 
 @pytest.mark.parametrize("kind", ["bert", "t5", "gpt2", "roberta", "albert", "bart"])
@@ -98,15 +98,16 @@ def test_kinds_of_models(kind: str, tmp_path: Any):
     own = build_model(ModelRequest(f"hf:{tmp_path}", "pretrained", lora=Lora(rank=2)), info)
     assert adapters(own.module)
     more = {"decoder_input_ids": IDS} if language == "seq2seq_lm" else {}
+    model: Any = own.module
     with torch.no_grad():
-        before = own.module.eval()(input_ids=IDS, **more).logits
+        before = model.eval()(input_ids=IDS, **more).logits
         expected = moved(own).module.double()(input_ids=IDS, **more).logits.float()
         assert not torch.allclose(before, expected, atol=1e-2)
         language_head(own.module)
         names = set(build_model(ModelRequest(f"hf:{tmp_path}"), info).module.state_dict())
         merge_adapters(own.module)
         assert set(own.module.state_dict()) == names
-        torch.testing.assert_close(own.module(input_ids=IDS, **more).logits.float(), expected)
+        torch.testing.assert_close(model(input_ids=IDS, **more).logits.float(), expected)
 
 
 def test_the_head_of_a_classifier_learns():

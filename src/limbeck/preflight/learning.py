@@ -74,7 +74,7 @@ class Learning:
             with self.desk.at("teacher" if name == "teacher" else f"teachers.{name}"):
                 signals |= spoken(self.desk, self.phase, name, Objective(terms), self.info)
         teachers = {name: self._teacher(name) for name in names if name not in signals}
-        complete = all([self._bare(name, teachers[name]) for name in teachers])
+        complete = all(self._bare(name, teacher) for name, teacher in teachers.items())
         for term in terms:
             place = f"{prefix}objective.{term.part_of or term.label}"
             complete &= self._paths(place, term, learner, teachers.get(term.source))
@@ -159,9 +159,9 @@ class Learning:
         if assemble.teacher_kind(spec, allow_code=self.desk.allow_code) is not AdapterOffTeacher:
             return True
         stage = f"{self.phase.key}.teacher" if own is not None else None
-        with self.desk.at(stage or ("teacher" if name == "teacher" else f"teachers.{name}")):
-            with without_adapters(learner.module, learner.frozen):
-                return True
+        place = stage or ("teacher" if name == "teacher" else f"teachers.{name}")
+        with self.desk.at(place), without_adapters(learner.module, learner.frozen):
+            return True
         return False
 
     def _paths(self, key: str, term: Term, learner: BuiltModel, teacher: BuiltModel | None) -> bool:

@@ -33,10 +33,10 @@ class AdapterOffTeacher(Teacher):
     source: ClassVar = "learner"
 
     def open(self, setting: Setting) -> None:
+        self._module, self._call, request = learner_of(setting, "adapter_off"), setting.call, setting.request
         if setting.bare is None:
             raise LimbeckError("a teacher of kind 'adapter_off' needs a student with adapters (`lora`).")
-        request = setting.request
-        self._module, self._bare, self._call = learner_of(setting, "adapter_off"), setting.bare, setting.call
+        self._bare = setting.bare
         self._tapped = Tapped(self._module, request.taps, stop_early=not request.logits) if request.taps else None
         self._run: Any = self._tapped or self._module
         self._device, self._precision = request.device, request.precision
