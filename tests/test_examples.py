@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -23,7 +24,7 @@ def accuracies(name: str) -> dict[str, float]:
 
 
 def test_there_are_no_others():
-    assert [file.stem for file in FILES] == ["from_python", "own_loop"]
+    assert [file.stem for file in FILES] == ["cross_validation", "from_python", "own_loop"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -47,3 +48,31 @@ def test_from_python():
     found = accuracies("from_python")
     assert set(found) == {"teacher", "alone", "student"}
     assert found["teacher"] >= found["student"] > found["alone"]
+
+
+def test_cross_validation(tmp_path):
+    """Two folds, each held out once; a second call reads the finished runs."""
+    file = next(file for file in FILES if file.stem == "cross_validation")
+    recipe = file.parents[1] / "recipes" / "classification" / "kd_oct.yaml"
+    words = [str(recipe), "train.epochs=1", "data.limit=300", "data.split.folds=2", "data.split.group=null"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(file), *words], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    done = call(*words)
+    assert done.returncode == 0, done.stderr
+    runs = [json.loads((tmp_path / "runs" / f"kd_oct-fold{n}" / "results.json").read_text()) for n in (1, 2)]
+    found = {row: float(value) for row, value in re.findall(r"^(\w+) +([\d.]+)%$", done.stdout, flags=re.MULTILINE)}
+    assert list(found) == ["teacher", "alone", "student"]
+    for name, value in found.items():
+        assert value == pytest.approx(50 * sum(run["models"][name]["metrics"]["accuracy"] for run in runs), abs=0.051)
+    assert [run["data"]["test"] for run in runs] == [899, 898]
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
+    assert call(*words).stdout == done.stdout
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    none = call(str(recipe.with_name("kd.yaml")))
+    assert none.returncode == 1
+    assert "has no data.split.folds" in none.stderr
