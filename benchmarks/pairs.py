@@ -79,7 +79,7 @@ class Pair:
 
 def mean(values: Tensor) -> Tensor:
     """As the objective takes it."""
-    return values.sum() * (1 / values.numel())
+    return (values.sum() if values.ndim else values) * (1 / values.numel())
 
 
 def read(signals: Signals) -> list[Tensor]:
@@ -292,7 +292,7 @@ PAIRS: list[Pair] = [
          peers_exits.self_exits)),
     Pair("lsskd", rotated(with_heads(features((16, 64, 14, 14), (16, 128, 7, 7)), 100)), shared("from the formula, same exits",
          peers_exits.lsskd)),
-    Pair("attention_kd", features((8, 12, 128, 128), (8, 12, 128, 128)), closed("from the formula", peers_exits.attention_kd)),
+    Pair("attention_kd", features((8, 12, 128, 128), (8, 12, 128, 128)), closed("authors' structure", peers_exits.attention_kd)),
     Pair("mse", features(MAP), closed("torch, as in torchdistill", peers.squared_error)),
     Pair("hint", features(SMALL), closed("torch, as in torchdistill", peers.squared_error)),
     Pair("cosine", features(MAP), closed("torch", peers.cosine)),

@@ -71,6 +71,7 @@ def lsskd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tens
 
 
 def attention_kd(student: Signals, teacher: Signals, labels: Any) -> Tensor:
-    """Layer by layer, averaged."""
+    """Layer by layer, averaged; masked scores, which are large and negative, count as 0."""
     pairs = zip(student.features.values(), teacher.features.values(), strict=True)
-    return torch.stack([F.mse_loss(ours, theirs) for ours, theirs in pairs]).mean()
+    values = [F.mse_loss(*(torch.where(x <= -100, torch.zeros_like(x), x) for x in pair)) for pair in pairs]
+    return torch.stack(values).mean()

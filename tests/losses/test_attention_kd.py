@@ -101,7 +101,7 @@ def test_keys_that_do_not_count(draw):
 
 def test_shapes_must_agree():
     for function in (
-        lambda a, b: attention_errors(a, b, heads="each", least=0),
+        lambda a, b: attention_errors(a, b, heads="each", least=0, counted=None),
         lambda a, b: attention_divergence(a, b, heads="each", least=0, kind="forward", keys=None),
     ):
         with pytest.raises(ShapeMismatch, match=r"student \[1, 2, 3, 3\] and teacher \[1, 4, 3, 3\] must have the same shape"):

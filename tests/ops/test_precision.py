@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from limbeck.ops.precision import widen, without_autocast
+from limbeck.ops.precision import softened, widen, without_autocast
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -43,3 +43,11 @@ def test_shapes_alone_have_a_context_too():
     x = torch.empty(2, 3, device="meta")
     with without_autocast(x):
         assert (x @ x.T).shape == (2, 2)
+
+
+def test_softened():
+    logits = torch.linspace(-2, 3, 6).view(2, 3)
+    assert softened(logits, 1.0) is logits
+    torch.testing.assert_close(softened(logits, 4.0), logits / 4)
+    assert softened(logits.half(), 1).dtype == torch.float32
+    assert softened(logits.half(), 2).dtype == torch.float32

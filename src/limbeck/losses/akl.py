@@ -28,7 +28,7 @@ from typing import ClassVar, Literal, final
 from torch import Tensor
 
 from ..ops.divergence import adaptive_kl
-from ..ops.precision import widen
+from ..ops.precision import softened
 from ..types import Fraction, Needs, Positive, Signals
 from .base import Loss, logit_pair
 
@@ -52,5 +52,5 @@ class AKL(Loss):
         return Needs(logits=True, label_kinds=("class",))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        ours, theirs = (widen(logits) / self.temperature for logits in logit_pair(student, teacher))
+        ours, theirs = (softened(logits, self.temperature) for logits in logit_pair(student, teacher))
         return self.temperature**2 * adaptive_kl(theirs, ours, head=self.head, ascending=self.variant == "dskd")

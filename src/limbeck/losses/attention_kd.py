@@ -32,10 +32,10 @@ from torch import Tensor
 from ..ops.divergence import Divergence, divergence, log_softmax
 from ..ops.precision import widen
 from ..ops.reduce import example_mean
+from ..ops.squares import squared_distance
 from ..types import Needs, Signals
-from ._padding import kept_keys, leaving_out, pair_mean, query_mean
+from ._padding import kept_keys, leaving_out, query_mean
 from .base import Loss, agree, pairs
-from .mse import squared_error
 
 Heads = Literal["each", "mean", "sum"]
 
@@ -48,10 +48,19 @@ def one_map(scores: Tensor, heads: Heads) -> Tensor:
     return scores.mean(1) if heads == "mean" else scores.sum(1)
 
 
-def attention_errors(student: Tensor, teacher: Tensor, *, heads: Heads, least: float) -> Tensor:
-    """Squared difference of every score; a score not above `least` counts as 0."""
-    ours, theirs = (one_map(scores, heads) for scores in (student, teacher))
-    return squared_error(*(scores.masked_fill(scores <= least, 0) for scores in (ours, theirs)))
+def attention_errors(
+    student: Tensor, teacher: Tensor, *, heads: Heads, least: float, counted: Tensor | None
+) -> tuple[Tensor, Tensor | int]:
+    """Sum of the squared differences of an example's scores, `(batch, [heads], queries, keys)` to `(batch,)`, and how many they are.
+
+    A score not above `least` counts as 0; `counted`, `(batch, queries, keys)`, tells which are summed up, None all.
+    """
+    ours, theirs = agree(one_map(student, heads), one_map(teacher, heads))
+    if counted is None:
+        return squared_distance(ours, theirs, above=least, counted=None), ours[0].numel()
+    maps = ours.shape[1] if ours.ndim == 4 else 1
+    mask = counted.unsqueeze(1) if ours.ndim == 4 else counted
+    return squared_distance(ours, theirs, above=least, counted=mask), maps * counted.flatten(1).sum(1)
 
 
 def attention_divergence(student: Tensor, teacher: Tensor, *, heads: Heads, least: float, kind: Divergence, keys: Tensor | None) -> Tensor:
@@ -89,7 +98,9 @@ class AttentionKD(Loss):
         least = -math.inf if self.variant == "paper" else -1e-3
         kept = kept_keys(student, ours)
         if self.form == "mse":
-            return pair_mean(attention_errors(ours, theirs, heads=self.heads, least=least), kept)
+            counted = None if kept is None else (kept[:, :, None] & kept[:, None]).to(ours.device)
+            total, count = attention_errors(ours, theirs, heads=self.heads, least=least, counted=counted)
+            return total / (count if isinstance(count, int) else count.clamp_min(1))
         if kept is not None:
             ours, theirs = (leaving_out(scores, kept) for scores in (ours, theirs))
         values = attention_divergence(ours, theirs, heads=self.heads, least=least, kind="forward", keys=None)

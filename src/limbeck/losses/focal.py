@@ -32,10 +32,12 @@ from .cross_entropy import smoothed_cross_entropy
 def focal_factor(hard: Tensor, *, gamma: float) -> Tensor:
     r""":math:`(1 - p_y)^\gamma` of the labels' cross-entropies :math:`-\log p_y`, of any shape."""
     wrong = -torch.expm1(-hard)
+    if gamma == 0 or gamma >= 1:  # mutate: equivalent condition, comparison, constant (the other way is only slower)
+        return wrong.pow(gamma)
     # A power below 1 has an infinite slope at 0, where nothing is left to learn.
     settled = wrong <= 0
     base = wrong.masked_fill(settled, 1.0)  # mutate: equivalent constant (its power is replaced)
-    return base.pow(gamma).masked_fill(settled, gamma == 0)
+    return base.pow(gamma).masked_fill(settled, 0)
 
 
 @final

@@ -38,7 +38,7 @@ from torch import Tensor
 
 from ..ops import divergence as engine
 from ..ops.divergence import kl, log_softmax
-from ..ops.precision import widen
+from ..ops.precision import softened
 from ..types import Needs, Positive, Signals
 from .base import Loss, logit_pair
 from .fused.measure import Measure
@@ -48,14 +48,14 @@ Divergence = Literal["forward", "reverse", "symmetric", "js", "tv", "skew_forwar
 
 def softened_kl(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
     """KL of the student from the teacher at `temperature`; `(..., classes)` to `(...)`."""
-    return kl(widen(teacher) / temperature, widen(student) / temperature)
+    return kl(softened(teacher, temperature), softened(student, temperature))
 
 
 def softened_divergence(
     student: Tensor, teacher: Tensor, *, temperature: float, divergence: Divergence, mixture: float, skew: float
 ) -> Tensor:
     """One of the divergences at `temperature`, without its factor; `(..., classes)` to `(...)`."""
-    p, q = (log_softmax(widen(logits) / temperature) for logits in (teacher, student))
+    p, q = (log_softmax(softened(logits, temperature)) for logits in (teacher, student))
     return engine.divergence(p, q, kind=divergence, weight=mixture if divergence == "js" else skew)
 
 

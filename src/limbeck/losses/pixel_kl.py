@@ -22,7 +22,7 @@ from typing import Literal, final
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..ops.precision import widen
+from ..ops.precision import softened
 from ..types import Needs, Positive, Signals
 from .base import Loss, agree, pairs
 
@@ -40,7 +40,7 @@ def pixel_divergence(p_logits: Tensor, q_logits: Tensor, *, temperature: float) 
     """
     p_logits, q_logits = agree(p_logits, q_logits)
     dim = 1 if p_logits.ndim > 3 else -1
-    log_p, log_q = ((widen(x) / temperature).log_softmax(dim) for x in (p_logits, q_logits))
+    log_p, log_q = (softened(x, temperature).log_softmax(dim) for x in (p_logits, q_logits))
     return temperature**2 * F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim)
 
 

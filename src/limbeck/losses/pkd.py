@@ -67,6 +67,6 @@ class PKD(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         correction = 1 if self.variant == "official" else 0
-        layers = pairs(student, teacher)  # mutate: equivalent swapped (symmetric)
+        layers = pairs(student, teacher)
         values = [pearson_gap(*layer, epsilon=self.epsilon, correction=correction) for layer in layers]
         return torch.stack(values).sum()

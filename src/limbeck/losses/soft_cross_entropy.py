@@ -21,8 +21,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from ..ops.divergence import log_softmax
-from ..ops.precision import widen
+from ..ops.precision import softened
 from ..types import Needs, Positive, Signals
 from .base import Loss, logit_pair
 
@@ -30,7 +29,7 @@ from .base import Loss, logit_pair
 def softened_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
     """Cross-entropy of the student with the teacher at `temperature`; `(..., classes)` to `(...)`."""
     # `ops.divergence.cross_entropy` also copes with classes of minus infinity, which classifiers do not have; that takes a tenth longer.
-    return -((widen(teacher) / temperature).softmax(-1) * log_softmax(widen(student) / temperature)).sum(-1)
+    return -(softened(teacher, temperature).softmax(-1) * softened(student, temperature).log_softmax(-1)).sum(-1)
 
 
 @final

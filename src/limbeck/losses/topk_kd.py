@@ -28,7 +28,7 @@ from annotated_types import Ge, Gt, Lt
 from torch import Tensor
 
 from ..ops.divergence import log_softmax
-from ..ops.precision import widen
+from ..ops.precision import softened
 from ..ops.topk import Rest, topk_divergence
 from ..types import Needs, Positive, PositiveInt, Signals
 from .base import Loss, logit_pair
@@ -60,9 +60,7 @@ class TopkKD(Loss):
         return Needs(logits=True, label_kinds=("class",))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        ours, theirs = (widen(logits) for logits in logit_pair(student, teacher))
-        if self.temperature != 1:  # mutate: equivalent comparison, constant (a division by 1 is only slower)
-            ours, theirs = ours / self.temperature, theirs / self.temperature
+        ours, theirs = (softened(logits, self.temperature) for logits in logit_pair(student, teacher))
         log_p, index = log_softmax(theirs).topk(min(self.top, theirs.shape[-1]), sorted=False)  # mutate: equivalent constant (in any order)
         weight = self.mixture if self.divergence == "js" else self.skew
         factor = self.temperature if self.divergence == "tv" else self.temperature**2

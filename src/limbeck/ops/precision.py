@@ -11,6 +11,12 @@ def widen(x: Tensor) -> Tensor:
     return x.float() if x.element_size() < 4 else x  # mutate: equivalent constant, comparison (float of float32 is itself; no size is 3)
 
 
+def softened(logits: Tensor, temperature: float) -> Tensor:
+    """Logits over the temperature of a softmax, in float32 or wider."""
+    logits = widen(logits)
+    return logits if temperature == 1 else logits / temperature  # mutate: equivalent constant, comparison (a division by 1 is only slower)
+
+
 def without_autocast(x: Tensor) -> torch.autocast:
     """A context in which matrix products of `x` keep their precision inside an autocast region."""
     kind = x.device.type

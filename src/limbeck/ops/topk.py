@@ -69,23 +69,25 @@ class _Parted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        others = logits.scatter(-1, index, -math.inf)
-        # Where there are no others, the largest is minus infinity, from which nothing can be subtracted.
-        most = others.amax(-1, keepdim=True).clamp_min(torch.finfo(others.dtype).min)
-        others = others.sub_(most).exp_()
-        mass = others.sum(-1, keepdim=True)
-        chosen, left = logits.gather(-1, index), mass.log() + most
+        # The least number, not minus infinity, so that the softmax is one also where there are no others.
+        least = torch.finfo(logits.dtype).min
+        others = logits.scatter(-1, index, least)
+        most = others.amax(-1, keepdim=True)
+        others = others.softmax(-1)
+        # The likeliest of the others has one part of their sum by its own distance from itself.
+        left = (most - others.amax(-1, keepdim=True).log()).masked_fill_(most <= least, -math.inf)
+        chosen = logits.gather(-1, index)
         total = torch.logaddexp(chosen.logsumexp(-1, keepdim=True), left)
         known, left = chosen - total, left - total
-        ctx.save_for_backward(others, mass, known, left, index)
+        ctx.save_for_backward(others, known, left, index)
         return known, left
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_known: Tensor, of_left: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        others, mass, known, left, index = ctx.saved_tensors
+        others, known, left, index = ctx.saved_tensors
         everything = of_known.sum(-1, keepdim=True) + of_left
-        rate = (of_left - everything * left.exp()) / mass.clamp_min(torch.finfo(mass.dtype).tiny)
+        rate = of_left - everything * left.exp()
         gradient = (others * rate).scatter_(-1, index, of_known - everything * known.exp())
         return gradient, None
 

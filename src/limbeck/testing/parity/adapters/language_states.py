@@ -59,14 +59,15 @@ def textbrewer_attention(case: Case) -> Tensor:
     student, teacher, mask = case["student_attention"], case["teacher_attention"], _mask(case)
     heads = _HEADS.get(case.method.rsplit("_", 1)[1], "each")
     least = -1e-3 if mask is None else -torch.inf
+    if "_mse" in case.method:
+        known = None if mask is None else mask.bool()
+        both = None if known is None else known[:, :, None] & known[:, None]
+        total, count = attention_errors(student, teacher, heads=heads, least=least, counted=both)
+        return total.sum() / torch.as_tensor(count).expand_as(total).sum().clamp_min(1)
     shape = (len(student), 1, 1, -1) if heads == "each" else (len(student), 1, -1)
     keys = None if mask is None else mask.reshape(shape)
-    if "_mse" in case.method:
-        values = attention_errors(student, teacher, heads=heads, least=least)
-        counted = None if keys is None else keys * keys.mT
-    else:
-        values = attention_divergence(student, teacher, heads=heads, least=least, kind="cross_entropy", keys=keys)
-        counted = None if keys is None else keys.squeeze(-2)
+    values = attention_divergence(student, teacher, heads=heads, least=least, kind="cross_entropy", keys=keys)
+    counted = None if keys is None else keys.squeeze(-2)
     counted = None if counted is None else counted.expand_as(values).flatten(1)
     return token_mean(values.flatten(1), counted)
 

@@ -1,0 +1,44 @@
+"""Squared differences of large tensors, summed up example by example without being kept."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+
+def squared_distance(x: Tensor, y: Tensor, *, above: float, counted: Tensor | None) -> Tensor:
+    """Sum of the squared differences, two tensors `(batch, ...)` to `(batch,)`; no gradient reaches `y`.
+
+    Args:
+        x: in float32 or wider.
+        y: of the same shape.
+        above: an element that is not above it counts as 0; with minus infinity those are the elements of minus infinity.
+        counted: bool, which broadcasts to the shape; False where a difference is not read, whatever stands there. None for all.
+    """
+    found: Tensor = _SquaredDistance.apply(x, y, above, counted)  # pyright: ignore[reportAssignmentType]
+    return found
+
+
+class _SquaredDistance(torch.autograd.Function):
+    """With its gradient in closed form, so that one tensor of differences is all that is held: passes over memory are what it costs."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, above: float, counted: Tensor | None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        gap = F.threshold(x, above, 0).sub_(F.threshold(y, above, 0))
+        if counted is not None:
+            gap.masked_fill_(~counted, 0)
+        ctx.save_for_backward(gap, x)
+        ctx.above = above
+        flat = gap.flatten(1)
+        return torch.linalg.vecdot(flat, flat)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        gap, x = ctx.saved_tensors
+        rate = (2 * gradient).view(-1, *[1] * (gap.ndim - 1))
+        return torch.ops.aten.threshold_backward(gap * rate, x, ctx.above), None, None, None
