@@ -6,12 +6,12 @@ import math
 
 import pytest
 import torch
+from tests.losses.padded import MASK, by_example, check_padding
 
 from limbeck.errors import ShapeMismatch
 from limbeck.losses._padding import kept_keys, kept_mean, kept_tokens, leaving_out, pair_mean, query_mean, without_padding
 from limbeck.losses.attention_kd import AttentionKD
 from limbeck.losses.attention_relation import AttentionRelation
-from limbeck.losses.base import Loss
 from limbeck.losses.cosine import Cosine
 from limbeck.losses.hidden_states import HiddenStates
 from limbeck.losses.hint import Hint
@@ -19,7 +19,6 @@ from limbeck.losses.mse import MSE
 from limbeck.losses.token_relation import TokenRelation
 from limbeck.types import PADDING, Signals
 
-MASK = torch.tensor([[1, 1, 0, 0], [1, 1, 1, 1]])
 LOSSES = [
     MSE(),
     Hint(),
@@ -35,25 +34,9 @@ LOSSES = [
 ]
 
 
-def by_example(loss: Loss, student: torch.Tensor, teacher: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    value = loss(Signals(features={"a": student}, extra={} if mask is None else {PADDING: mask}), Signals.of(teacher))
-    return value.flatten(1).mean(1) if value.ndim > 1 else value
-
-
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_padding_changes_nothing(draw, loss):
-    student, teacher = draw(2, 4, 6)
-    got = by_example(loss, student, teacher, MASK)
-    torch.testing.assert_close(got[0], by_example(loss, student[:1, :2], teacher[:1, :2], None)[0])
-    torch.testing.assert_close(got[1], by_example(loss, student[1:], teacher[1:], None)[0])
-    student[0, 2:], teacher[0, 2:] = 1e4, -1e4
-    traced = student.clone().requires_grad_()
-    again = by_example(loss, traced, teacher, MASK)
-    torch.testing.assert_close(again, got)
-    again.sum().backward()
-    assert traced.grad is not None
-    assert not traced.grad[0, 2:].any()
-    assert traced.grad.isfinite().all()
+    check_padding(loss, *draw(2, 4, 6))
 
 
 @pytest.mark.parametrize("form", ["mse", "kl"])

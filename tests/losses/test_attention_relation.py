@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tests.losses.padded import check_padding
 
 from limbeck.errors import ShapeMismatch, SignalMissing
 from limbeck.losses.attention_relation import AttentionRelation, relation_scores
@@ -85,3 +86,8 @@ def test_messages(draw):
     loss = AttentionRelation()
     assert (loss.heads, loss.relation, loss.form) == (1, "self", "kl")
     assert (loss.needs.features, loss.needs.match, loss.needs.padding) == ("many", "space", True)
+
+
+def test_padding(draw):
+    for loss in (AttentionRelation(heads=2), AttentionRelation(heads=3, form="mse")):
+        check_padding(loss, *draw(2, 4, 6))

@@ -10,7 +10,7 @@ import torch
 
 import limbeck.losses
 from limbeck.errors import ShapeMismatch, SignalMissing
-from limbeck.losses.base import as_many, extra_of, head_of, logit_pair, logits_of, pairs, required, views_of
+from limbeck.losses.base import Loss, as_many, extra_of, head_of, logit_pair, logits_of, pairs, required, views_of
 from limbeck.registry import LOSSES
 from limbeck.types import Head, Signals
 
@@ -113,3 +113,7 @@ def test_losses_have_nothing_to_make_unless_they_say_so():
 
 def test_repr_shows_the_hyper_parameters():
     assert repr(LOSSES.get("dkd")(beta=2.0)) == "DKD(alpha=1.0, beta=2.0, temperature=4.0, variant='paper')"
+
+
+def test_a_loss_does_not_teach_unless_it_says_so():
+    assert not Loss.teaches

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tests.losses.padded import check_padding
 
 from limbeck.errors import ShapeMismatch
 from limbeck.losses.cosine import Cosine, cosine_distance
@@ -75,3 +76,8 @@ def test_golden_sum_over_pixels_of_several_layers(check_golden):
             return torch.stack([s[0, 0].numel() * cosine_distance(s, t).sum() for s, t in layers]).sum()
 
     check_golden("skt_cosine", lambda h: (Summed(), h["lambda_cos"]))
+
+
+def test_padding(draw):
+    for loss in (Cosine(),):
+        check_padding(loss, *draw(2, 4, 6))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.losses.padded import check_padding
 
 from limbeck.errors import ShapeMismatch, SignalMissing
 from limbeck.losses.hint import Hint
@@ -43,3 +44,8 @@ def test_needs():
 
 def test_golden(check_golden):
     check_golden("hint", lambda h: (Hint(), h["weight"]))
+
+
+def test_padding(draw):
+    for loss in (Hint(),):
+        check_padding(loss, *draw(2, 4, 6))

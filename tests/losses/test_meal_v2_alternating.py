@@ -65,3 +65,8 @@ def test_defaults_and_needs():
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.label_kinds) == (True, False, True, "none", ("class",))
     with pytest.raises(ValueError, match=r"^MEALV2Alternating\.reduction must be > 0, got 0$"):
         MEALV2Alternating(reduction=0)
+
+
+def test_a_negative_weight_is_refused():
+    with pytest.raises(ValueError, match=r"^MEALV2Alternating\.critic_weight must be >= 0, got -1$"):
+        MEALV2Alternating(critic_weight=-1)

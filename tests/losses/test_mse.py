@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.losses.padded import check_padding
 
 from limbeck.errors import ShapeMismatch, SignalMissing
 from limbeck.losses.mse import MSE, squared_error
@@ -102,3 +103,9 @@ def test_needs_follow_the_target():
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match) == (True, False, True, "optional", "full")
     needs = MSE(target="labels").needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.label_kinds) == (True, True, False, "none", ("real",))
+
+
+def test_padding(draw):
+    assert not MSE(target="labels").needs.padding
+    for loss in (MSE(),):
+        check_padding(loss, *draw(2, 4, 6))

@@ -169,3 +169,14 @@ def test_defaults_and_bounds():
 def test_needs():
     needs = RankingKD().needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.label_kinds) == (True, False, True, "none", ("class",))
+
+
+@pytest.mark.parametrize("form", ["logistic", "gap"])
+def test_where_no_pair_is_ordered_the_value_is_0_and_one_pair_is_divided_by_one(form):
+    """A teacher of two classes has one pair, whose value is its own mean."""
+    teacher, student = torch.tensor([[2.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 3.0], [1.0, 3.0]])
+    got = RankingKD(form=form)(Signals(student), Signals(teacher))
+    worth, index = teacher.softmax(-1).topk(2)
+    total, count = preferences(student, worth, index, form=form, margin=None, least=1e-9)
+    assert count.tolist() == [1, 0]
+    torch.testing.assert_close(got, torch.stack([total[0], torch.zeros(())]))

@@ -60,3 +60,9 @@ def test_defaults_and_bounds():
 def test_needs():
     needs = SoftCrossEntropy().needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.label_kinds) == (True, False, True, "none", ("class",))
+
+
+def test_the_classes_are_the_last_dimension(draw):
+    student, teacher = draw(2, 3, 4)
+    got = softened_cross_entropy(student, teacher, temperature=2.0)
+    torch.testing.assert_close(got, -((teacher / 2).softmax(2) * (student / 2).log_softmax(2)).sum(2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tests.losses.padded import check_padding
 from tests.losses.parity import check_parity
 
 from limbeck.errors import ShapeMismatch
@@ -100,3 +101,8 @@ def test_defaults_needs_and_mistakes():
 
 def test_golden():
     check_parity("../language/llava_kd_relation")
+
+
+def test_padding(draw):
+    for loss in (TokenRelation(), TokenRelation(normalise=True)):
+        check_padding(loss, *draw(2, 4, 6))

@@ -13,6 +13,7 @@ from limbeck.errors import LimbeckError, RecipeError, ShapeMismatch, SignalMissi
 from limbeck.losses.mse import MSE
 from limbeck.objective import Counts, Objective, Term
 from limbeck.run import distill
+from limbeck.targets.base import Target
 from limbeck.targets.joint_confidence import JointConfidence, joint_confidence, surest
 from limbeck.types import Signals
 
@@ -23,7 +24,12 @@ TEACHER = torch.tensor([[0.6, 0.4], [0.9, 0.1], [0.5, 0.5], [0.9, 0.1]]).log()
 def test_by_hand():
     """Two sure models that contradict each other are as unsure as one that does not know."""
     torch.testing.assert_close(joint_confidence(STUDENT, TEACHER + 3), torch.tensor([0.7, 0.5, 0.5, 0.8]))
-    assert joint_confidence(STUDENT.half(), TEACHER.half()).dtype == torch.float32
+    for pair in ((STUDENT.half(), TEACHER), (STUDENT, TEACHER.half()), (STUDENT.half(), TEACHER.half())):
+        assert joint_confidence(*pair).dtype == torch.float32
+    sharp = torch.tensor([[0.0, 9.0]]).half()  # of which half precision knows the probability to 3 digits
+    torch.testing.assert_close(
+        joint_confidence(sharp, TEACHER[:1]), (sharp.float().softmax(-1) + TEACHER[:1].exp())[:, 1] / 2, rtol=0, atol=1e-6
+    )
 
 
 def test_the_largest_are_kept_with_all_equals():
@@ -77,6 +83,8 @@ def test_a_term_on_layers_is_the_mean_of_the_kept():
 def test_defaults_and_refusals():
     assert JointConfidence().share == 0.5
     assert not JointConfidence.reads_labels
+    with pytest.raises(ValueError, match=r"^JointConfidence\.share must be <= 1, got 2$"):
+        JointConfidence(share=2)
     with pytest.raises(LimbeckError, match=r"^joint_confidence: a share of 0 leaves no example; expected a share above 0\.$"):
         JointConfidence(share=0.0)
     for pair, who in (((Signals(), Signals(TEACHER)), "student"), ((Signals(STUDENT), Signals()), "teacher")):
@@ -103,3 +111,17 @@ def test_a_term_without_a_teacher_is_refused(tmp_path: Path) -> None:
     recipe = {**SMALL, "objective": {"labels": {"loss": "cross_entropy", "targets": "joint_confidence"}, "logits": "kd"}}
     with pytest.raises(RecipeError, match=r"objective\.labels\.targets: .*the teacher gave none"):
         distill(recipe, out=tmp_path / "run", device="cpu")
+
+
+class Plain(Target):
+    def forward(self, student, teacher, labels=None):
+        return student, teacher
+
+
+def test_a_transform_reads_and_weighs_nothing_unless_it_says_so():
+    assert (Target.reads_labels, Target.weighs, Target.watches_student) == (False, False, False)
+
+
+def test_weights_must_be_there_where_they_are_announced():
+    with pytest.raises(LimbeckError, match=r"^Plain says that it weighs examples and has no method `weights`\.$"):
+        Plain().weights(Signals(), Signals(), None)

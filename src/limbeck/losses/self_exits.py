@@ -42,7 +42,8 @@ def exit_value(
 ) -> Tensor:
     """What one exit is taught by the labels and by `final`, the logits and the vector of the end; `(batch,)`."""
     hard = smoothed_cross_entropy(logits, labels, label_smoothing=0.0)
-    target, deepest = final[0].detach(), scale_gradient(final[1], 0.0)  # of the layer, which nothing else here reads, it is 0 and not absent
+    # Of the layer, which nothing else reads here, the gradient is 0 and not absent.
+    target, deepest = final[0].detach(), scale_gradient(final[1], 0.0)
     soft = temperature**2 * softened_kl(logits, target, temperature=temperature)
     gap = (vector - deepest).square().sum(1)
     return (1 - alpha) * hard + alpha * soft + feature_weight * gap
