@@ -73,5 +73,8 @@ def lsskd(loss: Any, student: Signals, teacher: Signals, labels: Tensor) -> Tens
 def attention_kd(student: Signals, teacher: Signals, labels: Any) -> Tensor:
     """Layer by layer, averaged; masked scores, which are large and negative, count as 0."""
     pairs = zip(student.features.values(), teacher.features.values(), strict=True)
-    values = [F.mse_loss(*(torch.where(x <= -100, torch.zeros_like(x), x) for x in pair)) for pair in pairs]
+    values: list[Tensor] = []
+    for pair in pairs:
+        ours, theirs = (torch.where(x <= -100, torch.zeros_like(x), x) for x in pair)
+        values.append(F.mse_loss(ours, theirs))
     return torch.stack(values).mean()

@@ -49,7 +49,7 @@ def test_a_zero_vector_has_no_direction():
     value = cosine_distance(student, torch.ones(1, 3))
     value.sum().backward()
     assert value.item() == 1
-    assert student.grad.tolist() == [[0.0, 0.0, 0.0]]
+    assert student.grad.tolist() == [[0.0, 0.0, 0.0]]  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_shapes_must_agree():

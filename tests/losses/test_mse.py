@@ -77,7 +77,7 @@ def test_precisions_may_differ(ours, theirs):
     assert got.dtype == torch.float32
     assert got.tolist() == [[pytest.approx(0.0078125**2), 256.0**2]]
     got.sum().backward()
-    assert student.grad.tolist() == [[pytest.approx(-0.015625), 512.0]]
+    assert student.grad.tolist() == [[pytest.approx(-0.015625), 512.0]]  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_a_missing_target_of_lower_precision_is_fitted_exactly():
@@ -89,7 +89,7 @@ def test_a_missing_target_of_lower_precision_is_fitted_exactly():
 def test_defaults_bounds_and_mistakes():
     assert MSE().target == "teacher"
     with pytest.raises(ValueError, match=r"^MSE\.target must be one of 'teacher', 'labels', got 'teachers'$"):
-        MSE(target="teachers")
+        MSE(target="teachers")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ShapeMismatch, match=r"^student \[2, 3\] and teacher \[2, 4\]"):
         MSE()(Signals.of(torch.zeros(2, 3)), Signals.of(torch.zeros(2, 4)))
     with pytest.raises(ShapeMismatch, match=r"outputs \[2, 3\] and labels \[2\] must have the same shape; the model needs"):

@@ -14,7 +14,7 @@ def widen(x: Tensor) -> Tensor:
 def softened(logits: Tensor, temperature: float) -> Tensor:
     """Logits over the temperature of a softmax, in float32 or wider."""
     logits = widen(logits)
-    return logits if temperature == 1 else logits / temperature  # mutate: equivalent constant, comparison (a division by 1 is only slower)
+    return logits if temperature == 1 else logits / temperature  # a division by 1 is a pass over memory
 
 
 def without_autocast(x: Tensor) -> torch.autocast:
