@@ -58,6 +58,7 @@ def test_masks():
     assert kept_tokens(signals, torch.ones(2, 3)) is None
     assert kept_keys(signals, tokens) is None
     assert kept_keys(signals, torch.ones(2, 5, 4, 4)) is not None
+    assert kept_keys(signals, torch.ones(2, 1, 4, 4)) is not None
     assert kept_keys(Signals(), torch.ones(2, 5, 4, 4)) is None
     with pytest.raises(ShapeMismatch) as error:
         kept_tokens(signals, torch.ones(2, 5, 3))
@@ -79,6 +80,12 @@ def test_means_by_hand():
     assert pair_mean(pairs, kept).tolist() == [2.5, 23.5]
     assert pair_mean(pairs, None).tolist() == [7.5, 23.5]
     assert pair_mean(torch.stack([pairs, pairs + 2], 1), kept).tolist() == [3.5, 24.5]
+
+
+def test_a_text_of_one_token_is_that_token():
+    kept = torch.tensor([[True, False]])
+    assert without_padding(torch.tensor([[5.0, 7.0]]), kept).tolist() == [[10, 0]]
+    assert pair_mean(torch.tensor([[[5.0, 7.0], [8.0, 9.0]]]), kept).tolist() == [5]
 
 
 def test_a_text_without_tokens_counts_nothing():

@@ -9,7 +9,7 @@ import torch
 from tests.losses.padded import check_padding
 
 from limbeck.errors import ShapeMismatch, SignalMissing
-from limbeck.losses.attention_relation import AttentionRelation, relation_scores
+from limbeck.losses.attention_relation import AttentionRelation, relation_divergence, relation_scores
 from limbeck.types import Signals
 
 
@@ -91,3 +91,10 @@ def test_messages(draw):
 def test_padding(draw):
     for loss in (AttentionRelation(heads=2), AttentionRelation(heads=3, form="mse")):
         check_padding(loss, *draw(2, 4, 6))
+
+
+def test_what_is_compared_must_be_of_one_shape():
+    with pytest.raises(ShapeMismatch, match=r"^student \[2, 3, 4\] and teacher \[1, 3, 4\] must have the same shape"):
+        relation_scores(torch.ones(2, 3, 4), torch.ones(1, 3, 4), heads=2)
+    with pytest.raises(ShapeMismatch, match=r"^student \[2, 1, 3, 3\] and teacher \[1, 1, 3, 3\] must have the same shape"):
+        relation_divergence(torch.ones(2, 1, 3, 3), torch.ones(1, 1, 3, 3), None)

@@ -39,15 +39,14 @@ def kept_keys(student: Signals, scores: Tensor) -> Tensor | None:
     Raises:
         ShapeMismatch: where the scores are of another number of tokens than the texts.
     """
-    mask = student.extra.get(PADDING)
-    return None if mask is None or scores.ndim != 4 else kept_tokens(student, scores[:, 0])
+    return kept_tokens(student, scores[:, 0])
 
 
 def leaving_out(scores: Tensor, kept: Tensor) -> Tensor:
     """Scores `(batch, heads, tokens, tokens)` with minus infinity at the keys that are padding, before a softmax."""
     # A text without any token has no distribution; it is left out with its queries.
     absent = ~(kept | ~kept.any(1, keepdim=True))[:, None, None]
-    return scores.masked_fill(absent.to(scores.device), -math.inf)
+    return scores.masked_fill(absent.to(scores.device), -math.inf)  # mutate: equivalent unwrapped (the tests have one device)
 
 
 def kept_mean(values: Tensor, kept: Tensor | None) -> Tensor:
@@ -59,7 +58,7 @@ def without_padding(values: Tensor, kept: Tensor | None) -> Tensor:
     """The values with 0 at the padding and the others so much larger that the plain mean is that of the others."""
     if kept is None:
         return values
-    kept = kept.to(values.device)
+    kept = kept.to(values.device)  # mutate: equivalent (the tests have one device)
     share = kept.shape[1] / kept.sum(1).clamp_min(1)
     shape = (*kept.shape, *[1] * (values.ndim - 2))
     # What stands at the padding may be infinite, so it is not multiplied by 0.
