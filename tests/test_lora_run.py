@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 
 from limbeck import distill
@@ -20,6 +23,7 @@ from limbeck.session import Session
 from tests.language_data import save_tokenizer
 from tests.language_models import tiny
 from tests.language_runs import sums
+from tests.runs import environment
 from tests.text_models import save_text_model, sentences
 
 LORA = {"rank": 2, "alpha": 8, "targets": ["q_proj", "v_proj", "down_proj"]}
@@ -104,6 +108,22 @@ def test_stopped_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: pytest
     assert dict(again.metrics) == dict(whole.metrics)
 
 
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does(tmp_path: Path):
+    wanted = recipe(tmp_path)
+    wanted["train"] = {"steps": 3, "batch_size": 12, "optimizer": {"name": "sgd", "lr": 0.5}, "schedule": "constant", "select": "last"}
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(wanted))
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", "run", str(file)]
+    options = ["--out", str(tmp_path / "two"), "--device", "cpu"]
+    done = subprocess.run([sys.executable, *words, *options], env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    distill(wanted, out=tmp_path / "one", device="cpu")
+    one, two = (load_file(tmp_path / name / "student" / "model.safetensors") for name in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_a_classifier_with_its_head(tmp_path: Path):
     rows = [f"{line},{('bad', 'good')[label]}" for line, label in sentences(60)]
     (tmp_path / "reviews.csv").write_text("\n".join(["text,label", *rows]) + "\n")
@@ -139,3 +159,12 @@ def test_the_check(tmp_path: Path):
     assert "no linear layer is called 'q_prj'. Did you mean 'q_proj'" in problems(recipe(tmp_path, lora={"targets": "q_prj"}))
     assert "student.lora.dropout" in problems(recipe(tmp_path, lora={"dropout": 1.0}))
     assert "student.lora.rnak: unknown key of lora (got 1). Did you mean 'rank'" in problems(recipe(tmp_path, lora={"rnak": 1}))
+
+
+def test_in_a_cohort(tmp_path: Path):
+    """The learner without its adapters teaches itself and its peer."""
+    peer = {"model": f"hf:{tmp_path / 'model'}", "weights": "pretrained", "lora": 2}
+    wanted = {**recipe(tmp_path), "models": {"other": peer}, "peers": ["other"], "objective": {"labels": "cross_entropy", "near": "kd"}}
+    wanted["train"] = {"steps": 2, "batch_size": 12, "optimizer": {"name": "sgd", "lr": 0.5}}
+    result = distill(wanted, out=tmp_path / "run", device="cpu")
+    assert result.results["models"]["other"]["metrics"]["nll"] > 0
