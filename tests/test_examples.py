@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 FILES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
@@ -24,7 +25,7 @@ def accuracies(name: str) -> dict[str, float]:
 
 
 def test_there_are_no_others():
-    assert [file.stem for file in FILES] == ["cross_validation", "from_python", "own_loop"]
+    assert [file.stem for file in FILES] == ["cross_validation", "from_python", "own_loop", "spoken_digits"]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
@@ -76,3 +77,23 @@ def test_cross_validation(tmp_path):
     none = call(str(recipe.with_name("kd.yaml")))
     assert none.returncode == 1
     assert "has no data.split.folds" in none.stderr
+
+
+def test_spoken_digits(tmp_path):
+    """Two data sets that share no recording, with pictures from 0 to 1."""
+    generator = np.random.default_rng(0)
+    lengths = np.array([900, 9000, 4000, 2500, 1200, 3000, 5000, 800])
+    offsets = np.concatenate([[0], lengths.cumsum()])
+    audio = generator.integers(-9000, 9000, offsets[-1], dtype=np.int16)
+    about = {"digit": np.arange(8), "take": np.arange(8), "is_test": np.array([1, 1, 0, 0, 0, 0, 0, 0])}
+    np.savez(tmp_path / "clips.npz", audio=audio, offsets=offsets, **about)
+    file = next(file for file in FILES if file.stem == "spoken_digits")
+    words = [sys.executable, str(file), str(tmp_path / "clips.npz"), str(tmp_path / "out")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    digit, voice = (np.load(tmp_path / "out" / f"{name}.npz") for name in ("digit", "voice"))
+    assert digit["y_train"].tolist() == [2, 4, 6]
+    assert digit["y_test"].tolist() == [0]
+    assert voice["y_train"][:, 0].tolist() == pytest.approx([2500 / 8000, 3000 / 8000, 800 / 8000])
+    assert digit["x_train"].shape == (3, 1, 16, 16)
+    assert 0 <= digit["x_train"].min() < digit["x_train"].max() <= 1

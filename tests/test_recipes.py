@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,21 @@ def intents() -> Overrides:
     if not folder.is_dir():
         pytest.skip(f"needs {folder}, which is not on this machine")
     return {"data.limit": 200, "data.label_fraction": 0.2}
+
+
+def spoken(folder: Path) -> Overrides:
+    """Noise in the place of recordings."""
+    generator = np.random.default_rng(0)
+    labels = {"digit": np.arange(40) % 10, "voice": generator.random((40, 2), dtype=np.float32)}
+    for name, values in labels.items():
+        pictures = generator.random((40, 1, 16, 16), dtype=np.float32)
+        parts = {"x_train": pictures, "y_train": values, "x_test": pictures[:20], "y_test": values[:20]}
+        np.savez(folder / f"{name}.npz", **parts)
+    return {
+        "data.label_fraction": 0.5,
+        "train.batch_size": 16,
+        **{f"data.datasets.{name}.source": f"npz:{folder / name}.npz" for name in labels},
+    }
 
 
 @pytest.fixture
@@ -91,6 +107,7 @@ def own_data(tmp_path: Path) -> dict[str, Callable[[], Overrides]]:
         **{f"text/{path.stem}": intents for path in FILES if path.parent.name == "text" and "base/intents" in path.read_text()},
         "classification/fashion_mnist": clothes,
         "classification/folder": photos,
+        "joint/spoken_digits": partial(spoken, tmp_path),
         "multilabel/tags": tags,
         "multilabel/bernoulli_kd": tags,
         "text/sst2": text,
