@@ -117,7 +117,7 @@ def with_trl(folder: Path, steps: int, tokens: int) -> dict[str, Any]:
     """The same through TRL's GKDTrainer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl.experimental.gkd import GKDConfig, GKDTrainer
+    from trl.experimental.gkd import GKDConfig, GKDTrainer  # pyright: ignore[reportMissingImports]
 
     from limbeck.config.load import load_recipe
 

@@ -72,8 +72,8 @@ class RemoteTeacher(Teacher):
             raise LimbeckError("a teacher on a server speaks about the tokens of texts, and these data are none.")
         texts = _texts(batch)
         answers = list(self._server.all([partial(self._ask, ids) for ids, _, _ in texts]))
-        ids = torch.zeros(batch.units, self.k, dtype=torch.int64)
-        log_probs = torch.zeros(batch.units, self.k)
+        ids = torch.zeros(len(batch.rows), self.k, dtype=torch.int64)
+        log_probs = torch.zeros(len(batch.rows), self.k)
         for (_, rows, places), answer in zip(texts, answers, strict=True):
             named = [answer[place] for place in places]
             ids[rows] = torch.tensor([own for own, _ in named])
