@@ -6,11 +6,10 @@ import math
 
 import pytest
 import torch
-from tests.losses.padded import MASK, by_example, check_padding
+from tests.losses.padded import MASK, check_padding
 
 from limbeck.errors import ShapeMismatch
 from limbeck.losses._padding import kept_keys, kept_mean, kept_tokens, leaving_out, pair_mean, query_mean, without_padding
-from limbeck.losses.attention_kd import AttentionKD
 from limbeck.losses.attention_relation import AttentionRelation
 from limbeck.losses.cosine import Cosine
 from limbeck.losses.hidden_states import HiddenStates
@@ -37,16 +36,6 @@ LOSSES = [
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_padding_changes_nothing(draw, loss):
     check_padding(loss, *draw(2, 4, 6))
-
-
-@pytest.mark.parametrize("form", ["mse", "kl"])
-@pytest.mark.parametrize("heads", ["each", "mean", "sum"])
-def test_padding_of_attention(draw, form, heads):
-    student, teacher = draw(2, 3, 4, 4)
-    loss = AttentionKD(form=form, heads=heads)
-    got = by_example(loss, student, teacher, MASK)
-    torch.testing.assert_close(got[:1], by_example(loss, student[:1, :, :2, :2], teacher[:1, :, :2, :2], None))
-    torch.testing.assert_close(got[1:], by_example(loss, student[1:], teacher[1:], None))
 
 
 def test_masks():

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tests.losses.padded import MASK, by_example
 from tests.losses.parity import check_parity
 
 from limbeck.errors import ShapeMismatch
@@ -119,3 +120,32 @@ def test_needs():
 
 def test_golden():
     check_parity("textbrewer_att_mse", "textbrewer_att_mse_sum", "textbrewer_att_ce", "textbrewer_att_ce_mean")
+
+
+@pytest.mark.parametrize("form", ["mse", "kl"])
+@pytest.mark.parametrize("heads", ["each", "mean", "sum"])
+def test_padding_of_attention(draw, form, heads):
+    student, teacher = draw(2, 3, 4, 4)
+    loss = AttentionKD(form=form, heads=heads)
+    got = by_example(loss, student, teacher, MASK)
+    torch.testing.assert_close(got[:1], by_example(loss, student[:1, :, :2, :2], teacher[:1, :, :2, :2], None))
+    torch.testing.assert_close(got[1:], by_example(loss, student[1:], teacher[1:], None))
+
+
+@pytest.mark.parametrize("form", ["mse", "kl"])
+def test_what_stands_at_the_padding_is_not_read(draw, form):
+    student, teacher = draw(2, 3, 4, 4)
+    loss = AttentionKD(form=form)
+    expected = by_example(loss, student, teacher, MASK)
+    for scores, value in ((student, 1e4), (teacher, -1e4)):
+        scores[0, :, :, 2:] = value
+        scores[0, :, 2:] = value
+    traced = student.clone().requires_grad_()
+    found = by_example(loss, traced, teacher, MASK)
+    torch.testing.assert_close(found, expected)
+    found.sum().backward()
+    assert not traced.grad[0, :, 2:].any()
+    assert not traced.grad[0, :, :, 2:].any()
+    assert traced.grad[0, :, :2, :2].all()
+    nothing = by_example(loss, student, teacher, torch.zeros(2, 4, dtype=torch.int64))
+    assert nothing.isfinite().all()

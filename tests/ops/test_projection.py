@@ -93,3 +93,19 @@ def test_parts_keep_the_temperature() -> None:
     assert isinstance(drawn, Sampled)
     assert drawn.temperature == 3
     assert drawn.weights.tolist() == [[-3, -4]]
+
+
+def test_what_is_stored_small_is_widened_first() -> None:
+    ids, log_p = torch.tensor([[3, 1]], dtype=torch.int32), torch.tensor([[0.5, 0.3]]).log().bfloat16()
+    found = logits_of(TopK(ids, log_p), 6)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, logits_of(TopK(ids.long(), log_p.float()), 6))
+    weights = torch.tensor([[0.25, 0.75]]).half()
+    drawn = logits_of(Sampled(ids, weights), 6)
+    assert drawn.dtype == torch.float32
+    torch.testing.assert_close(drawn.exp(), torch.tensor([[0, 0.75, 0, 0.25, 0, 0]]))
+
+
+def test_a_head_in_half_precision_reads_wide_states() -> None:
+    head16 = Projection(torch.tensor([[1.0, 2.0]]).bfloat16(), torch.tensor([0.5]).bfloat16())
+    torch.testing.assert_close(project(torch.tensor([[1.001, 0.0]]), head16), torch.tensor([[1.501]]))

@@ -60,9 +60,9 @@ class Focal(Loss):
         logits, labels = logits_of(student), required(labels)
         hard = smoothed_cross_entropy(logits, labels, label_smoothing=0.0)
         smoothing = self.label_smoothing
-        soft = (
-            smoothed_cross_entropy(logits, labels, label_smoothing=smoothing) if smoothing > 0 else hard
-        )  # mutate: equivalent comparison (slower)
+        soft = hard
+        if smoothing > 0:  # mutate: equivalent comparison (slower)
+            soft = smoothed_cross_entropy(logits, labels, label_smoothing=smoothing)
         value = focal_factor(hard, gamma=self.gamma) * soft
         if not self.class_weights:
             return value

@@ -53,7 +53,8 @@ def logits_of(said: Tokens, vocabulary: int | None = None) -> Tensor:
         raise SignalMissing("stored tokens do not tell how large the vocabulary is.")
     if isinstance(said, TopK):
         known = widen(said.log_probs)
-        rest = log1mexp(known.logsumexp(1)) - math.log(max(vocabulary - said.ids.shape[1], 1))
+        others = max(vocabulary - said.ids.shape[1], 1)  # mutate: equivalent constant (where there are none, nothing is left for them)
+        rest = log1mexp(known.logsumexp(1)) - math.log(others)
         return rest[:, None].expand(-1, vocabulary).scatter(1, said.ids.long(), known)
     weights = widen(said.weights)
     return weights.new_zeros(len(weights), vocabulary).scatter_add(1, said.ids.long(), weights).log()
