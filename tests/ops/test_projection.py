@@ -20,6 +20,7 @@ HIDDEN = torch.tensor([[1.0, 1.0], [2.0, 0.0]])
 
 def test_project_by_hand() -> None:
     assert project(HIDDEN, head()).tolist() == [[3, -1, 3], [2, 0, 6]]
+    assert project(HIDDEN, head(scale=2.0)).tolist() == [[6, -2, 6], [4, 0, 12]]
     assert project(HIDDEN, head(bias=True)).tolist() == [[3.5, -1, 2], [2.5, 0, 5]]
     assert project(HIDDEN, head(bias=True, scale=0.5)).tolist() == [[1.75, -0.5, 1], [1.25, 0, 2.5]]
     expected = 2 * torch.tanh(torch.tensor([[1.75, -0.5, 1], [1.25, 0, 2.5]]) / 2)
@@ -56,6 +57,8 @@ def test_logits_of_each_form() -> None:
 def test_topk_spreads_what_is_left() -> None:
     said = TopK(torch.tensor([[3, 1]]), torch.tensor([[0.5, 0.3]]).log())
     torch.testing.assert_close(logits_of(said, 6).exp(), torch.tensor([[0.05, 0.3, 0.05, 0.5, 0.05, 0.05]]))
+    both = TopK(torch.tensor([[3, 1], [0, 2]]), torch.tensor([[0.5, 0.3], [0.25, 0.25]]).log())
+    torch.testing.assert_close(logits_of(both, 4).exp(), torch.tensor([[0.1, 0.3, 0.1, 0.5], [0.25, 0.25, 0.25, 0.25]]))
     whole = logits_of(TopK(torch.tensor([[1, 0]]), torch.tensor([[0.25, 0.75]]).log()), 2).exp()
     torch.testing.assert_close(whole, torch.tensor([[0.75, 0.25]]))
 
@@ -81,6 +84,7 @@ def test_stored_tokens_need_the_vocabulary() -> None:
 )
 def test_vocabulary(said: Hidden | Logits | TopK | Sampled, size: int) -> None:
     assert vocabulary_of(said) == size
+    assert type(vocabulary_of(said)) is int
 
 
 def test_parts_keep_the_temperature() -> None:
