@@ -149,3 +149,11 @@ def test_what_stands_at_the_padding_is_not_read(draw, form):
     assert traced.grad[0, :, :2, :2].all()
     nothing = by_example(loss, student, teacher, torch.zeros(2, 4, dtype=torch.int64))
     assert nothing.isfinite().all()
+
+
+def test_a_text_of_one_token(draw):
+    student, teacher = draw(1, 1, 2, 2)
+    loss = AttentionKD(form="mse", heads="mean")
+    assert loss.needs.padding
+    found = by_example(loss, student, teacher, torch.tensor([[1, 0]]))
+    torch.testing.assert_close(found, (student[:, 0, 0, 0] - teacher[:, 0, 0, 0]).square())

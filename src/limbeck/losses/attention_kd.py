@@ -98,7 +98,8 @@ class AttentionKD(Loss):
         least = -math.inf if self.variant == "paper" else -1e-3
         kept = kept_keys(student, ours)
         if self.form == "mse":
-            counted = None if kept is None else (kept[:, :, None] & kept[:, None]).to(ours.device)
+            pairs_kept = None if kept is None else kept[:, :, None] & kept[:, None]
+            counted = pairs_kept if pairs_kept is None else pairs_kept.to(ours.device)  # mutate: equivalent unwrapped (one device)
             total, count = attention_errors(ours, theirs, heads=self.heads, least=least, counted=counted)
             return total / (count if isinstance(count, int) else count.clamp_min(1))
         if kept is not None:
