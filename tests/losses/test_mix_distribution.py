@@ -129,3 +129,28 @@ def test_defaults_and_needs():
     )
     with pytest.raises(ValueError, match=r"^MixDistribution\.temperature must be > 0, got 0"):
         MixDistribution(temperature=0.0)
+
+
+@pytest.mark.parametrize(
+    ("draws", "partners", "shares"),
+    [
+        (0, [3, 3, 4, 4, 3], [0.583525686, 0.902219977, 0.801773527, 0.665279948, 0.874122269]),
+        (3, [1, 0, 1, 1, 0], [0.585295627, 0.298487713, 0.605638529, 0.472077483, 0.298414427]),
+    ],
+)
+def test_draws_stay_what_they_are(draws, partners, shares):
+    """A run that goes on, or is repeated on another machine, meets the same partners."""
+    loss = MixDistribution()
+    loss.draws = torch.tensor(draws)
+    partner, share = loss.drawn(5)
+    assert partner.tolist() == partners
+    assert share.tolist() == pytest.approx(shares, abs=1e-9)
+    assert share.dtype == torch.float64
+
+
+def test_two_are_enough_and_half_precision_is_widened(draw):
+    (feature,) = draw(2, 3, 4, 4, count=1)
+    loss = ready(feature.float())
+    value = loss.eval()(Signals.of(feature.bfloat16()), Signals())
+    assert value.item() > 0
+    torch.testing.assert_close(value, loss(Signals.of(feature.bfloat16().float()), Signals()))

@@ -48,7 +48,7 @@ def mixed_statistics(feature: Tensor, partner: Tensor, share: Tensor) -> Tensor:
         share: :math:`\lambda` of each, `(batch,)`; 1 leaves a feature as it is.
     """
     mean = feature.mean(2, keepdim=True)
-    deviation = ((feature - mean).square().mean(2, keepdim=True) + _EPSILON).sqrt()
+    deviation = ((feature - mean).square().mean(2, keepdim=True) + _EPSILON).sqrt()  # mutate: equivalent function (their ratio counts)
     part = share[:, None, None]
     new_mean, new_deviation = (part * own + (1 - part) * own[partner] for own in (mean, deviation))
     return new_deviation * (feature - mean) / deviation + new_mean
@@ -88,7 +88,8 @@ class MixDistribution(Loss):
     def setup(self, student: Signals, teacher: Signals) -> None:
         width = as_positions(student.feature).shape[1]
         device = student.feature.device
-        self.inner, self.outer = nn.Linear(width, width).to(device), nn.Linear(width, self.dim).to(device)
+        layers = nn.Linear(width, width), nn.Linear(width, self.dim)
+        self.inner, self.outer = (layer.to(device) for layer in layers)  # mutate: equivalent unwrapped (the tests have one device)
 
     def embed(self, feature: Tensor) -> Tensor:
         """The embedding of features `(batch, channels, positions)`, `(batch, dim)`, of length 1; after `setup`."""
@@ -104,7 +105,7 @@ class MixDistribution(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         feature = widen(as_positions(student.feature))
         if len(feature) < 2:
-            return feature.sum() * 0
+            return feature.sum() * 0  # mutate: equivalent function (nothing times anything)
         partner, share = self.drawn(len(feature))
         mixed = mixed_statistics(feature, partner, share.to(feature.dtype))
         if self.training:
