@@ -121,7 +121,7 @@ def test_fields(doc):
         "given": ("number >= 0", "0.5", ""),
         "grade": ("fine | coarse", "fine", ""),
         "band": ("low | high", "low", ""),
-        "label": ("class | multilabel | real | joint", "class", ""),
+        "label": ("class | multilabel | real | joint | token | span", "class", ""),
         "odd": ("Some[thing]", "other()", ""),
     }
 

@@ -86,8 +86,13 @@ CASES: dict[str, list[Case]] = {
 EVERY = [pytest.param(kind, case, id=f"{kind}-{number}") for kind, cases in CASES.items() for number, case in enumerate(cases)]
 
 
+STUDENTS_OWN = {"adapter_off": "test_adapter_off.py"}
+"""Kinds that are the student itself, with the file that shows that asking them moves nothing in it."""
+
+
 def test_every_kind_has_an_entry() -> None:
-    assert sorted(CASES) == TEACHERS.names()
+    assert sorted([*CASES, *STUDENTS_OWN]) == TEACHERS.names()
+    assert all((Path(__file__).parent / name).is_file() for name in STUDENTS_OWN.values())
 
 
 def parts(thing: Any, seen: set[int] | None = None) -> Iterator[nn.Module | Tensor]:
@@ -222,7 +227,7 @@ KEPT = {
 
 
 def test_every_kind_that_needs_no_server_is_run() -> None:
-    assert sorted([*RECIPES, "remote"]) == TEACHERS.names()
+    assert sorted([*RECIPES, "remote", *STUDENTS_OWN]) == TEACHERS.names()
 
 
 @pytest.mark.parametrize("kind", RECIPES)
