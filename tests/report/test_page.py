@@ -133,7 +133,8 @@ def test_user_strings_are_escaped(run, change, tmp_path):
 @pytest.mark.parametrize("gone", ["metrics.jsonl", "recipe.yaml", "environment.json"])
 def test_missing_files_leave_gaps_not_errors(run, tmp_path, gone):
     (run / gone).unlink()
-    rendered([run], tmp_path / "r.html")
+    text, _, _ = rendered([run], tmp_path / "r.html")
+    assert "Accuracy" in text
 
 
 def test_missing_parts_leave_gaps_not_errors(run, change, tmp_path):

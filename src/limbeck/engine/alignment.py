@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ..data.base import Examples
 from ..errors import LimbeckError
-from ..ops.projection import logits_of
-from ..tokens import Hidden, Logits, Sampled, Tokens, part_of
+from ..ops.projection import logits_of, vocabulary_of
+from ..tokens import Logits, Sampled, part_of
 from ..types import Batch, Signals
 from .steps.base import Context
 
@@ -82,16 +82,10 @@ def _likelihoods(said: Signals, batch: Batch) -> _Seen | None:
         inner = inner[(documents[inner + 1] == documents[inner]) & (documents[inner - 1] == documents[inner])]
     if len(inner) == 0:
         return None
-    size = _size(tokens, batch.labels)
+    size = max(vocabulary_of(tokens), int(batch.labels.max()) + 1)
     log_p = logits_of(part_of(tokens, inner), size).log_softmax(1).clamp_min(FLOOR)
     target, after, before = (log_p.gather(1, batch.labels[inner + shift][:, None])[:, 0].double().cpu() for shift in (0, 1, -1))
     return _Seen(target, after, before, None if isinstance(tokens, Sampled) else math.log(size))
-
-
-def _size(said: Tokens, labels: Tensor) -> int:
-    if isinstance(said, Hidden):
-        return len(said.head.weight)
-    return said.logits.shape[1] if isinstance(said, Logits) else int(max(said.ids.max(), labels.max())) + 1
 
 
 def _judge(name: str, seen: _Seen) -> None:

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from ..errors import LimbeckError, ShapeMismatch, SignalMissing
 from ..losses.base import Form
 from ..losses.fused import Measure, fused_sums
-from ..ops.projection import logits_of, narrowed
+from ..ops.projection import logits_of, narrowed, vocabulary_of
 from ..tokens import Hidden, Logits, Sampled, Tokens, TopK, part_of
 from ..types import ROW_WEIGHTS, Signals
 
@@ -124,10 +124,8 @@ def _same_temperature(slot: Slot, said: Tokens, measure: Measure) -> None:
 
 def common_vocabulary(student: Hidden, teacher: Tokens | None) -> int:
     """Rows of the head that both models have; the others only pad the larger one."""
-    own = len(student.head.weight)
-    if isinstance(teacher, Hidden):
-        return min(own, len(teacher.head.weight))
-    return min(own, teacher.logits.shape[1]) if isinstance(teacher, Logits) else own
+    known = [student, *([teacher] if isinstance(teacher, Hidden | Logits) else [])]
+    return min(map(vocabulary_of, known))
 
 
 def _cut(said: Tokens, vocabulary: int) -> Tokens:
