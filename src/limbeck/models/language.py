@@ -56,17 +56,11 @@ class LanguageHead:
     scale: float = 1.0
     cap: float | None = None
 
-    def projection(self, outputs: int | None = None) -> Projection:
-        """The head as the losses take it; its tensors are the model's own, or views of them.
-
-        Args:
-            outputs: how many tokens there are; further rows only pad the vocabulary and are left out.
-        """
+    def projection(self) -> Projection:
+        """The head as the losses take it; its tensors are the model's own."""
         weight, bias = self.layer.weight, self.layer.bias
         if self.constant is not None:
             bias = self.constant if bias is None else bias + self.constant
-        if outputs is not None and outputs < weight.shape[0]:
-            weight, bias = weight[:outputs], None if bias is None else bias[:outputs]
         return Projection(weight, bias, self.scale, self.cap)
 
     @contextmanager
