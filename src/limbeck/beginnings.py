@@ -15,6 +15,7 @@ from .engine.evaluation import Collected
 from .evaluate.flips import flip_report
 from .files import writing
 from .session import Session
+from .starting import CONTINUE, FRESH
 from .teachers.ensemble import surest
 from .types import labelled
 
@@ -44,7 +45,8 @@ def _knows(session: Session, number: int) -> bool:
     """Whether the student has learnt something before the given stage and goes on from there."""
     weights = session.recipe.student.weights
     begun = any(done.learner == "student" for done in session.done) or weights not in (None, assemble.RANDOM)
-    return begun and session.phases[number].start != "fresh"
+    start = session.phases[number].start
+    return start not in (CONTINUE, FRESH) or (begun and start == CONTINUE)
 
 
 @contextmanager

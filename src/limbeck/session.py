@@ -43,6 +43,7 @@ from .models.documents import check_packing, reads_documents
 from .models.lora import without_adapters
 from .registry import ACTIONS, STEPS
 from .settling import settled
+from .starting import begin
 from .teachers.base import Call, Teacher
 from .types import Batch, labelled
 
@@ -165,8 +166,8 @@ class Session:
             for turn in range(phase.repeat):
                 if (number, turn) < start:
                     continue
-                for name in phase.members if turn == 0 and phase.start == "fresh" else ():
-                    self._restart(name, 0)
+                if turn == 0:
+                    begin(phase, self.models, partial(self._restart, round=0))
                 self.before_round(self, number, turn)
                 outcome = self._round(phase, number, turn, point if place == (number, turn) else None)
                 self.done.append(Done(phase.name, phase.learner, turn, outcome))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 from ..config.schema import DataSpec, OptimizerSpec, PeerSpec, Recipe, StageSpec, TeacherSpec, TermSpec, TrainSpec
 from ..errors import LimbeckError
@@ -30,7 +30,8 @@ class Phase:
     teacher: TeacherSpec | None = None
     """A teacher of this stage's own."""
     trainable: tuple[str, ...] = ()
-    start: Literal["continue", "fresh"] = "continue"
+    start: str = "continue"
+    """`continue`, `fresh`, or the model whose weights the learner begins with."""
     repeat: int = 1
     between: str | None = None
     peers: Mapping[str, PeerSpec] = field(default_factory=dict)

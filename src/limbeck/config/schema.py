@@ -340,8 +340,9 @@ class StageSpec(Spec):
     objective. Merged over the recipe's; a stage whose learner is no student has no inherited peers."""
     trainable: list[str] = Field(default_factory=list)
     """Patterns of parameter names of the learner that learn, such as `layer4.*`; all where empty."""
-    start: Literal["continue", "fresh"] = "continue"
-    """Whether the learner goes on from the last stage or starts anew from its initial weights."""
+    start: str = "continue"
+    """Whether the learner goes on from where it was (`continue`), starts anew from its initial weights (`fresh`), or from the weights that
+    another model of the recipe has by then: `student`, `teacher`, or a name from `teachers` or `models`."""
     repeat: PositiveInt = 1
     """How many rounds the stage runs."""
     between: str | None = None

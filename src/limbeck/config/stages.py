@@ -16,6 +16,10 @@ PEERS = "peers"
 """What a term listens to that listens to all other members of its stage."""
 
 
+STARTS = ("continue", "fresh")
+"""Where a stage may begin besides at another model."""
+
+
 def keys_of(tree: Node, section: str) -> list[str]:
     """The names in a section of named models."""
     node = tree.mapping.get(section)
@@ -34,6 +38,7 @@ class Stages:
         if not isinstance(node.value, dict):
             return
         learner = self.learner(path, node)
+        self.start(path, node, learner)
         if path and "data" not in node.mapping and "data" in self.tree.mapping:
             self.report.at_key(self.tree, path, "expected data in every stage, found `data: null`.")
         objective = node.mapping.get("objective")
@@ -59,6 +64,19 @@ class Stages:
             self.report.at_value(self.tree, (*path, "learner"), str(UnknownName("model of this recipe", value.text, names)))
             return None
         return value.text
+
+    def start(self, path: Parts, node: Node, learner: str | None) -> None:
+        """A stage begins where its learner was, anew, or as another model of the recipe."""
+        value = node.mapping.get("start") if path else None
+        if value is None or value.text is None or value.text in STARTS:
+            return
+        names = [name for name in ["student", *self.teachers(node), *keys_of(self.tree, "models")] if name != learner]
+        if value.text == learner:
+            text = f"expected another model than the learner, found {learner!r}; `continue` goes on from where it was."
+            self.report.at_value(self.tree, (*path, "start"), text)
+        elif value.text not in names:
+            hint = "`start` is `continue`, `fresh`, or the model whose weights the learner begins with."
+            self.report.at_value(self.tree, (*path, "start"), str(UnknownName("model of this recipe", value.text, [*STARTS, *names], hint)))
 
     def peer(self, path: Parts, name: str, node: Node, learner: str | None) -> None:
         """A model that learns in the same updates: it is one of the recipe's, and listens to others than itself."""

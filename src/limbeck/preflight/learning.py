@@ -11,11 +11,12 @@ from .. import assemble, mixing
 from ..assemble import ALONE, Phase
 from ..config.schema import TeacherSpec
 from ..engine.learner import Learner
-from ..errors import NotFetched, TapError
+from ..errors import ModelError, NotFetched, TapError
 from ..models.base import BuiltModel
 from ..models.lora import without_adapters
 from ..objective import Objective, Term
 from ..objective.layers import told
+from ..starting import CONTINUE, FRESH, begin_as
 from ..tasks.base import Task
 from ..teachers.adapter_off import AdapterOffTeacher
 from ..types import DataInfo, Signals
@@ -35,8 +36,19 @@ class Learning:
     def check(self) -> None:
         """Tries the objective of every member."""
         if self._can_learn():
+            self._start()
             for member in self.phase.members:
                 self._member(member)
+
+    def _start(self) -> None:
+        """Whether the learner can begin with the weights of the model that the stage names."""
+        start = self.phase.start
+        if start in (CONTINUE, FRESH) or self.phase.learner == ALONE:
+            return
+        with self.desk.at(f"{self.phase.key}.start"):
+            if start not in self.models.built:
+                raise ModelError(f"{start!r} has no model of its own here, so nothing can begin with its weights.")
+            begin_as(self.phase, self.models.built)
 
     def _can_learn(self) -> bool:
         """Whether the models of all who learn in a phase are there."""

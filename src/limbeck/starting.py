@@ -1,0 +1,39 @@
+"""The weights with which those who learn enter a stage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .assemble import Phase
+from .models.base import BuiltModel
+from .models.checkpoints import load_into
+
+CONTINUE, FRESH = "continue", "fresh"
+"""What `start` may be besides the name of a model."""
+
+
+def begin(phase: Phase, models: Mapping[str, BuiltModel], restart: Callable[[str], None]) -> None:
+    """Brings all who learn in a stage to where it starts.
+
+    Args:
+        phase: the stage; its `start` says where.
+        models: all models of the run as they are now, by name.
+        restart: gives the model of a name its initial weights.
+
+    Raises:
+        ModelError: where the learner is to begin as a model that has other layers.
+    """
+    if phase.start == FRESH:
+        for name in phase.members:
+            restart(name)
+    elif phase.start != CONTINUE:
+        begin_as(phase, models)
+
+
+def begin_as(phase: Phase, models: Mapping[str, BuiltModel]) -> None:
+    """Gives the learner of a stage the weights of the model that its `start` names.
+
+    Raises:
+        ModelError: where the two have not the same layers.
+    """
+    load_into(models[phase.learner].module, models[phase.start].module.state_dict(), source=f"the model {phase.start!r}")
