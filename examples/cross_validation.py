@@ -1,4 +1,5 @@
-"""Every fold of a cross-validation, one run each, and the mean over them: accuracy of every model, its parameters and its latency.
+"""Every fold of a cross-validation, one run each, and the mean over them: accuracy, sensitivity, specificity and AUC of every model, its
+parameters and its latency.
 
     python examples/cross_validation.py recipes/classification/kd_oct.yaml [KEY=VALUE ...]
 
@@ -9,6 +10,7 @@ The recipe says `data.split.folds`, and, where examples belong together (a patie
 from __future__ import annotations
 
 import sys
+from math import isfinite, nan
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -31,6 +33,9 @@ def main(recipe: str, *changes: str) -> None:
         accuracies = [100 * model["metrics"]["accuracy"] for model in folds]
         cost = folds[0]["cost"]
         print(f"{name:8} {mean(accuracies):.1f}%")
+        for key in ("sensitivity", "specificity", "auc"):  # absent in a fold without examples to count
+            known = [value for model in folds if isfinite(value := model["metrics"].get(key) or nan)]
+            print(f"         {key} {mean(known):.3f}" if known else f"         no {key}")
         spread = stdev(accuracies)
         print(f"         {spread:.1f} points between folds, {cost['parameters']:,} parameters, {cost['latency_ms']:.2f} ms")
 

@@ -70,6 +70,9 @@ def test_cross_validation(tmp_path):
     assert list(found) == ["teacher", "alone", "student"]
     for name, value in found.items():
         assert value == pytest.approx(50 * sum(run["models"][name]["metrics"]["accuracy"] for run in runs), abs=0.051)
+    for key in ("sensitivity", "specificity", "auc"):
+        shown = [float(value) for value in re.findall(rf"^ +{key} ([\d.]+)$", done.stdout, flags=re.MULTILINE)]
+        assert shown == pytest.approx([sum(run["models"][name]["metrics"][key] for run in runs) / 2 for name in found], abs=0.00051)
     assert [run["data"]["test"] for run in runs] == [899, 898]
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("results.json")}
     assert call(*words).stdout == done.stdout

@@ -16,7 +16,12 @@ from limbeck.evaluate.metrics import (
     regression_metrics,
     top_k_accuracy,
 )
-from limbeck.evaluate.reliability import calibration_error, reliability
+from limbeck.evaluate.reliability import (
+    adaptive_calibration_error,
+    calibration_error,
+    classwise_calibration_error,
+    reliability,
+)
 
 
 @pytest.mark.parametrize("classes", [2, 3, 12])
@@ -58,6 +63,41 @@ def test_top_k_with_few_classes():
 
 
 class TestCalibration:
+    def test_bins_of_equal_count_by_hand(self):
+        # Confidences 0.6, 0.7, 0.8, 0.9 and answers wrong, right, right, right: two bins of two.
+        p = torch.tensor([0.9, 0.6, 0.8, 0.7])
+        logits = torch.stack([p.log(), (1 - p).log()], 1)
+        labels = torch.tensor([0, 1, 0, 0])
+        expected = abs(0.6 + 0.7 - 1) / 4 + abs(0.8 + 0.9 - 2) / 4
+        assert adaptive_calibration_error(logits, labels, bins=2) == pytest.approx(expected)
+
+    def test_bins_of_equal_count_that_do_not_divide(self):
+        logits, labels = torch.randn(100, 4) * 2, torch.randint(0, 4, (100,))
+        confidence, guess = logits.double().softmax(1).max(1)
+        order = np.argsort(confidence.numpy())
+        parts = np.array_split((confidence - (guess == labels).double()).numpy()[order], 15)
+        expected = sum(abs(part.sum()) for part in parts) / 100
+        assert adaptive_calibration_error(logits, labels) == pytest.approx(expected)
+        assert classification_metrics(logits, labels)["adaptive_ece"] == pytest.approx(expected)
+
+    def test_one_bin_of_either_kind_is_the_gap_of_the_means(self):
+        logits, labels = torch.randn(50, 4), torch.randint(0, 4, (50,))
+        assert adaptive_calibration_error(logits, labels, bins=1) == pytest.approx(calibration_error(logits, labels, bins=1))
+
+    def test_class_by_class_equals_torchmetrics(self):
+        from torchmetrics.functional.classification import binary_calibration_error
+
+        logits, labels = torch.randn(400, 5) * 2, torch.randint(0, 5, (400,))
+        p = logits.double().softmax(1)
+        expected = [binary_calibration_error(p[:, i].float(), (labels == i).long(), n_bins=15).item() for i in range(5)]
+        assert classwise_calibration_error(logits, labels) == pytest.approx(np.mean(expected), rel=1e-4)
+        assert classification_metrics(logits, labels)["classwise_ece"] == pytest.approx(np.mean(expected), rel=1e-4)
+
+    def test_class_by_class_by_hand(self):
+        logits = torch.tensor([[0.7, 0.3], [0.7, 0.3]]).log()
+        # One bin: class 0 says 1.4 in all and is true once, class 1 says 0.6 and is true once.
+        assert classwise_calibration_error(logits, torch.tensor([0, 1]), bins=1) == pytest.approx((0.4 / 2 + 0.4 / 2) / 2)
+
     def logits(self, *confidence):
         p = torch.tensor(confidence, dtype=torch.float64)
         return torch.stack([p, 1 - p], 1).log()

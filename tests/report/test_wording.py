@@ -196,3 +196,9 @@ def test_stages_wear_the_colours_of_their_learners():
     stages = [{"name": "one", "learner": "teacher"}, {"name": "alone", "learner": "alone"}, {"name": "two", "learner": "student"}]
     assert [_stage_role(stage["name"], stages) for stage in stages] == ["teacher", "alone", "distilled"]
     assert [_stage_role(name, []) for name in ("teacher", "alone", "distil")] == ["teacher", "alone", "distilled"]
+
+
+def test_every_metric_of_a_classifier_is_known_with_its_direction():
+    from limbeck.tasks._classifier import MAXIMIZE
+
+    assert {key: metric(key).better for key in MAXIMIZE} == {key: "higher" if more else "lower" for key, more in MAXIMIZE.items()}

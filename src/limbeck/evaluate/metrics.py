@@ -6,12 +6,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .reliability import calibration_error
+from .ranking import areas, auc
+from .rates import rates
+from .reliability import adaptive_calibration_error, calibration_error, classwise_calibration_error
 from .risk import risk_coverage
 
 
 def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Accuracy, top-5 accuracy (more than ten classes), nll (nats), ece, Brier score, AURC, E-AURC (times 1000), macro F1.
+    """Accuracy, top-5 accuracy (more than ten classes), nll (nats), ece, Brier score, AURC, E-AURC (times 1000), macro F1, balanced
+    accuracy, sensitivity, specificity, AUC (NaN where only one class occurs), and calibration error of equal counts and class by class.
 
     Args:
         logits: `(examples, classes)`.
@@ -27,11 +30,15 @@ def classification_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
     values["brier"] = brier(logits, labels)
     values |= risk_coverage(logits.softmax(1).amax(1), guess == labels)
     values["macro_f1"] = macro_f1(guess, labels, logits.shape[1])
+    values |= rates(confusion(guess, labels, logits.shape[1]))
+    values["auc"] = auc(logits, labels)
+    values["adaptive_ece"] = adaptive_calibration_error(logits, labels)
+    values["classwise_ece"] = classwise_calibration_error(logits, labels)
     return values
 
 
 def multilabel_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
-    """Mean average precision, micro and macro F1 at probability one half, and nll (nats, mean over examples and labels).
+    """Mean average precision, micro and macro F1 at probability one half, nll (nats, mean over examples and labels), mean AUC.
 
     Args:
         logits: `(examples, labels)`.
@@ -47,6 +54,7 @@ def multilabel_metrics(logits: Tensor, labels: Tensor) -> dict[str, float]:
         "micro_f1": _ratio(2 * true_positive.sum(), doubled.sum()).item(),
         "macro_f1": _ratio(2 * true_positive, doubled).mean().item(),
         "nll": F.binary_cross_entropy_with_logits(logits, truth).item(),
+        "auc": areas(logits, hit).nanmean().item(),
     }
 
 

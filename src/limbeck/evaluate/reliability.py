@@ -1,6 +1,8 @@
-"""Whether a classifier is as often right as it says: reliability diagram and expected calibration error.
+"""Whether a classifier is as often right as it says: reliability diagram and expected calibration errors.
 
-Reference: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv:1706.04599, section 2.
+References: Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, arXiv:1706.04599, section 2; bins of equal count: Nguyen and
+O'Connor, "Posterior calibration and exploratory analysis for natural language processing models", EMNLP 2015, arXiv:1508.05154; class by
+class: Kull et al., "Beyond temperature scaling", NeurIPS 2019, arXiv:1910.12656, equation 3.
 """
 
 from __future__ import annotations
@@ -59,3 +61,35 @@ def calibration_error_of(confidence: Tensor, right: Tensor, *, bins: int = BINS)
     """The same of answers, `(answers,)`: how sure the model is of each, from 0 to 1, and whether it is right."""
     _, confidence, right, count = _binned(confidence, right, bins)
     return ((confidence - right).abs().sum() / count.sum().clamp(min=1)).item()
+
+
+def adaptive_calibration_error(logits: Tensor, labels: Tensor, *, bins: int = BINS) -> float:
+    """Expected calibration error over bins of equal count instead of equal width: where few answers are unsure, none hides in a wide bin.
+
+    The first bins have one answer more where the examples do not divide by the bins.
+
+    Args:
+        logits: `(examples, classes)`.
+        labels: class indices, `(examples,)`.
+        bins: number of bins.
+    """
+    confidence, right = _answers(logits, labels)
+    order = confidence.argsort(stable=True)
+    gap = (confidence - right.double())[order]
+    return sum(part.sum().abs().item() for part in gap.tensor_split(bins)) / max(len(gap), 1)
+
+
+def classwise_calibration_error(logits: Tensor, labels: Tensor, *, bins: int = BINS) -> float:
+    """Mean over all classes of the calibration error of "it is this class", with the probability of that class as confidence.
+
+    Args:
+        logits: `(examples, classes)`.
+        labels: class indices, `(examples,)`.
+        bins: number of bins of equal width over [0, 1].
+    """
+    probabilities = logits.double().softmax(1)
+    edges = torch.linspace(0, 1, bins + 1, dtype=torch.float64, device=logits.device)
+    own = torch.bucketize(probabilities, edges[1:-1]) + bins * torch.arange(logits.shape[1], device=logits.device)
+    gap = probabilities.scatter_add(1, labels[:, None], torch.full_like(probabilities[:, :1], -1.0))
+    sums = torch.zeros(logits.shape[1] * bins, dtype=torch.float64, device=logits.device).index_add_(0, own.flatten(), gap.flatten())
+    return (sums.abs().sum() / max(logits.shape[0], 1) / logits.shape[1]).item()

@@ -53,6 +53,10 @@ METRICS = {
         Metric("exact_match", "Exact match", "higher", "percent", "held-out prompts whose greedy answer agrees with the reference"),
         Metric("top5", "Top-5 accuracy", "higher", "percent"),
         Metric("macro_f1", "Macro F1", "higher", "percent", "mean of the F1 scores of the classes"),
+        Metric("balanced_accuracy", "Balanced accuracy", "higher", "percent", "mean over the classes of the share that is found"),
+        Metric("sensitivity", "Sensitivity", "higher", "percent", "examples of a class that are found; mean over more than two classes"),
+        Metric("specificity", "Specificity", "higher", "percent", "other examples that are not taken for a class; mean likewise"),
+        Metric("auc", "AUC", "higher", "number", "area under the ROC curve; of more than two classes, mean of one against the rest"),
         Metric("micro_f1", "Micro F1", "higher", "percent", "F1 over all labels together"),
         Metric("map", "mAP", "higher", "percent", "mean average precision over the labels"),
         Metric("r2", "R²", "higher", "number", "explained share of the variance"),
@@ -60,6 +64,10 @@ METRICS = {
         Metric("mae", "MAE", "lower", "number", "mean absolute error"),
         Metric("mse", "MSE", "lower", "number", "mean squared error"),
         Metric("ece", "Calibration error", "lower", "number", "expected calibration error over 15 equal bins"),
+        Metric("adaptive_ece", "Adaptive calibration error", "lower", "number", "the same over 15 bins of equally many answers"),
+        Metric(
+            "classwise_ece", "Class-wise calibration error", "lower", "number", "the same of each class's probability; mean over classes"
+        ),
         Metric("nll", "Negative log-likelihood", "lower", "number", "mean over the test split"),
         Metric("brier", "Brier score", "lower", "number", "squared error of the probabilities"),
         Metric("aurc", "AURC", "lower", "number", "area under the risk-coverage curve, times 1000: are its errors the answers it doubts?"),

@@ -12,7 +12,10 @@ from ..evaluate.reliability import reliability
 from ..types import LabelKind
 from .base import Task
 
-MAXIMIZE = {"accuracy": True, "top5": True, "nll": False, "ece": False, "brier": False, "aurc": False, "eaurc": False, "macro_f1": True}
+MAXIMIZE = {
+    **dict.fromkeys(("accuracy", "top5", "macro_f1", "balanced_accuracy", "sensitivity", "specificity", "auc"), True),
+    **dict.fromkeys(("nll", "ece", "adaptive_ece", "classwise_ece", "brier", "aurc", "eaurc"), False),
+}
 """The metrics of a classifier, and whether more is better."""
 
 
@@ -30,7 +33,7 @@ class Classifier(Task):
     maximize: ClassVar = MAXIMIZE
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Accuracy, top-5 accuracy, nll, ece, Brier score, AURC, E-AURC, macro F1."""
+        """Accuracy, top-5 accuracy, nll, calibration errors, Brier score, AURC, E-AURC, macro F1, sensitivity, specificity, AUC."""
         return classification_metrics(logits, labels)
 
     def predictions(self, logits: Tensor) -> Tensor:

@@ -20,10 +20,10 @@ class Multilabel(Task):
     data_kinds: ClassVar[tuple[Kind, ...]] = ("image", "tabular")
     loss: ClassVar[str] = "bce"
     monitor: ClassVar[str] = "map"
-    maximize: ClassVar = {"map": True, "micro_f1": True, "macro_f1": True, "nll": False}
+    maximize: ClassVar = {"map": True, "micro_f1": True, "macro_f1": True, "nll": False, "auc": True}
 
     def metrics(self, logits: Tensor, labels: Tensor) -> dict[str, float]:
-        """Mean average precision, micro and macro F1, nll."""
+        """Mean average precision, micro and macro F1, nll, AUC."""
         return multilabel_metrics(logits, labels)
 
     def predictions(self, logits: Tensor) -> Tensor:
