@@ -141,7 +141,7 @@ def test_multilabel_equals_sklearn():
     y, guess = truth.numpy(), (logits > 0).numpy()
     assert got["map"] == pytest.approx(sk.average_precision_score(y, logits.numpy(), average="macro"))
     assert got["micro_f1"] == pytest.approx(sk.f1_score(y, guess, average="micro"))
-    assert got["macro_f1"] == pytest.approx(sk.f1_score(y, guess, average="macro", zero_division=0))
+    assert got["macro_f1"] == pytest.approx(sk.f1_score(y, guess, average="macro", zero_division=0))  # pyright: ignore[reportArgumentType]
     p = logits.double().sigmoid().numpy()
     assert got["nll"] == pytest.approx(-(y * np.log(p) + (1 - y) * np.log(1 - p)).mean())
 
