@@ -78,8 +78,8 @@ class Pair:
 
 
 def mean(values: Tensor) -> Tensor:
-    """As the objective takes it."""
-    return (values.sum() if values.ndim else values) * (1 / values.numel())
+    """As the other side takes it."""
+    return values.mean() if values.ndim else values
 
 
 def read(signals: Signals) -> list[Tensor]:
