@@ -53,4 +53,4 @@ def test_of_a_classifier():
 
 
 def test_golden():
-    check_parity("../evidence/calibration_ece_aurc")
+    check_parity("calibration_ece_aurc")

@@ -14,7 +14,7 @@ GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 def check_parity(*methods: str) -> None:
     """Ours must give the stored numbers of the named methods."""
     for method in methods:
-        folder = next((folder for room in ("losses", "language") if (folder := GOLDEN / room / method).is_dir()), None)
+        folder = next((folder for room in ("losses", "language", "evidence") if (folder := GOLDEN / room / method).is_dir()), None)
         if folder is None:
             pytest.skip(f"needs the golden numbers of {method} in {GOLDEN}, which are not on this machine")
         found = list(run(folder))
