@@ -1,7 +1,6 @@
 """Scores by which models are chosen, against stored results of official implementations."""
 
 import pytest
-
 from tests.losses.parity import check_parity
 
 
