@@ -1,0 +1,1 @@
+"""Studies: arms over seeds, claims about them, and how they are decided."""
