@@ -195,6 +195,24 @@ def test_a_spread_over_seeds_by_the_jackknife():
     assert few.estimate == pytest.approx(-math.sqrt(0.5))
 
 
+def test_a_spread_against_a_number_by_chi_square():
+    table = Table(a_x=GOOD)
+    assert one("std(a.x) < 0.1", table).verdict == "holds"
+    assert one("0.1 > std(a.x)", table).verdict == "holds"
+    assert one("std(a.x) > 0.2 / 2", table).verdict == "fails"
+    assert one("std(a.x) > 0", table).verdict == "holds"
+    found, flipped = one("std(a.x) > 0.01", table), one("0.01 < std(a.x)", table)
+    assert found.verdict == flipped.verdict == "undecided"
+    low = np.std(GOOD, ddof=1) * math.sqrt(4 / stats.chi2.ppf(0.975, 4)) - 0.01
+    assert found.low == pytest.approx(low)
+    assert flipped.high == pytest.approx(-low)
+    assert found.needed_seeds == flipped.needed_seeds
+    assert found.needed_seeds is not None
+    few = one("std(log(a.x)) < 1", Table(2, a_x=[1.0, -1.0]))
+    assert (few.verdict, few.reason) == ("undecided", "Too few seeds gave a finite number.")
+    assert one("std(a.x) < 1", Table(1, a_x=[1.0])).reason == "One seed shows no spread."
+
+
 def arms(rho: float, *, count: int = 6, seeds: int = 5, seed: int = 0) -> Table:
     generator = np.random.default_rng(seed)
     columns: dict[str, Sequence[float | None]] = {}
@@ -321,7 +339,13 @@ def test_turned_claims_have_turned_verdicts(data: list[list[float]]):
 
 @pytest.mark.parametrize(
     ("text", "allowed"),
-    [("a.x > b.x", 0.025), ("mean(a.x) > mean(b.x)", 0.025), ("std(a.x) < std(b.x)", 0.05), ("spearman(*.x, *.y) > 0", 0.025)],
+    [
+        ("a.x > b.x", 0.025),
+        ("mean(a.x) > mean(b.x)", 0.025),
+        ("std(a.x) < std(b.x)", 0.05),
+        ("std(a.x) < 1", 0.025),
+        ("spearman(*.x, *.y) > 0", 0.025),
+    ],
 )
 def test_chance_seldom_upholds_a_claim_about_nothing(text: str, allowed: float):
     """Five seeds of arms that do not differ: `holds` at most as often as allowed (and three standard errors of the simulation)."""

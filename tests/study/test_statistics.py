@@ -19,6 +19,7 @@ from limbeck.study.statistics import (
     needed_seeds,
     paired,
     power,
+    spread_interval,
     t_interval,
 )
 
@@ -98,6 +99,35 @@ def test_the_jackknife_of_a_mean_is_the_values_and_of_a_variance_their_squares()
     assert jackknife(lambda chosen: float(data[list(chosen)].mean()), 5) == pytest.approx(data.tolist())
     pseudo = jackknife(lambda chosen: float(data[list(chosen)].var()), 5)  # the biased variance: the jackknife mends it
     assert np.mean(pseudo) == pytest.approx(data.var(ddof=1))
+
+
+def test_the_interval_of_a_deviation_by_hand():
+    """2, 4, 4, 6: variance 8 / 3; chi-square quantiles of 3 degrees at 2.5% and 97.5% are 0.2158 and 9.3484."""
+    found = spread_interval([2.0, 4.0, 4.0, 6.0], 0.95, bound=1.0)
+    assert found.estimate == pytest.approx(math.sqrt(8 / 3) - 1)
+    assert (found.low, found.high) == pytest.approx((math.sqrt(8 / 9.34840) - 1, math.sqrt(8 / 0.215795) - 1), rel=1e-5)
+    assert found.p == pytest.approx(2 * stats.chi2.sf(8.0, 3))
+    assert (found.distance, found.deviation) == pytest.approx((0.5 * math.log(8 / 3), math.sqrt(0.5)))
+    small = spread_interval([2.0, 4.0, 4.0, 6.0], 0.95, bound=9.0)
+    assert small.p == pytest.approx(2 * stats.chi2.cdf(8 / 81, 3))
+    assert small.high < 0
+
+
+def test_deviations_at_the_edge():
+    none = spread_interval([1.0, 1.0, 1.0], 0.95, bound=0.5)
+    assert (none.estimate, none.low, none.high, none.p, none.deviation) == (-0.5, -0.5, -0.5, 0.0, 0.0)
+    assert spread_interval([1.0, 1.0], 0.95).p == 1.0
+    some = spread_interval([1.0, 2.0], 0.95)
+    assert some.p == 0.0
+    assert some.low > 0
+    assert some.distance == math.inf
+    assert spread_interval([1.0, 2.0], 0.95, bound=-1.0).estimate == pytest.approx(1 + math.sqrt(0.5))
+
+
+def test_the_interval_of_a_deviation_covers_as_often_as_it_says():
+    draws = np.random.default_rng(8).normal(0, 2.0, size=(2000, 5))
+    covered = sum(found.low <= 0 <= found.high for found in (spread_interval(row.tolist(), 0.95, bound=2.0) for row in draws))
+    assert covered / 2000 == pytest.approx(0.95, abs=0.015)
 
 
 def test_power_is_that_of_the_noncentral_t():

@@ -3,7 +3,8 @@ r"""Whether claims hold: by the differences of their sides over seeds, with an i
 - **Both sides have a value for every seed** (`a.accuracy > b.accuracy + 0.01`): Student's interval of the paired differences.
 - **One correlation against a number** (`spearman(*.ece, *.accuracy) > 0.8`): over all pairs of arm and seed, Fisher's interval, or the
   wider one that the spread between seeds gives.
-- **A quantity of all seeds together** (`std(a.accuracy) < std(b.accuracy)`): the jackknife over seeds.
+- **One standard deviation against a number** (`std(a.accuracy) < 0.01`): the interval of normal values, from chi-square.
+- **Another quantity of all seeds together** (`std(a.accuracy) < std(b.accuracy)`): the jackknife over seeds.
 
 The two-sided interval wholly on the claimed side of zero: *holds*; wholly on the other side: *fails*; else *undecided*, with the number of
 seeds that would decide it with power 0.8 if the difference and its spread are those observed. Seeds that agree exactly decide exactly
@@ -23,7 +24,18 @@ from typing import Literal, Protocol, cast
 from .claims import CORRELATIONS, Call, Claim, Name, names
 from .columns import Columns
 from .multiple import holm, holm_confidences
-from .statistics import POWER, Correlation, Interval, correlation, correlation_interval, fisher, jackknife, needed_seeds, t_interval
+from .statistics import (
+    POWER,
+    Correlation,
+    Interval,
+    correlation,
+    correlation_interval,
+    fisher,
+    jackknife,
+    needed_seeds,
+    spread_interval,
+    t_interval,
+)
 
 Outcome = Literal["holds", "fails", "undecided"]
 Correction = Literal["holm", "none"]
@@ -77,12 +89,12 @@ class _Evidence:
     differences: tuple[float, ...] = ()
     """One a seed (pseudo-values where the quantity is one of all seeds)."""
     scale: float = 0.0
-    kind: Correlation | None = None
+    kind: Correlation | Literal["std"] | None = None
     r: float = math.nan
     bound: float = 0.0
     pairs: int = 0
     flipped: bool = False
-    """Whether the correlation is the right side."""
+    """Whether what is held against the bound is the right side."""
     missing: str = ""
     """Why nothing can be said."""
     estimate: float | None = None
@@ -95,7 +107,10 @@ class _Evidence:
             return None
         if self.kind is None:
             return t_interval(self.differences, confidence, scale=self.scale)
-        found = correlation_interval(self.kind, self.r, self.pairs, confidence, bound=self.bound, seeds=self.differences)
+        if self.kind == "std":
+            found = spread_interval(self.differences, confidence, bound=self.bound)
+        else:
+            found = correlation_interval(self.kind, self.r, self.pairs, confidence, bound=self.bound, seeds=self.differences)
         if not self.flipped:
             return found
         return Interval(-found.estimate, -found.high, -found.low, found.p, -found.distance, found.deviation)
@@ -158,13 +173,15 @@ def _sentence(parts: Sequence[str]) -> str:
 
 def _gather(claim: Claim, values: Values) -> _Evidence:
     columns = Columns(claim, values)
-    single = _single_correlation(claim, columns)
-    if single is not None:
-        return _of_correlation(claim, columns, *single)
+    single = _single_call(claim, columns)
+    if single is not None and single.call.function in CORRELATIONS:
+        return _of_correlation(claim, columns, single)
     if not columns.kept:
         return _Evidence(claim, 0, missing="no seed has a value for both sides", notes=columns.notes)
     if columns.per_seed:
         return _of_seeds(claim, columns)
+    if single is not None and single.call.function == "std" and len(columns.kept) > 1:
+        return _of_spread(claim, columns, single)
     return _of_all(claim, columns)
 
 
@@ -199,15 +216,33 @@ def _of_all(claim: Claim, columns: Columns) -> _Evidence:
     return _Evidence(claim, len(kept), pseudo, scale * len(kept), notes=columns.notes)
 
 
-def _single_correlation(claim: Claim, columns: Columns) -> tuple[Call, float, bool] | None:
-    """The correlation that a claim holds against a number, the number, and whether the correlation is the right side."""
+@dataclass(frozen=True)
+class _Single:
+    """A claim that holds one function against a number."""
+
+    call: Call
+    bound: float
+    flipped: bool
+    """Whether the function is the right side."""
+
+
+def _single_call(claim: Claim, columns: Columns) -> _Single | None:
     for one, other, flipped in ((claim.left, claim.right, False), (claim.right, claim.left, True)):
-        if isinstance(one, Call) and one.function in CORRELATIONS and not any(names(other)):
-            return one, columns.side(other, [0])[0], flipped
+        if isinstance(one, Call) and not any(names(other)):
+            return _Single(one, columns.side(other, [0])[0], flipped)
     return None
 
 
-def _of_correlation(claim: Claim, columns: Columns, call: Call, bound: float, flipped: bool) -> _Evidence:
+def _of_spread(claim: Claim, columns: Columns, single: _Single) -> _Evidence:
+    """The standard deviation of one value over the seeds, held against a number."""
+    values = [value for value in columns.side(single.call.arguments[0], columns.kept) if math.isfinite(value)]
+    if len(values) < 2 or not math.isfinite(single.bound):
+        return _Evidence(claim, len(values), missing="too few seeds gave a finite number", notes=columns.notes)
+    return _Evidence(claim, len(values), tuple(values), kind="std", bound=single.bound, flipped=single.flipped, notes=columns.notes)
+
+
+def _of_correlation(claim: Claim, columns: Columns, single: _Single) -> _Evidence:
+    call, bound, flipped = single.call, single.bound, single.flipped
     kind, kept = cast("Correlation", call.function), columns.kept
     x, y = columns.pairs(call, kept)
     r, count = correlation(kind, x, y), len(x)

@@ -36,7 +36,7 @@ class Interval:
     p: float
     """Two-sided p value of the estimate being zero."""
     distance: float
-    """How far from zero the estimate is, on the scale of `deviation` (of a correlation: Fisher's z)."""
+    """How far from zero the estimate is, on the scale of `deviation` (of a correlation Fisher's z, of a deviation its logarithm)."""
     deviation: float
     """Standard deviation of one seed on that scale; 0 where all seeds agree to rounding."""
 
@@ -83,6 +83,26 @@ def jackknife(statistic: Callable[[Sequence[int]], float], count: int) -> list[f
     """
     whole = statistic(range(count))
     return [count * whole - (count - 1) * statistic([j for j in range(count) if j != i]) for i in range(count)]
+
+
+def spread_interval(values: Sequence[float], confidence: float, *, bound: float = 0.0) -> Interval:
+    """The standard deviation of normal values less a bound, with the exact interval from chi-square; p against it being the bound.
+
+    Args:
+        values: at least two, finite.
+        confidence: between 0 and 1.
+        bound: what is taken off.
+    """
+    found, free = t_interval(values, confidence), len(values) - 1
+    deviation = found.deviation
+    if deviation == 0:
+        return Interval(-bound, -bound, -bound, 0.0 if bound else 1.0, -bound, 0.0)
+    low, high = (deviation * math.sqrt(free / float(stats.chi2.ppf(q, free))) for q in ((1 + confidence) / 2, (1 - confidence) / 2))
+    if bound <= 0:
+        return Interval(deviation - bound, low - bound, high - bound, 0.0, math.inf, math.sqrt(0.5))
+    tail = free * (deviation / bound) ** 2
+    p = 2 * min(float(stats.chi2.sf(tail, free)), float(stats.chi2.cdf(tail, free)))
+    return Interval(deviation - bound, low - bound, high - bound, p, math.log(deviation / bound), math.sqrt(0.5))
 
 
 def power(count: int, effect: float, confidence: float) -> float:
