@@ -65,6 +65,7 @@ def test_means_by_hand():
     assert without_padding(values, kept).tolist() == [[2, 6, 0, 0], [1, 2, 3, 6]]
     assert without_padding(values[1:, :, None], kept[1:]).shape == (1, 4, 1)
     assert query_mean(torch.stack([values, values + 2], 1), kept).tolist() == [3, 4]
+    assert query_mean(values, kept).tolist() == [2, 3]
     pairs = torch.arange(32.0).view(2, 4, 4)
     assert pair_mean(pairs, kept).tolist() == [2.5, 23.5]
     assert pair_mean(pairs, None).tolist() == [7.5, 23.5]

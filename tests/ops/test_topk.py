@@ -89,6 +89,17 @@ def test_all_classes_known_inexactly(kind):
     assert torch.equal(got, expected)
 
 
+@pytest.mark.parametrize(("tokens", "top", "classes"), [(3, 3, 5), (5, 3, 5), (3, 2, 2)])
+@pytest.mark.parametrize("rest", get_args(Rest))
+def test_tokens_of_a_batch_are_rows(rest, tokens, top, classes):
+    """Also where there are as many tokens as classes, or as classes that are known."""
+    t, s = draw(2, tokens, classes), draw(2, tokens, classes, seed=1)
+    log_p, index = known(t, top)
+    got = topk_divergence(log_p, index, s, rest=rest, kind="forward", weight=0)
+    rows = topk_divergence(log_p.flatten(0, 1), index.flatten(0, 1), s.flatten(0, 1), rest=rest, kind="forward", weight=0)
+    torch.testing.assert_close(got.flatten(), rows)
+
+
 @pytest.mark.parametrize("rest", get_args(Rest))
 def test_a_student_in_half_precision(rest):
     t, s = draw(3, 5).float(), draw(3, 5, seed=1).bfloat16()

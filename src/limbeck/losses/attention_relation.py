@@ -86,7 +86,7 @@ class AttentionRelation(Loss):
         width = 2 if self.relation == "pair" else 1
         if len(layers) % width:
             raise SignalMissing(f"relation: pair takes layers two by two, such as queries and keys; found {len(layers)}.")
-        kept = kept_tokens(student, layers[0][0])
+        kept = kept_tokens(student, layers[0][0])  # mutate: equivalent constant (all of them have the same tokens)
         found: list[Tensor] = []
         for i in range(0, len(layers), width):
             both = zip(layers[i], layers[i + width - 1], strict=True)
