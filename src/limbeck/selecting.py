@@ -65,9 +65,9 @@ def select(
         number = next(i for i, phase in enumerate(session.phases) if phase.learner in ("student", ALONE))
         student = next(phase for phase in session.phases if phase.learner == "student")
         reads = SELECTIONS.get(wish.method or "", allow_code=allow_code).reads
-        if {"logits", "features"} & {*reads} and wish.epochs is None:
+        if {"logits", "features", "losses"} & {*reads} and wish.epochs is None:
             _able(loaded, wish.teacher, allow_code=allow_code)
-        if {"logits", "features", "history"} & {*reads}:
+        if {"logits", "features", "history", "losses"} & {*reads}:
             session.build_models()
             session.run(resume=False, phases=number if wish.epochs is None else 0)
         selected = select_examples(session, candidates_of(student), wish)

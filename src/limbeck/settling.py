@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import assemble
-from .assemble import Phase
+from .assemble import ALONE, Phase
 from .config.data_schema import SelectSpec
 from .config.schema import Kept, ModelSpec, Recipe
 from .data.base import Examples, Splits
@@ -22,11 +22,12 @@ from .data.duplicates import near
 from .data.loader import BatchStream, EpochPlan, train_loader
 from .data.selected import Selected
 from .data.selection import SELECTIONS
-from .data.selection.base import Amount, Evidence, Selection
+from .data.selection.base import Amount, Evidence, Selection, need_labels
 from .engine.backend import Backend
 from .engine.optim import build_optimizer
 from .engine.watch import Listener
 from .errors import LimbeckError
+from .evaluate.surprise import surprise
 from .models.base import BuiltModel
 from .taps.head import find_head
 from .taps.tapped import Tapped
@@ -71,6 +72,8 @@ def settled(host: Host, phase: Phase) -> Phase:
     """The phase with its selection made (and written into the run's folder) and with plain numbers for weights that are tied to it."""
     spec = phase.data.select
     if spec is not None and spec.method is not None:
+        if phase.learner == ALONE and SELECTIONS.get(spec.method, allow_code=host.allow_code).taught:
+            spec = SelectSpec(method="random", fraction=spec.fraction, top=spec.top, among=spec.among)
         manifest = SelectSpec(manifest=str(_manifest(host, phase, spec)))
         phase = replace(phase, data=phase.data.model_copy(update={"select": manifest}))
     if not any(isinstance(term.weight, Kept) for term in phase.objective.values()):
@@ -97,8 +100,8 @@ def _manifest(host: Host, phase: Phase, spec: SelectSpec) -> Path:
 
 
 def candidates_of(phase: Phase) -> Phase:
-    """The phase with all examples among which a selection chooses."""
-    return replace(phase, data=phase.data.model_copy(update={"select": None, "unlabelled": True}))
+    """The phase with all examples among which a selection chooses; of packed texts, each in a row of its own."""
+    return replace(phase, data=phase.data.model_copy(update={"select": None, "unlabelled": True, "pack": False}))
 
 
 def select_examples(host: Host, phase: Phase, spec: SelectSpec) -> Selected:
@@ -111,8 +114,7 @@ def select_examples(host: Host, phase: Phase, spec: SelectSpec) -> Selected:
     examples = splits.train
     rows = _candidates(splits, spec)
     method: Selection = SELECTIONS.get(spec.method or "", allow_code=host.allow_code)(**(spec.model_extra or {}))
-    if host.task.labels != "class" and {"labels", "logits", "history"} & set(method.reads):
-        raise LimbeckError(f"data.select: {spec.method!r} is for one class an example, and the task is {host.recipe.task}.")
+    _check_kind(host, spec, method)
     others = torch.ones(len(examples), dtype=torch.bool)
     others[rows] = False
     if spec.apart is not None:
@@ -130,6 +132,20 @@ def select_examples(host: Host, phase: Phase, spec: SelectSpec) -> Selected:
         told[row] = score
     about = spec.model_dump(exclude_none=True, exclude_defaults=True)
     return Selected(len(examples), examples.fingerprint(), tuple(kept.nonzero().flatten().tolist()), tuple(told), about)
+
+
+def _check_kind(host: Host, spec: SelectSpec, method: Selection) -> None:
+    """Refuses a method that asks for what there is not for such data."""
+    reads, kind = set(method.reads), host.task.labels
+    if kind == "token" or host.task.language is not None:
+        able = reads <= {"labels", "losses"} and ("losses" in reads or not reads) and not method.balanced and spec.epochs is None
+        if not able or spec.apart is not None:
+            raise LimbeckError(
+                f"data.select: {spec.method!r}{' with these keys' if reads <= {'labels', 'losses'} else ''} is for one class an example, "
+                f"and the task is {host.recipe.task}. Texts are chosen by `difference` or `random`."
+            )
+    elif kind != "class" and reads & {"labels", "logits", "history", "losses"}:
+        raise LimbeckError(f"data.select: {spec.method!r} is for one class an example, and the task is {host.recipe.task}.")
 
 
 def _candidates(splits: Splits, spec: SelectSpec) -> Tensor:
@@ -154,7 +170,7 @@ def _batches(examples: Examples, rows: Tensor) -> Iterator[Any]:
 def _evidence(host: Host, phase: Phase, spec: SelectSpec, method: Selection, examples: Examples, rows: Tensor) -> Evidence:
     """What the method reads of the candidates."""
     evidence = Evidence(rows, examples.labels[rows])
-    if not {"logits", "features", "history"} & set(method.reads):
+    if not {"logits", "features", "history", "losses"} & set(method.reads):
         return evidence
     if spec.epochs is not None:
         built = host.build(SCORER, host.recipe.student)
@@ -167,11 +183,24 @@ def _evidence(host: Host, phase: Phase, spec: SelectSpec, method: Selection, exa
             del host.models[SCORER]
     if "history" in method.reads:
         raise LimbeckError(f"data.select: {spec.method!r} watches a model while it is trained; say for how many epochs with `epochs`.")
-    if spec.teacher not in host.models:
-        known = ", ".join(map(repr, host.models))
-        raise LimbeckError(f"data.select.teacher: expected a model of the recipe's own ({known}), found {spec.teacher!r}.")
-    host.models[spec.teacher].module.to(host.backend.device)
+    names = {"teacher": spec.teacher} | {field: str(vars(method)[field]) for field in method.judges}
+    for key, name in names.items():
+        if name not in host.models:
+            known = ", ".join(map(repr, host.models))
+            raise LimbeckError(f"data.select.{key}: expected a model of the recipe's own ({known}), found {name!r}.")
+        host.models[name].module.to(host.backend.device)
+    if "losses" in method.reads:
+        need_labels(evidence, spec.method or "")
+        evidence = replace(evidence, losses=torch.stack([_losses(host, name, examples, rows) for name in names.values()]))
     return _answered(host, spec.teacher, method, examples, evidence)
+
+
+def _losses(host: Host, name: str, examples: Examples, rows: Tensor) -> Tensor:
+    """How badly a model predicts each candidate, `(candidates,)`, float64."""
+    module = host.models[name].module
+    with _asked(module):
+        batches = (batch.to(host.backend.device) for batch in _batches(examples, rows))
+        return torch.cat([surprise(host.call(name)(module, batch), batch) for batch in batches])
 
 
 def _answered(host: Host, name: str, method: Selection, examples: Examples, evidence: Evidence) -> Evidence:

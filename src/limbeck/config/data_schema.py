@@ -159,5 +159,8 @@ class DataSpec(Spec):
     """Language models: file with a chat template (Jinja); the tokenizer's own where absent."""
     mask: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Masked language models: share of the tokens that is to be predicted."""
+    scrambled: Fraction = 0.0
+    """Language models: share of the training texts (or completions) whose characters are put in random order: noise, to see what a method
+    makes of it."""
     decoder_start: str | None = None
     """Encoder-decoders: the token that the decoder begins with; the padding token, or the end token of tokenizers that have a `<s>`."""

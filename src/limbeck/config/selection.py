@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,15 +50,18 @@ def check_selection(report: Report, tree: Node, path: Parts, method: str | None,
 def _answers(report: Report, tree: Node, path: Parts, method: str, models: Sequence[str], *, allow_code: bool) -> None:
     """The teacher that is asked has a model of its own when the stage begins: it is no ensemble, no store and not made of the learner."""
     try:
-        reads = {*SELECTIONS.get(method, allow_code=allow_code).reads}
+        cls = SELECTIONS.get(method, allow_code=allow_code)
     except (LimbeckError, NameError, ImportError):
         return  # told where the fields are checked
-    if not reads & {"logits", "features"}:
+    reads = {*cls.reads}
+    defaults = {own.name: str(own.default) for own in dataclasses.fields(cls)}
+    for judge in cls.judges:
+        _judge(report, tree, (*path, judge), defaults[judge], models, allow_code=allow_code)
+    if not reads & {"logits", "features", "losses"}:
         return
     named = tree.get(*path, "teacher")
     name = named.text if named is not None and named.text is not None else "teacher"
-    kinds = {other: _kind(tree, other) for other in models}
-    able = [other for other, kind in kinds.items() if kind is None or _has_model(kind, allow_code=allow_code)]
+    kinds, able = _able(tree, models, allow_code=allow_code)
     if name not in kinds or name in able:
         return
     text = (
@@ -68,6 +72,26 @@ def _answers(report: Report, tree: Node, path: Parts, method: str, models: Seque
         report.at_key(tree, path, text)
     else:
         report.at_value(tree, (*path, "teacher"), text)
+
+
+def _judge(report: Report, tree: Node, path: Parts, default: str, models: Sequence[str], *, allow_code: bool) -> None:
+    """A further model that a method asks is one of the recipe's, with a model of its own."""
+    named = tree.get(*path)
+    name = named.text if named is not None and named.text is not None else default
+    _, able = _able(tree, models, allow_code=allow_code)
+    if name in able:
+        return
+    if named is not None:
+        report.at_value(tree, path, str(UnknownName("model of this recipe", name, able)))
+    else:
+        text = f"{path[-1]}: the method asks a model called {name!r}; name another with `{path[-1]}`, or write `models: {{{name}: ...}}`."
+        report.at_key(tree, path[:-1], text)
+
+
+def _able(tree: Node, models: Sequence[str], *, allow_code: bool) -> tuple[dict[str, str | None], list[str]]:
+    """Of all models their kinds, and those that have weights of their own to be asked."""
+    kinds = {other: _kind(tree, other) for other in models}
+    return kinds, [other for other, kind in kinds.items() if kind is None or _has_model(kind, allow_code=allow_code)]
 
 
 def _kind(tree: Node, name: str) -> str | None:

@@ -112,7 +112,7 @@ def test_keys_of_language_models_are_for_them(tmp_path: Path) -> None:
         load_data(request("csv:absent.csv", None, pack=True), kind="text", labels="class")
 
 
-@pytest.mark.parametrize(("key", "value"), [("transforms", ("flip",)), ("size", 32), ("classes", ("a",)), ("select", "file")])
+@pytest.mark.parametrize(("key", "value"), [("transforms", ("flip",)), ("size", 32), ("classes", ("a",))])
 def test_keys_that_are_not_for_language_models(tmp_path: Path, key: str, value: Any) -> None:
     asked = replace(request("python:topics", "characters"), **{key: value})
     with pytest.raises(DataError, match=rf"^data\.{key} is not for language models\. Remove it\.$"):

@@ -149,7 +149,9 @@ def test_labels_that_are_missing_are_told():
 @pytest.mark.parametrize("name", SELECTIONS.names())
 def test_every_method_keeps_what_it_is_asked_for(name: str):
     torch.manual_seed(0)
-    known = Evidence(torch.arange(40), torch.arange(40) % 4, torch.randn(40, 4), torch.randn(40, 6), torch.rand(3, 40) > 0.5)
+    known = Evidence(
+        torch.arange(40), torch.arange(40) % 4, torch.randn(40, 4), torch.randn(40, 6), torch.rand(3, 40) > 0.5, torch.rand(2, 40)
+    )
     method: Selection = SELECTIONS.get(name)()
     chosen, scores = method.choose(known, Amount(fraction=0.25))
     assert len(chosen) == 10 if name != "per_class" else len(chosen) <= 10

@@ -167,6 +167,10 @@ class SpanExamples(LanguageExamples):
         """Examples of the same kind in other rows."""
         return SpanExamples(store, self.labels, self.contexts, self.types)
 
+    def some(self, rows: Tensor) -> SpanExamples:
+        """Some of the examples, in the order of `rows`."""
+        return SpanExamples(self.store.some(rows), self.labels[rows], self.contexts[rows], self.types)
+
     def batch(self, index: Tensor, key: Key | None) -> Batch:
         """The examples at `index`; nothing is random in them."""
         found = self.store.tokens(index)
@@ -178,7 +182,7 @@ class SpanExamples(LanguageExamples):
         place = torch.arange(self.store.max_length)
         first, stop = self.contexts[index].T[:, :, None]
         allowed = (place >= first) & (place < stop) | (place == 0)
-        questions = self.store.documents.rows[index]
+        questions = self.store.documents.rows[self.store.layout.document[index]]
         return Batch(inputs, self.labels[index], index, {"allowed": allowed, "questions": questions}, epoch_of(key))
 
     def fingerprint(self, view: str | None = None) -> str:

@@ -114,6 +114,12 @@ def whole(documents: Documents) -> Layout:
     return Layout(torch.arange(count), nothing, documents.lengths, nothing, bounds=torch.arange(count + 1))
 
 
+def some(layout: Layout, rows: Tensor) -> Layout:
+    """Some of the rows of a layout with one piece a row, in the order of `rows`."""
+    columns = (layout.document, layout.start, layout.length, layout.first)
+    return Layout(*(column[rows] for column in columns), bounds=torch.arange(len(rows) + 1))
+
+
 def pack(layout: Layout, max_length: int) -> Layout:
     """The same pieces, as many to a row as fit: the longest first, each into the fullest row that has room.
 

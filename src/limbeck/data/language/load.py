@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from ...errors import DataError
 from ...types import DataInfo, LanguageKind
 from ..base import DataRequest, Splits
 from ..groups import cut_groups, groups_of
+from ..selected import read_selected
 from ..sources.base import Pool, Wanted
 from ..split import cut, limit_rows
 from ..text import load_tokenizer
@@ -22,6 +24,7 @@ from .chat import encode_chats
 from .columns import Records, records
 from .documents import Collector, Documents
 from .encode import WINDOWS, Tally, encode_pairs, encode_prompts, encode_texts, encode_windows
+from .keep import chosen, scrambled
 from .layout import pack, whole, windows
 from .masked import MaskedExamples
 from .request import TokenRequest
@@ -61,16 +64,25 @@ def load_language(request: DataRequest, language: LanguageKind, read: Reader) ->
     """
     found = _read(request, language, read)
     parts: dict[str, LanguageExamples] = {}
-    notes = list(found.notes)
+    notes, share = list(found.notes), 1.0
     for part in ("train", "valid", "test"):
         if part in found.parts:
             tally = Tally()
-            parts[part] = _examples(found, request, language, found.parts[part].tolist(), tally)
+            parts[part] = _examples(found, _alone(request) if part == "train" else request, language, found.parts[part].tolist(), tally)
             notes += tally.notes(part)
             if len(parts[part]) == 0:
                 raise DataError(f"{request.source}: nothing of the {part} part can be trained. {' '.join(tally.notes(part))}")
+    if request.select is not None:
+        parts["train"], own = chosen(parts["train"], request.select, pack=request.tokens.pack)
+        share = own.kept
+        notes.append(f"{len(own.indices)} of {own.examples} training examples are kept ({Path(request.select).name}).")
     info = _info(found, request, language)
-    return Splits(parts["train"], parts.get("valid"), parts["test"], info, tuple(notes), tokenizer=found.tokenizer)
+    return Splits(parts["train"], parts.get("valid"), parts["test"], info, tuple(notes), share, tokenizer=found.tokenizer)
+
+
+def _alone(request: DataRequest) -> DataRequest:
+    """What is asked of training texts among which a selection chooses: they are packed afterwards."""
+    return request if request.select is None else replace(request, tokens=replace(request.tokens, pack=False))
 
 
 def language_info(request: DataRequest, language: LanguageKind, read: Reader) -> DataInfo:
@@ -80,6 +92,8 @@ def language_info(request: DataRequest, language: LanguageKind, read: Reader) ->
         DataError: as `load_language`.
     """
     found = _read(request, language, read)
+    if request.select is not None:
+        read_selected(Path(request.select))
     for rows in found.parts.values():
         _examples(found, request, language, rows[:_TRIED].tolist(), Tally())
     return _info(found, request, language)
@@ -96,6 +110,9 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
     tokenizer = _tokenizer(own, parts, request, language)
     if request.limit is not None:
         parts["train"] = limit_rows(parts["train"], None, request.limit, seed=request.split_seed)
+    if request.tokens.scrambled:
+        own, noise = scrambled(own, parts["train"].tolist(), request.tokens.scrambled, request.split_seed)
+        notes.append(f"the characters of {len(noise)} of {len(parts['train'])} training texts are in random order (data.scrambled).")
     names: tuple[str, ...] = ()
     if language == "token_classification":
         names = tag_names(own, [row for part in parts.values() for row in part.tolist()])
@@ -224,7 +241,6 @@ _ELSEWHERE: Mapping[str, str] = {
     "pool": "pool",
     "datasets": "datasets",
     "classes": "classes",
-    "select": "select",
     "size": "size",
 }
 """Fields of a request that language models do not read, by their keys in a recipe."""

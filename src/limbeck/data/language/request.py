@@ -29,5 +29,7 @@ class TokenRequest:
     """File with a chat template; the tokenizer's own where absent."""
     mask: float = 0.15
     """Masked language models: share of the tokens that is to be predicted."""
+    scrambled: float = 0.0
+    """Share of the training texts whose characters are put in random order."""
     decoder_start: str | None = None
     """Encoder-decoders: the token that the decoder begins with."""

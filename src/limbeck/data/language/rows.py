@@ -17,7 +17,7 @@ from ...types import Batch
 from ..base import Examples
 from ..stores import Store
 from .documents import Documents
-from .layout import Gathered, Layout, gather
+from .layout import Gathered, Layout, gather, pack, some
 
 Key = tuple[int, int | NDArray[np.int64]]
 
@@ -72,6 +72,17 @@ class TokenRows(Store):
             inputs["segments"] = laid(found.segment[found.piece], -1)
         return inputs, ids
 
+    def some(self, rows: Tensor) -> TokenRows:
+        """Some of the rows, where each holds one document or a window of one, in the order of `rows`."""
+        return TokenRows(
+            self.documents, some(self.layout, rows), fill=self.fill, max_length=self.max_length, left=self.left, packed=self.packed
+        )
+
+    def filled(self) -> TokenRows:
+        """The same documents, as many in a row as fit."""
+        layout = pack(self.layout, self.max_length)
+        return TokenRows(self.documents, layout, fill=self.fill, max_length=self.max_length, left=self.left, packed=True)
+
     def unpacked(self) -> TokenRows:
         """The same documents, each in a row of its own."""
         if not self.packed:
@@ -120,6 +131,10 @@ class LanguageExamples(Examples, ABC):
     @abstractmethod
     def of(self, store: TokenRows) -> LanguageExamples:
         """Examples of the same kind in other rows."""
+
+    def some(self, rows: Tensor) -> LanguageExamples:
+        """Some of the examples, in the order of `rows`; of those that are not packed."""
+        return self._again(self.store.some(rows), self._key)
 
     @abstractmethod
     def batch(self, index: Tensor, key: Key | None) -> Batch:

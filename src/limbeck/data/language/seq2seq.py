@@ -31,6 +31,10 @@ class Seq2SeqExamples(LanguageExamples):
         """Examples of the same kind in other rows."""
         return Seq2SeqExamples(store, self.written, self.start)
 
+    def some(self, rows: Tensor) -> Seq2SeqExamples:
+        """Some of the examples, in the order of `rows`."""
+        return Seq2SeqExamples(self.store.some(rows), self.written.some(rows), self.start)
+
     def batch(self, index: Tensor, key: Key | None) -> Batch:
         """The examples at `index`; nothing is random in them."""
         inputs, _ = self.store.inputs(self.store.tokens(index))

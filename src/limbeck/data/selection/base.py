@@ -15,7 +15,7 @@ from ...parts import check_fields
 from ...types import labelled
 from ..split import allot
 
-Reads = Literal["labels", "logits", "features", "history"]
+Reads = Literal["labels", "logits", "features", "history", "losses"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Evidence:
         logits: what a model says, `(examples, classes)`.
         features: what its last linear layer reads, `(examples, channels)`.
         history: whether the model was right after each epoch of its training, `(epochs, examples)`, bool.
+        losses: cross-entropy with the label, of language the mean over the trained tokens of each example, `(models, examples)`: first
+            that of the teacher, then those of the models that the method names (`Selection.judges`).
     """
 
     index: Tensor
@@ -35,6 +37,7 @@ class Evidence:
     logits: Tensor | None = None
     features: Tensor | None = None
     history: Tensor | None = None
+    losses: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -46,9 +49,9 @@ class Evidence:
             return None if value is None else value[rows]
 
         history = None if self.history is None else self.history[:, rows]
-        return replace(
-            self, index=self.index[rows], labels=self.labels[rows], logits=part(self.logits), features=part(self.features), history=history
-        )
+        losses = None if self.losses is None else self.losses[:, rows]
+        own = {"logits": part(self.logits), "features": part(self.features), "history": history, "losses": losses}
+        return replace(self, index=self.index[rows], labels=self.labels[rows], **own)
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,11 @@ class Selection(ABC):
     """Base of all methods of selection; its fields are keys beside `method`."""
 
     reads: ClassVar[tuple[Reads, ...]] = ()
-    """What it needs to know of the candidates; without `logits`, `features` and `history` no model is run."""
+    """What it needs to know of the candidates; with nothing but `labels` no model is run."""
+    judges: ClassVar[tuple[str, ...]] = ()
+    """Its fields that name further models of the recipe, which are asked for their losses as the teacher is."""
+    taught: ClassVar[bool] = False
+    """Whether the choice itself is what the student learns from its teacher; the student alone then keeps as many at random."""
 
     balanced: bool = False
     """From each class in proportion to its candidates, by their labels; those without a label are a class of their own."""
