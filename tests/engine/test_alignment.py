@@ -101,3 +101,14 @@ def test_nothing_is_concluded_from_a_few_tokens(tmp_path: Path) -> None:
 
 def test_without_a_teacher_nothing_is_read(examples: Any) -> None:
     check_alignment(context({}), examples, 0)
+
+
+def test_who_knows_neither_target_nor_neighbour_has_another_vocabulary(examples: Any) -> None:
+    def says(batch: Batch) -> Signals:
+        wrong = torch.zeros(int(batch.units), 45)
+        wrong[:, 0] = 20.0  # a token that the texts do not have
+        wrong.scatter_(1, shifted(batch, 1)[:, None], 1.0)
+        return Signals(tokens=Logits(wrong))
+
+    with pytest.raises(LimbeckError, match="It was made for another vocabulary"):
+        check(examples, says)

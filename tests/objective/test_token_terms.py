@@ -180,9 +180,7 @@ def test_a_loss_that_makes_nothing_of_samples_says_so() -> None:
     heard = Signals(tokens=Sampled(torch.zeros(ROWS, 2, dtype=torch.int64), torch.full((ROWS, 2), 0.5)))
     world = World()
     made = objective([Term("dkd", DKD())], world.student(), heard)
-    with pytest.raises(
-        LimbeckError, match=r"objective.dkd: the loss takes dense or hidden answers of a teacher, and 'teacher' gives sampled"
-    ):
+    with pytest.raises(LimbeckError, match=r"objective.dkd: 'teacher' says samples .sampled., and this loss takes dense or hidden ones"):
         made(world.student(), {"teacher": heard}, world.labels, Counts(11.0, 11.0))
 
 

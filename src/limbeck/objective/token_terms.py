@@ -16,12 +16,12 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from ..errors import LimbeckError, ShapeMismatch, SignalMissing
-from ..losses.base import Form
+from ..errors import ShapeMismatch, SignalMissing
 from ..losses.fused import Measure, fused_sums
 from ..ops.projection import logits_of, narrowed, vocabulary_of
-from ..tokens import Hidden, Logits, Sampled, Tokens, TopK, part_of
+from ..tokens import Hidden, Logits, Tokens, part_of
 from ..types import ROW_WEIGHTS, Signals
+from .forms import check_form
 
 if TYPE_CHECKING:
     from .slot import Slot
@@ -73,7 +73,6 @@ def run_fused(
     if taught is not None:
         heard = said_of(taught, teachers)
         measure = taught.loss.measure or measure
-        _same_temperature(taught, heard, measure)
     vocabulary = common_vocabulary(own, heard)
     total, sums = fused_sums(
         own.hidden,
@@ -90,36 +89,15 @@ def run_fused(
     return Fused(total, {slot.term.label: sums[0 if slot is taught else 1] for slot in group})
 
 
-def form_of(said: Tokens) -> Form:
-    """How a model speaks of the vocabulary."""
-    forms: dict[type, Form] = {Hidden: "hidden", Logits: "dense", TopK: "topk", Sampled: "sampled"}
-    return forms[type(said)]
-
-
 def said_of(slot: Slot, teachers: Mapping[str, Signals]) -> Tokens:
     """What the teacher of a term says of the rows."""
     said = teachers[slot.source or ""]
     if said.tokens is not None:
-        if (form := form_of(said.tokens)) not in slot.loss.accepts:
-            able = " or ".join(slot.loss.accepts)
-            raise LimbeckError(
-                f"objective.{slot.term.label}: the loss takes {able} answers of a teacher, and {slot.source!r} gives {form} ones. "
-                "Use `kd`, which takes all, or store hidden states."
-            )
+        check_form(slot.term.label, slot.loss, slot.source or "", said)
         return said.tokens
     if said.logits is None:
         raise SignalMissing(f"objective.{slot.term.label}: the teacher said nothing of the tokens.")
     return Logits(said.logits)
-
-
-def _same_temperature(slot: Slot, said: Tokens, measure: Measure) -> None:
-    if isinstance(said, Hidden | Logits) or said.temperature == measure.temperature:
-        return
-    raise LimbeckError(
-        f"objective.{slot.term.label}: the temperature is {measure.temperature:g}, and the teacher's probabilities were stored at "
-        f"{said.temperature:g}; the few that are kept cannot be brought to another. Set `temperature: {said.temperature:g}`, or store "
-        "hidden states."
-    )
 
 
 def common_vocabulary(student: Hidden, teacher: Tokens | None) -> int:

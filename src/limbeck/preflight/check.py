@@ -7,11 +7,12 @@ from ..assemble import Phase
 from ..config.load import LoadedRecipe
 from ..engine.backend import pick_device
 from ..tasks.base import Task
-from .data import check_data, check_vocabularies
+from .data import check_data
 from .found import Desk, Preflight
 from .learning import Learning
 from .models import Models
 from .training import check_knowledge, check_training, line
+from .vocabularies import check_vocabularies
 
 
 def preflight(loaded: LoadedRecipe, *, allow_code: bool, device: str | None = None) -> Preflight:
@@ -34,7 +35,7 @@ def preflight(loaded: LoadedRecipe, *, allow_code: bool, device: str | None = No
     # A teacher that only lends its features may have been trained for other classes; who learns must answer for these.
     peers = {peer for phase in phases for peer in phase.peers}
     models = Models(desk, task, info, ({phase.learner for phase in phases} - set(desk.recipe.models)) | peers)
-    check_vocabularies(desk, models.built, info)
+    check_vocabularies(desk, models.built, task, info)
     for phase in phases:
         Learning(desk, models, phase, task, info).check()
     check_knowledge(desk, phases)

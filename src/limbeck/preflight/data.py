@@ -1,16 +1,12 @@
-"""The data of a recipe: that they can be read, and that models know their tokens."""
+"""The data of a recipe: that they can be read."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from ..assemble import data_request
 from ..config.schema import DataSpec
 from ..data.load import data_info
-from ..data.text import load_tokenizer
-from ..models.base import BuiltModel
-from ..models.sources.hf import vocabulary_size
 from ..tasks.base import Task
 from ..types import DataInfo
 from .found import Desk
@@ -36,23 +32,6 @@ def check_data(desk: Desk, task: Task) -> DataInfo | None:
             if key == "data":
                 info = own
     return info
-
-
-def check_vocabularies(desk: Desk, models: Mapping[str, BuiltModel], info: DataInfo) -> None:
-    """A tokenizer on this machine can be read, and every model knows all its tokens."""
-    reference = data_request(desk.recipe.data, desk.recipe).tokenizer
-    if info.kind != "text" or reference is None or not Path(reference).is_dir():
-        return
-    size = 0
-    with desk.at("data.tokenizer"):
-        size = len(load_tokenizer(reference))
-    for name, built in models.items():
-        known = vocabulary_size(built.module)
-        if known is not None and known < size:
-            key = name if name in ("student", "teacher") else f"teachers.{name}"
-            text = f"{built.request.model} knows {known:,} tokens, the tokenizer {reference} has {size:,}. All models of a recipe "
-            text += "read the same tokens: choose models of one vocabulary, and its tokenizer with data.tokenizer."
-            desk.problem(f"{key}.model", text)
 
 
 def _remote(spec: DataSpec) -> bool:

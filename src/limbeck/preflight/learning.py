@@ -22,7 +22,7 @@ from ..teachers.adapter_off import AdapterOffTeacher
 from ..types import DataInfo, Signals
 from .found import Desk
 from .models import NOTHING, Models
-from .spoken import no_call, spoken
+from .spoken import fitting, no_call, spoken
 from .terms import try_terms
 
 
@@ -102,7 +102,8 @@ class Learning:
                 asked, taps = objective.asked(name), objective.teacher_taps(name)
                 said = self.models.tapped(f"{prefix}objective", teacher, taps, asked=asked) if teacher else None
                 signals |= {name: said} if said is not None else {}
-        if mine is None or len(signals) != len(names):
+        terms = fitting(self.desk, prefix, terms, signals, self.info)
+        if mine is None or len(signals) != len(names) or not terms:
             return
         try_terms(self.desk, self.phase, prefix, terms, mine, signals, self.task.example(self.info).labels, self.info)
 

@@ -35,8 +35,9 @@ class RemoteTeacher(Teacher):
     """Name of the model on the server."""
     k: PositiveInt = 20
     """Number of likeliest tokens to ask for; vLLM gives 20 at most, unless it was started with `--max-logprobs`."""
-    protocol: Literal["vllm", "openai"] = "vllm"
-    """`vllm` asks for `prompt_logprobs`, `openai` for `logprobs` with `echo`."""
+    protocol: Literal["vllm", "openai", "chat"] = "vllm"
+    """`vllm` asks for `prompt_logprobs`, `openai` for `logprobs` with `echo`; `chat` is a server that only writes texts, which no loss
+    compares: `limbeck generate --remote` writes them down as data."""
     temperature: float = 1.0
     """Served log-probabilities are those at temperature 1; anything else is refused."""
     tokenizer: str | None = None
@@ -60,6 +61,11 @@ class RemoteTeacher(Teacher):
         self._server = Server(self.url, self.key_variable, self.timeout, self.retries, concurrency=self.concurrency)
 
     def open(self, setting: Setting) -> None:
+        if self.protocol == "chat":
+            raise LimbeckError(
+                "a chat server writes texts and says no probabilities. Have it write once with `limbeck generate --remote`, and learn from "
+                "what it wrote."
+            )
         if setting.request.taps:
             raise LimbeckError(
                 f"a teacher on a server has no layers, and the objective reads {', '.join(map(repr, setting.request.taps))}."

@@ -28,6 +28,8 @@ class Csv(TableSource):
     """Names of the columns of a file without header; `0`, `1`, ... where absent."""
     charset: str = "utf-8"
     """Encoding of the characters."""
+    quotes: bool = True
+    """Whether a cell may stand in double quotes, which are not part of it, and then hold separators and line breaks."""
 
     def load(self, path: Path) -> dict[str, Cells]:
         """The columns as texts, by name."""
@@ -50,7 +52,7 @@ class Csv(TableSource):
         lines: list[int] = []
         try:
             with opener(path, "rt", encoding=charset, newline="") as file:
-                reader = csv.reader(file, delimiter=separator)
+                reader = csv.reader(file, delimiter=separator, quoting=csv.QUOTE_MINIMAL if self.quotes else csv.QUOTE_NONE)
                 for row in reader:
                     if row and (len(row) > 1 or row[0].strip()):
                         rows.append(row)
@@ -67,5 +69,10 @@ class Csv(TableSource):
         if len(names) == 1 and (other := next((mark for mark in (";", "\t", "|") if mark in rows[0][0]), None)):
             raise DataError(f"{path}: one column is found with the separator {separator!r}; set args.separator: {other!r}?")
         for row, line in zip(rows, lines, strict=True):
+            if separator == "\t" and any("\n" in cell and "\t" in cell for cell in row):
+                raise DataError(
+                    f"{path}: a cell that begins with a double quote takes in all up to line {line}, with tabs and line breaks. If quotes "
+                    "are plain characters in this file, set args.quotes: false."
+                )
             if len(row) != len(names):
                 raise DataError(f"{path}:{line}: expected {len(names)} cells, found {len(row)}. Mend the line, or check args.separator.")

@@ -67,6 +67,10 @@ def build(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> tu
     except LimbeckError:
         raise
     except Exception as error:
+        if type(error).__name__ == "SafetensorError":
+            raise ModelError(
+                f"{request.model}: its file of weights is damaged or was cut short ({error}). Copy or download it again."
+            ) from error
         raise ModelError(f"{request.model} could not be built for {info.kind} data: {type(error).__name__}: {error}") from error
     module.train()
     return module, _own(name, load=load) if pretrained and info.kind == "image" else None
