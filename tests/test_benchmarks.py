@@ -53,3 +53,30 @@ def test_lm_train():
         assert len(found[name]["losses"]) == found["steps"]
         assert found[name]["losses"][-1] < found[name]["losses"][0]
         assert min(found[name]["seconds"], found[name]["over_imports_mb"]) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+def test_field(shared: Path):
+    if not (shared / "fashion_mnist").is_dir():
+        pytest.skip("needs ../shared/data/fashion_mnist")
+    done = subprocess.run(
+        [sys.executable, SCRIPT.with_name("field.py"), "--quick", "--json", "--data", shared / "fashion_mnist"],
+        capture_output=True,
+        check=True,
+    )
+    found = json.loads(done.stdout)
+    assert list(found) == ["kd", "dkd", "at", "sp"]
+    for line in found.values():
+        assert line["value_gap"] < 1e-4, "the two losses are the same"
+        assert len(line["limbeck"]) == len(line["by_hand"]) == 2
+        assert line["low"] <= line["difference"] <= line["high"]
+        assert line["seconds_ratio"] > 0
+
+
+def test_field_asks_for_its_data(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, SCRIPT.with_name("field.py"), "--data", tmp_path / "none"], capture_output=True, check=False, text=True
+    )
+    assert done.returncode == 2
+    assert "--data names the folder of Fashion-MNIST's four .gz files" in done.stderr
