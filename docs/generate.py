@@ -82,7 +82,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
     "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule, schema.Kept),
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
     "Stages": (schema.StageSpec, schema.PeerSpec),
-    "Evaluation": (schema.EvaluateSpec,),
+    "Evaluation": (schema.EvaluateSpec, schema.FusedSpec),
 }
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
@@ -93,7 +93,7 @@ WHERE = {
     "Kept": "objective.LABEL.weight",
     "TrainSpec": "train", "OptimizerSpec": "train.optimizer", "LRSchedule": "train.schedule", "EMASpec": "train.ema",
     "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME", "PeerSpec": "peers.NAME",
-    "EvaluateSpec": "evaluate",
+    "EvaluateSpec": "evaluate", "FusedSpec": "evaluate.fused.NAME",
 }  # fmt: skip
 """Where in a recipe each of the schema's models stands."""
 

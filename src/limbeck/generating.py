@@ -7,38 +7,52 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from .company import Company, members, tokenizer_of
 from .data.language.load import padding_token
 from .data.language.seq2seq import start_token
-from .data.text import load_tokenizer
 from .errors import RunError
 from .evaluate.generation import greedy
-from .export.student import Student, load_student
+from .export.student import load_student
 
 WRITES = ("causal_lm", "seq2seq_lm")
 
 
-def generate(run: str | Path, prompts: Sequence[str], *, tokens: int = 64, device: str = "cpu", allow_code: bool = False) -> list[str]:
+def generate(
+    run: str | Path,
+    prompts: Sequence[str],
+    *,
+    tokens: int = 64,
+    company: Company | None = None,
+    device: str = "cpu",
+    allow_code: bool = False,
+) -> list[str]:
     """What the student writes after each prompt, always the likeliest token.
 
     Args:
         run: a finished run of a language model.
         prompts: texts; each is read with what the tokenizer puts before a text, such as `<s>`, and none of what it puts behind.
         tokens: most tokens that are written.
+        company: a large model that the student steers, and what the student was before it learnt; the student alone where absent.
         device: where.
         allow_code: whether a student that is code of the user's own may be imported.
 
     Raises:
         RunError: where the run holds no student that writes texts.
+        ShapeMismatch: where those that write together have not one vocabulary.
     """
     student = load_student(Path(run), allow_code=allow_code)
     if student.info.language not in WRITES:
         raise RunError(f"{run}: its student (task {student.card.get('task')}) writes no texts; this is for {' and '.join(WRITES)}.")
-    tokenizer = _tokenizer(student)
+    tokenizer = tokenizer_of(student)
+    module: nn.Module = student.module
+    if company is not None:
+        module = members(student, tokenizer, company, allow_code=allow_code).writer(student.info.num_outputs)
     reads = student.info.language == "seq2seq_lm"
     asked = [_ids(tokenizer, text, whole=reads) for text in prompts]
     said = greedy(
-        student.module.to(device),
+        module.to(device),
         asked,
         tokens=tokens,
         ends=[tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [],
@@ -47,12 +61,6 @@ def generate(run: str | Path, prompts: Sequence[str], *, tokens: int = 64, devic
         outputs=student.info.num_outputs,
     )
     return [_text(tokenizer, [] if reads else ids.tolist(), answer) for ids, answer in zip(asked, said, strict=True)]
-
-
-def _tokenizer(student: Student) -> Any:
-    if (student.folder / "tokenizer_config.json").is_file():
-        return load_tokenizer(str(student.folder))
-    return load_tokenizer((student.card.get("text") or {}).get("tokenizer"))
 
 
 def _ids(tokenizer: Any, text: str, *, whole: bool) -> torch.Tensor:

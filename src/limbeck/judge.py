@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
+
+from torch import nn
 
 from . import assemble
+from .company import Company, members, tokenizer_of
 from .config.load import load_recipe
 from .config.schema import ModelSpec
 from .data.base import Splits
 from .data.load import load_data
 from .data.loader import eval_loader
 from .engine.backend import DTYPES, Backend
-from .engine.evaluation import collect
+from .engine.evaluation import Collected, collect
 from .errors import RunError
-from .export.student import load_student
+from .export.student import Student, load_student
+from .fusing import tokens_of
 from .models.base import BuiltModel
 from .models.build import build_model
 from .models.checkpoints import load_into, read_state_dict
 from .models.lora import holds_adapters
 from .session import EVAL_BATCH
+from .tokens import Fused, Hidden
+from .types import Batch, Signals
 
 
 def evaluate(
@@ -28,6 +36,7 @@ def evaluate(
     *,
     recipe: str | Path | None = None,
     split: str = "test",
+    company: Company | None = None,
     device: str | None = None,
     allow_code: bool = False,
 ) -> dict[str, float]:
@@ -37,6 +46,7 @@ def evaluate(
         target: a run directory, or a file with the weights of the student of `recipe`.
         recipe: where it is absent, the recipe of the run in which `target` lies.
         split: `test` or `valid`.
+        company: a large model that the student of a language run steers; that is judged then.
         device: as for `distill`.
         allow_code: as for `distill`.
 
@@ -56,6 +66,7 @@ def evaluate(
         assemble.data_request(wanted.data, wanted), kind=task.data_kind, labels=task.labels, language=task.language, allow_code=allow_code
     )
     task = task.on(data.info)
+    student: Student | None = None
     if target.is_dir():
         student = load_student(target, allow_code=allow_code)
         module, normalization = student.module, student.normalization
@@ -66,15 +77,28 @@ def evaluate(
     if examples is None:
         raise RunError(f"{target}: the data of this recipe has no {split} split.")
     backend = Backend(precision=wanted.train.precision, device=device)
-    loader = eval_loader(examples, batch_size=EVAL_BATCH, rank=backend.rank, world=backend.world)
-    said = collect(
-        module.to(backend.device),
-        lambda model, batch: task.call(model, normalization, batch.shown(wanted.student.view)),
-        loader,
-        backend,
-        precision=DTYPES[backend.precision],
-    )
-    return task.report(said.logits, said.labels, said.examples)
+
+    def said(model: nn.Module) -> Collected:
+        loader = eval_loader(examples, batch_size=EVAL_BATCH, rank=backend.rank, world=backend.world)
+
+        def call(own: Any, batch: Batch) -> Signals:
+            return task.call(own, normalization, batch.shown(wanted.student.view))
+
+        return collect(model.to(backend.device), call, loader, backend, precision=DTYPES[backend.precision])
+
+    found = said(module)
+    answers: Any = found.logits if company is None else _fused(student, company, said, found, allow_code=allow_code)
+    return task.report(answers, found.labels, found.examples)
+
+
+def _fused(student: Student | None, company: Company, said: Callable[[nn.Module], Collected], own: Collected, *, allow_code: bool) -> Any:
+    """What a large model says that the student of a run steers."""
+    if student is None or not isinstance(own.logits, Hidden):
+        raise RunError("only the student in a run folder of a language model can steer a larger one (--large, --base).")
+    opened = members(student, tokenizer_of(student), company, allow_code=allow_code)
+    large, before = tokens_of(said(opened.large)), tokens_of(said(opened.moves[0][1]))
+    others = [tokens_of(said(after)) for after, _ in opened.moves[1:]]
+    return Fused(large, tuple((after, before) for after in (own.logits, *others)), opened.weight)
 
 
 def _with_weights(spec: ModelSpec, file: Path, data: Splits, allow_code: bool) -> BuiltModel:

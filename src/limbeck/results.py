@@ -16,6 +16,7 @@ from .engine.evaluation import Collected
 from .errors import NonFinite, ShapeMismatch
 from .evaluate.cost import model_cost
 from .evaluate.similarity import cka_matrix
+from .fusing import fused_entries
 from .session import Session
 from .settling import settled
 from .speaking import BEFORE, speak
@@ -38,7 +39,8 @@ def collect_results(session: Session, *, command: str, source: str, started: str
     models = {name: _model(session, name, said, teacher) for name in said}
     models["student"]["flips"] = flips(session, said, teacher)
     _gained(session, models, teacher, said[teacher] if teacher is not None else None)
-    spoken = speak(session, [name for name in said if said[name] is not None])
+    models |= fused_entries(session, said)
+    spoken = speak(session, [name for name in models if name not in said or said[name] is not None])
     for name, share in spoken.exact_match.items():
         (models["student"]["before"] if name == BEFORE else models[name])["metrics"]["exact_match"] = share
     return {

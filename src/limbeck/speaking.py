@@ -12,6 +12,7 @@ from .data.language.prompts import Asked, Prompt, prompts_of
 from .errors import ModelError
 from .evaluate.answers import exact_match
 from .evaluate.generation import greedy, positions
+from .fusing import writer
 from .session import Session
 
 BEFORE = "before"
@@ -37,7 +38,7 @@ def speak(session: Session, names: Sequence[str]) -> Spoken:
     nothing = Spoken(None, {})
     if session.task.labels != "token" or count == 0 or not session.backend.is_main:
         return nothing
-    limits = [limit for name in names if (limit := positions(session.models[name].module)) is not None]
+    limits = [limit for name in names if (limit := positions(writer(session, name))) is not None]
     longest = max(min([splits.info.input_shape[0], *(limit - min(wish.tokens, _SHORTEST) for limit in limits)]), 1)
     asked = prompts_of(splits.test, count, seed=session.seed("generations"), tokens=wish.tokens, longest=longest)
     if asked is None or not asked.prompts:
@@ -77,7 +78,7 @@ def _compared(session: Session, asked: Asked, answers: dict[str, list[str]]) -> 
 
 def _answers(session: Session, name: str, asked: Asked, tokens: int) -> list[str]:
     splits, backend = session.data(), session.backend
-    module = session.models[name].module.to(backend.device)
+    module = writer(session, name).to(backend.device)
     with backend.autocast():
         said = greedy(
             module,

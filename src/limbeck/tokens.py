@@ -6,7 +6,7 @@ Every row is one token that is trained. Importing this module does not import to
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,8 +74,31 @@ Tokens = Hidden | Logits | TopK | Sampled
 """What is known of a model's prediction at every token."""
 
 
-def part_of(of: Tokens, rows: Tensor | slice) -> Tokens:
+@dataclass(frozen=True)
+class Fused:
+    """What several models say together: a large one, moved as training has moved smaller ones. All rows are of the same tokens."""
+
+    large: Hidden | Logits
+    moves: tuple[tuple[Hidden | Logits, Hidden | Logits], ...]
+    """Of each smaller model what it says after and before it was trained."""
+    weight: float | None = None
+    """Factor of the moves; where absent, it is found for each token (`ops.fusion.found_weights`)."""
+
+
+Said = Tokens | Fused
+"""What one model predicts, or several together."""
+S = TypeVar("S", bound=Said)
+
+
+def part_of(of: S, rows: Tensor | slice) -> S:
     """The same for some of the tokens."""
+    return cast("S", _part_of(of, rows))
+
+
+def _part_of(of: Said, rows: Tensor | slice) -> Said:
+    if isinstance(of, Fused):
+        moves = tuple((part_of(after, rows), part_of(before, rows)) for after, before in of.moves)
+        return Fused(part_of(of.large, rows), moves, of.weight)
     if isinstance(of, Hidden):
         return Hidden(of.hidden[rows], of.head)
     if isinstance(of, Logits):
@@ -85,8 +108,10 @@ def part_of(of: Tokens, rows: Tensor | slice) -> Tokens:
     return Sampled(of.ids[rows], of.weights[rows], of.temperature)
 
 
-def rows_of(of: Tokens) -> tuple[Tensor, ...]:
+def rows_of(of: Said) -> tuple[Tensor, ...]:
     """The tensors that have a row for every token."""
+    if isinstance(of, Fused):
+        return (*rows_of(of.large), *(x for move in of.moves for said in move for x in rows_of(said)))
     if isinstance(of, Hidden):
         return (of.hidden,)
     if isinstance(of, Logits):

@@ -1,13 +1,16 @@
 """Evaluate the student of a run, or a checkpoint, on the test split.
 
 RUN is a run folder; or a weights file (.safetensors, .pt) of the student of a recipe that --recipe names. With --tasks the student of a
-language run is judged by tasks of lm-evaluation-harness instead.
+language run is judged by tasks of lm-evaluation-harness instead. With --large and --base a larger model is judged that the student of a
+language run steers.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+
+from ._company import add_company, company_of
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", choices=("test", "valid"), default="test", help="which split to use (default: test)")
     parser.add_argument("--tasks", metavar="A,B", help="tasks of lm-evaluation-harness (pip install 'limbeck[lm-eval]'), for a run folder")
     parser.add_argument("--limit", type=int, metavar="N", help="with --tasks: examples of each task (default: all)")
+    add_company(parser)
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:N or mps (default: the best that is there)")
     parser.add_argument("--allow-code", action="store_true", help="run code of your own that the recipe names")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
@@ -28,7 +32,9 @@ def main(args: argparse.Namespace) -> int:
 
     if args.tasks:
         return _tasks(args)
-    metrics = evaluate(args.target, recipe=args.recipe, split=args.split, device=args.device, allow_code=args.allow_code)
+    metrics = evaluate(
+        args.target, recipe=args.recipe, split=args.split, company=company_of(args), device=args.device, allow_code=args.allow_code
+    )
     if args.json:
         print(json.dumps(metrics))
         return 0

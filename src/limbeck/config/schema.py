@@ -349,6 +349,20 @@ class StageSpec(Spec):
     """Action between two rounds, such as `refresh_teacher`."""
 
 
+class FusedSpec(Spec):
+    """A large model that is moved at every token as training has moved smaller ones; nothing is trained for it."""
+
+    large: str = "teacher"
+    """The model that is moved, by its name in the recipe."""
+    experts: dict[str, str]
+    """Smaller models, each with what it was before it learnt: `{student: small}`."""
+    weight: NonNegative | None = None
+    """Factor of the moves; 1 is proxy tuning. Where absent, it is chosen for every token, so that the large model moves as far as the
+    smaller ones did."""
+    aim: str | None = None
+    """The model whose loss is the aim: `recovered` is then the share of the way from the large one to it."""
+
+
 class EvaluateSpec(Spec):
     """What is asked of the models at the end, besides the task's own metrics; language models that write only."""
 
@@ -361,6 +375,8 @@ class EvaluateSpec(Spec):
     `exact_match` is then the share of prompts whose answer is that of the reference."""
     prompts: PositiveInt = 100
     """Held-out prompts for `exact_match`, at most."""
+    fused: dict[str, FusedSpec] = Field(default_factory=dict)
+    """Models of the recipe that answer together, by a name of one's own; they are judged and write like the others."""
 
 
 class Recipe(Spec):

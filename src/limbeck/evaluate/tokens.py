@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import ShapeMismatch
 from ..ops.divergence import kl
 from ..ops.projection import logits_of, vocabulary_of
-from ..tokens import Tokens, part_of, rows_of
+from ..tokens import Said, part_of, rows_of
 from .reliability import BINS, calibration_error_of, reliability_of
 
 BYTES = 256 * 2**20
@@ -38,7 +38,7 @@ class TokenStatistics:
     """Probability of the likeliest token, float64."""
 
 
-def token_statistics(said: Tokens, labels: Tensor) -> TokenStatistics:
+def token_statistics(said: Said, labels: Tensor) -> TokenStatistics:
     """What is kept of every token.
 
     Args:
@@ -78,7 +78,7 @@ def token_reliability(found: TokenStatistics) -> dict[str, list[Any]]:
     return reliability_of(found.confidence, found.right, bins=BINS)
 
 
-def token_agreement(student: Tokens, teacher: Tokens, labels: Tensor) -> dict[str, Any]:
+def token_agreement(student: Said, teacher: Said, labels: Tensor) -> dict[str, Any]:
     """Share of equal likeliest tokens (`top1`), also where the teacher is right and where it is wrong, and mean KL (`kl`, nats a token).
 
     Args:
@@ -110,11 +110,11 @@ def _share(values: Tensor) -> float | None:
     return values.double().mean().item() if values.numel() else None
 
 
-def _count(said: Tokens) -> int:
+def _count(said: Said) -> int:
     return len(rows_of(said)[0])
 
 
-def _logits(models: tuple[Tokens, ...]) -> Iterator[tuple[slice, list[Tensor]]]:
+def _logits(models: tuple[Said, ...]) -> Iterator[tuple[slice, list[Tensor]]]:
     """Logits of some rows at a time, of the tokens that all models know."""
     vocabulary = min(vocabulary_of(said) for said in models)
     size = max(BYTES // (8 * vocabulary), 1)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from ..errors import SignalMissing
-from ..tokens import Hidden, Logits, Projection, Tokens, TopK
+from ..tokens import Fused, Hidden, Logits, Projection, Said, TopK
+from .fusion import found_weights, moved
 from .precision import widen
 from .topk import log1mexp
 
@@ -30,14 +31,16 @@ def narrowed(head: Projection, vocabulary: int) -> Projection:
     return Projection(head.weight[:vocabulary], None if head.bias is None else head.bias[:vocabulary], head.scale, head.cap)
 
 
-def vocabulary_of(said: Tokens) -> int:
-    """How many tokens a model knows; of stored ones, how many must be known for them to make sense."""
+def vocabulary_of(said: Said) -> int:
+    """How many tokens a model knows; of several together all; of stored ones, how many must be known for them to make sense."""
+    if isinstance(said, Fused):
+        return min(vocabulary_of(one) for one in (said.large, *(model for move in said.moves for model in move)))
     if isinstance(said, Hidden):
         return len(said.head.weight)
     return said.logits.shape[1] if isinstance(said, Logits) else int(said.ids.max()) + 1
 
 
-def logits_of(said: Tokens, vocabulary: int | None = None) -> Tensor:
+def logits_of(said: Said, vocabulary: int | None = None) -> Tensor:
     """Logits of rows, `(rows, vocabulary)`; of what is stored, log-probabilities.
 
     The tokens that a `TopK` does not name share what is left of the probability evenly; of samples they are ruled out.
@@ -45,6 +48,12 @@ def logits_of(said: Tokens, vocabulary: int | None = None) -> Tensor:
     Raises:
         SignalMissing: where tokens are stored and the size of the vocabulary is not given.
     """
+    if isinstance(said, Fused):
+        known = vocabulary_of(said) if vocabulary is None else vocabulary
+        moves = [(logits_of(after, known), logits_of(before, known)) for after, before in said.moves]
+        large = logits_of(said.large, known)
+        weights = found_weights(large, moves) if said.weight is None else large.new_full((len(moves), len(large)), said.weight)
+        return moved(large, moves, weights)
     if isinstance(said, Hidden):
         return project(said.hidden, said.head if vocabulary is None else narrowed(said.head, vocabulary))
     if isinstance(said, Logits):

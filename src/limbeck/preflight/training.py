@@ -7,7 +7,7 @@ import re
 from ..assemble import ALONE, Phase, build_term, teacher_specs
 from ..config.schema import TeacherSpec, TermSpec
 from ..engine.backend import check_precision, check_trackers
-from ..errors import LimbeckError
+from ..errors import LimbeckError, UnknownName
 from ..models.build import is_local_code
 from ..registry import ACTIONS, STEPS
 from ..tasks.base import Task
@@ -19,6 +19,7 @@ def check_training(desk: Desk, phases: list[Phase], task: Task, device: str) -> 
     with desk.at("track"):
         check_trackers(desk.recipe.track)
     _check_answer(desk, task)
+    _check_fused(desk, task)
     for phase in phases:
         if phase.learner == ALONE:
             continue
@@ -52,6 +53,26 @@ def _check_answer(desk: Desk, task: Task) -> None:
         re.compile(pattern)
     except re.error as error:
         desk.problem("evaluate.answer", f"expected a regular expression, found {pattern!r}: {error}.")
+
+
+def _check_fused(desk: Desk, task: Task) -> None:
+    """Those that answer together are models of the recipe that predict tokens."""
+    names = ["student", *desk.own, *desk.recipe.models]
+    for name, spec in desk.recipe.evaluate.fused.items():
+        place = f"evaluate.fused.{name}"
+        if task.labels != "token":
+            desk.problem(place, f"task {desk.recipe.task} predicts no tokens; fusing is for language models. Remove it.")
+        if name in (*names, ALONE, "before"):
+            desk.problem(place, f"{name!r} is a model of the recipe already; give what is fused another name.")
+        if not spec.experts:
+            desk.problem(
+                f"{place}.experts", "expected a small model with what it was before it learnt, such as {student: small}, found none."
+            )
+        aim = [("aim", spec.aim)] if spec.aim is not None else []
+        experts = [("experts", model) for pair in spec.experts.items() for model in pair]
+        for key, model in [("large", spec.large), *experts, *aim]:
+            if model not in names:
+                desk.problem(f"{place}.{key}", str(UnknownName("model of this recipe", model, names)))
 
 
 def check_knowledge(desk: Desk, phases: list[Phase]) -> None:

@@ -20,6 +20,7 @@ VARIABLES = {
     "#010111": "--teacher",
     "#010112": "--alone",
     "#010114": "--peer",
+    "#010115": "--fused",
     "#010113": "--distilled",
     **{f"#0102{i:02x}": f"--series-{i}" for i in range(8)},
 }

@@ -8,8 +8,8 @@ from typing import Any
 
 from .numbers import ABSENT, amount, finite, metric, milliseconds, percent, plain, primary_metric, size
 
-_ROLES = {"teacher": 0, "peer": 1, "before": 2, "alone": 3, "distilled": 4}
-_STUDENTS = ("peer", "alone", "distilled")
+_ROLES = {"teacher": 0, "peer": 1, "before": 2, "alone": 3, "distilled": 4, "fused": 5}
+_STUDENTS = ("peer", "alone", "distilled", "fused")
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Table:
     models: tuple[str, ...]
     """Names in results.json."""
     roles: tuple[str, ...]
-    """`teacher`, `peer`, `before` (the student as its last stage began), `alone` or `distilled`, one a model."""
+    """`teacher`, `peer`, `before` (the student as its last stage began), `alone`, `distilled` or `fused` (several models), one a model."""
     titles: tuple[str, ...]
     references: tuple[str, ...]
     rows: tuple[Row, ...]
@@ -46,7 +46,7 @@ def role_of(name: str, model: Mapping[str, Any]) -> str:
 
 
 def ordered(models: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, Any]]]:
-    """Name, role and contents of the models: teachers first, then peers, then the student before, then alone, then distilled."""
+    """Name, role and contents of the models: teachers, peers, the student before, alone and distilled, and what is fused."""
     found = [(name, role_of(name, model), model) for name, model in _with_before(models).items() if isinstance(model, Mapping)]
     return sorted(found, key=lambda item: _ROLES[item[1]])
 
@@ -102,7 +102,7 @@ def _recovered_row(entries: list[Mapping[str, Any]], roles: tuple[str, ...]) -> 
 
 
 def _title(name: str, role: str, teachers: int) -> str:
-    if role == "peer":
+    if role in ("peer", "fused"):
         return name
     if role == "teacher" and (teachers > 1 or name != "teacher"):
         return name.capitalize() if name == "teacher" else name

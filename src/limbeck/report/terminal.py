@@ -10,7 +10,7 @@ from .table import summary_table
 if TYPE_CHECKING:
     from rich.table import Table
 
-_STYLES = {"teacher": "cyan", "peer": "magenta", "before": "bright_black", "alone": "yellow", "distilled": "bold green"}
+_STYLES = {"teacher": "cyan", "peer": "magenta", "before": "bright_black", "alone": "yellow", "distilled": "bold green", "fused": "blue"}
 
 
 def summary(results: Mapping[str, Any]) -> Table:

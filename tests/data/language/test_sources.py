@@ -181,3 +181,28 @@ def test_check_reads_the_data(tmp_path: Path, tokenizer: str) -> None:
     source = write_jsonl(tmp_path / "a.jsonl", [{"text": "w1"}] * 12)
     info = data_info(request(source, tokenizer), kind="text", labels="token", language="causal_lm")
     assert (info.num_outputs, info.input_shape) == (45, (16,))
+
+
+def test_the_source_code_of_the_library(tokenizer: str) -> None:
+    import json.decoder
+
+    from limbeck.data.sources.python import _code
+
+    own = Path(json.decoder.__file__).read_text(encoding="utf-8")
+    assert own in _code("json")
+    assert len(_code("json")) == len(list(Path(json.decoder.__file__).parent.glob("*.py")))
+    (alone,) = _code("textwrap")
+    assert "def dedent" in alone
+    assert not any("import unittest" in text and "class Test" in text for text in _code("unittest"))
+    with pytest.raises(UnknownName, match=r"'asynco'.* Did you mean 'asyncio'"):
+        load("python:asynco", tokenizer)
+    with pytest.raises(DataError, match="python:sys: this Python has no source code of it"):
+        load("python:sys", tokenizer)
+
+
+def test_a_document_may_be_a_list_of_words(tmp_path: Path, tokenizer: str) -> None:
+    one = load(write_jsonl(tmp_path / "a.jsonl", [{"words": ["w1", "w2"]}] * 9), tokenizer, columns={"text": "words"})
+    two = load(write_jsonl(tmp_path / "b.jsonl", [{"text": "w1 w2"}] * 9), tokenizer)
+    assert one.train.fingerprint() == two.train.fingerprint()
+    with pytest.raises(DataError, match=r"row \d+: 'words' must be a text, found list "):
+        load(write_jsonl(tmp_path / "c.jsonl", [{"words": ["w1", 2]}] * 9), tokenizer, columns={"text": "words"})

@@ -174,7 +174,7 @@ def _pair(tokenizer: Any, prompt: str, completion: str, tally: Tally) -> tuple[l
 
 
 def text_in(records: Records, role: str, row: int) -> str:
-    """The text of a role in a row, empty where there is none.
+    """The text of a role in a row, empty where there is none; a document may be a list of words, which are joined by spaces.
 
     Raises:
         DataError: it is no text.
@@ -182,6 +182,8 @@ def text_in(records: Records, role: str, row: int) -> str:
     cell = records.cells[role][row]
     if cell is None:
         return ""
+    if role == "text" and isinstance(cell, list | tuple) and all(isinstance(word, str) for word in cell):
+        return " ".join(cell)
     if not isinstance(cell, str):
         raise DataError(
             f"{records.where}: row {row + 1}: {records.names[role]!r} must be a text, found {type(cell).__name__} {str(cell)[:40]!r}. "
