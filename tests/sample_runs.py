@@ -177,6 +177,9 @@ seed: {seed}                            # --set seed
 data:
   source: sklearn:digits                # recipes/digits.yaml:3:16
   label_fraction: 0.07                  # recipes/digits.yaml:4:19
+student:
+  model: convnet
+  width: {width}
 objective:
   labels: {{loss: cross_entropy, weight: 1.0}}  # recipes/digits.yaml:6:11
   logits:
@@ -188,11 +191,13 @@ baseline: true                          # recipes/digits.yaml:10:11
 """
 
 
-def make_run(folder: Path, *, seed: int = 0, t: float = 4.0, epochs: int = 15, title: str = "Digits with few labels") -> Path:
+def make_run(
+    folder: Path, *, seed: int = 0, t: float = 4.0, epochs: int = 15, title: str = "Digits with few labels", width: int = 6
+) -> Path:
     """Trains teacher, alone and student and writes the run directory `folder`; about five seconds."""
     torch.manual_seed(seed)
     begun, log, data = time.perf_counter(), Log(), Digits.load()
-    teacher, alone, student = network(32), network(6), network(6)
+    teacher, alone, student = network(32), network(width), network(width)
     student.load_state_dict(alone.state_dict())
     train(log, "teacher", teacher, data, data.train, max(2, epochs // 2))
     train(log, "alone", alone, data, data.labelled, epochs * 8)
@@ -235,6 +240,6 @@ def make_run(folder: Path, *, seed: int = 0, t: float = 4.0, epochs: int = 15, t
     folder.mkdir(parents=True)
     (folder / "results.json").write_text(json.dumps(results))
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log.lines))
-    (folder / "recipe.yaml").write_text(RECIPE.format(seed=seed, t=t, epochs=epochs, title=title))
+    (folder / "recipe.yaml").write_text(RECIPE.format(seed=seed, t=t, epochs=epochs, title=title, width=width))
     (folder / "environment.json").write_text(json.dumps({"python": "3.11", "packages": {"torch": torch.__version__}, "threads": 1}))
     return folder

@@ -93,6 +93,7 @@ def test_all_promised_commands_are_there():
         "export",
         "generate",
         "report",
+        "compare",
         "label",
         "select",
         "store",

@@ -36,6 +36,7 @@ ORDER = (
     "export",
     "generate",
     "report",
+    "compare",
     "label",
     "select",
     "store",

@@ -26,6 +26,8 @@ class Key:
     variable: str
     """CSS variable of its colour."""
     dash: str = "solid"
+    shape: str = "line"
+    """`line` or `dot`, as in the drawing."""
 
 
 @dataclass(frozen=True)

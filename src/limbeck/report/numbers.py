@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 ABSENT = "–"  # noqa: RUF001 (an en dash is the typographic sign for "no value")
 MINUS = "−"  # noqa: RUF001 (a true minus sign is as wide as a digit)
+Style = Literal["percent", "number", "amount", "size", "milliseconds", "seconds"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Metric:
     key: str
     title: str
     better: Literal["higher", "lower", "neither"]
-    style: Literal["percent", "number"] = "number"
+    style: Style = "number"
     help: str = ""
 
     def text(self, value: Any) -> str:
@@ -26,13 +27,16 @@ class Metric:
         number = finite(value)
         if number is None:
             return ABSENT
-        return percent(number) if self.style == "percent" else plain(number)
+        return _WRITERS[self.style](number)
 
     def delta(self, value: float) -> str:
         """A difference with its sign: `+1.2 pts`."""
         if self.style == "percent":
             return signed(100 * value, 1) + " pts"
-        return signed(value, 3 if abs(value) < 10 else 1)
+        if self.style == "number":
+            return signed(value, 3 if abs(value) < 10 else 1)
+        sign = "+" if value > 0 else MINUS if value < 0 else "±"
+        return sign + self.text(abs(value))
 
     @property
     def noun(self) -> str:
@@ -74,6 +78,14 @@ METRICS = {
         Metric("eaurc", "E-AURC", "lower", "number", "the part of AURC that a better order of the same answers would avoid, times 1000"),
         Metric("score", "Score", "higher", "number", "mean over the data sets of accuracy, mAP or R²"),
         Metric("loss", "Loss", "lower", "number"),
+        Metric("recovered", "Gap recovered", "higher", "percent", "0% is the student before, 100% its teacher"),
+        Metric("parameters", "Parameters", "lower", "amount"),
+        Metric("flops", "FLOPs", "lower", "amount", "one example, forward"),
+        Metric("bytes", "Size", "lower", "size", "weights as stored"),
+        Metric("size_bytes", "Size", "lower", "size", "weights as stored"),
+        Metric("latency_ms", "Latency", "lower", "milliseconds", "median, batch of one, on the machine of the run"),
+        Metric("step_time", "Time of an update", "lower", "seconds", "on the machine of the run"),
+        Metric("seconds", "Time", "lower", "seconds", "the whole run"),
     )
 }
 PRIMARY = ("score", "perplexity", "accuracy", "map", "rmse", "mae", "r2", "macro_f1", "micro_f1")
@@ -177,6 +189,12 @@ def duration(value: Any) -> str:
     return f"{minutes} min {seconds} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def elapsed(value: Any) -> str:
+    """Seconds as `duration` writes them; milliseconds below a second."""
+    number = finite(value)
+    return milliseconds(1000 * number) if number is not None and 0 < abs(number) < 1 else duration(value)
+
+
 def factor(value: float) -> str:
     """A ratio, with one decimal below ten."""
     return f"{value:.0f}×" if value >= 10 else f"{value:.1f}×"  # noqa: RUF001 (the sign is meant)
@@ -185,3 +203,13 @@ def factor(value: float) -> str:
 def _three(value: float) -> str:
     size = abs(value)
     return f"{value:.0f}" if size >= 100 else f"{value:.1f}" if size >= 10 else f"{value:.2f}"
+
+
+_WRITERS: Mapping[Style, Callable[[float], str]] = {
+    "percent": percent,
+    "number": plain,
+    "amount": amount,
+    "size": size,
+    "milliseconds": milliseconds,
+    "seconds": elapsed,
+}

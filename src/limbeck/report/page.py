@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import jinja2
-from markupsafe import Markup
 
 from ..errors import RunError
 from ..files import write_text
@@ -25,6 +19,7 @@ from .numbers import ABSENT, duration, finite, metric
 from .recipes import differences
 from .rundir import RunFiles, read_runs
 from .table import summary_table
+from .templating import environment, flat
 
 
 @dataclass(frozen=True)
@@ -65,7 +60,7 @@ def _single(run: RunFiles) -> str:
     student, teacher = models.get("student") or {}, models.get("teacher") or {}
     data = _dict(results.get("data"))
     return (
-        _environment()
+        environment()
         .get_template("run.html")
         .render(
             run=run,
@@ -81,9 +76,9 @@ def _single(run: RunFiles) -> str:
             similarity=similarity(_dict(results.get("similarity"))),
             costs=cost_bars(results),
             generations=generations(results),
-            data=_flat({key: value for key, value in data.items() if key != "classes"}),
-            environment=_flat(run.environment),
-            adapters=_flat(_dict(results.get("adapters"))),
+            data=flat({key: value for key, value in data.items() if key != "classes"}),
+            environment=flat(run.environment),
+            adapters=flat(_dict(results.get("adapters"))),
             commands=_commands(run),
             version=results.get("limbeck") or "",
         )
@@ -94,7 +89,7 @@ def _several(runs: Sequence[RunFiles]) -> str:
     recipes = [run.recipe for run in runs]
     main = common_metric(runs)
     return (
-        _environment()
+        environment()
         .get_template("compare.html")
         .render(
             runs=runs,
@@ -110,19 +105,6 @@ def _several(runs: Sequence[RunFiles]) -> str:
             version=next((run.results["limbeck"] for run in runs if run.results.get("limbeck")), ""),
         )
     )
-
-
-@cache
-def _environment() -> jinja2.Environment:
-    def load(name: str) -> str:
-        return resources.files("limbeck.report").joinpath("templates", name).read_text(encoding="utf-8")
-
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(load), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.globals["style"] = Markup(load("style.css"))  # noqa: S704 (a file of this package)
-    environment.globals["absent"] = ABSENT
-    return environment
 
 
 def _facts(run: RunFiles) -> list[str]:
@@ -178,13 +160,3 @@ def _common_title(runs: Sequence[RunFiles]) -> str:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    rows = []
-    for key, value in values.items():
-        if isinstance(value, dict):
-            rows += _flat(value, f"{prefix}{key}.")
-        else:
-            rows.append((f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)))
-    return rows

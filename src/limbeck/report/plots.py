@@ -51,9 +51,9 @@ def line_figure(found: Sequence[Curve], name: str, description: str, *, colours:
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
         elif wants_log(found):
             axes.set_yscale("log")
-            _plain_log(axes)
+            plain_log(axes)
         axes.set_xlabel("update")
-        _finish(axes)
+        finish(axes)
         return inline_svg(figure, name, description)
 
 
@@ -86,8 +86,8 @@ def reliability_figure(bins: Mapping[str, Any], role: str, name: str, descriptio
         for axes in (upper, lower):
             axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         lower.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        _finish(upper)
-        _finish(lower)
+        finish(upper)
+        finish(lower)
         return inline_svg(figure, name, description)
 
 
@@ -103,13 +103,15 @@ def reliability_rows(bins: Mapping[str, Any]) -> list[tuple[float, float, float,
     return rows
 
 
-def _finish(axes: Axes) -> None:
+def finish(axes: Axes) -> None:
+    """What all axes share: a quiet grid, short ticks, little room."""
     axes.grid(axis="y")
     axes.tick_params(length=3, pad=3)
     axes.margins(x=0.02)
 
 
-def _plain_log(axes: Axes) -> None:
+def plain_log(axes: Axes) -> None:
+    """Round numbers beside a logarithmic axis, without exponents."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     low, high = axes.get_ylim()

@@ -56,10 +56,15 @@ def read_runs(paths: Sequence[Path]) -> list[RunFiles]:
     resolved = [path.resolve() for path in paths]
     if len(set(resolved)) < len(resolved):
         raise RunError(f"the same run directory was given twice: {', '.join(map(str, paths))}.")
-    return [_read(path, name) for path, name in zip(paths, _names(resolved), strict=True)]
+    return [read_run(path, name) for path, name in zip(paths, names(resolved), strict=True)]
 
 
-def _read(path: Path, name: str) -> RunFiles:
+def read_run(path: Path, name: str) -> RunFiles:
+    """The run at `path` under a name of its own.
+
+    Raises:
+        RunError: where it is no run directory or its results cannot be read.
+    """
     if not path.is_dir():
         raise RunError(f"{path} is not a directory. Expected a run directory, as `limbeck run` makes them.")
     results = _mapping(path / "results.json", required=True)
@@ -98,9 +103,10 @@ def _log(path: Path) -> list[LogLine]:
     return lines
 
 
-def _names(paths: Sequence[Path]) -> list[str]:
+def names(paths: Sequence[Path]) -> list[str]:
+    """The shortest ends of the paths that tell them apart."""
     for depth in range(1, max(len(path.parts) for path in paths) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in paths]
-        if len(set(names)) == len(names):
-            return names
+        found = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(found)) == len(found):
+            return found
     return [str(path) for path in paths]
