@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from ..ops.draws import other_numbers, scramble
 from ..ops.layouts import as_positions
-from ..ops.precision import widen, without_autocast
+from ..ops.precision import without_autocast
 from ..types import Needs, Positive, PositiveInt, Signals
 from .base import Loss
 
@@ -103,7 +103,7 @@ class MixDistribution(Loss):
         return partner, share
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        feature = widen(as_positions(student.feature))
+        feature = as_positions(student.feature)
         if len(feature) < 2:
             return feature.sum() * 0  # mutate: equivalent function (nothing times anything)
         partner, share = self.drawn(len(feature))
