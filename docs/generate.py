@@ -25,7 +25,7 @@ from mkdocs.structure.files import File, Files
 
 from limbeck.cli import main as command
 from limbeck.cli._show import example, needs_in_words, recipes
-from limbeck.config import data_schema, schema
+from limbeck.config import data_schema, schema, study_schema
 from limbeck.config.spec import Spec
 from limbeck.data.mixing import MIXINGS
 from limbeck.data.selection import SELECTIONS
@@ -83,6 +83,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
     "Stages": (schema.StageSpec, schema.PeerSpec),
     "Evaluation": (schema.EvaluateSpec, schema.FusedSpec),
+    "Studies": (study_schema.StudySpec, study_schema.ArmSpec),
 }
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
@@ -93,7 +94,7 @@ WHERE = {
     "Kept": "objective.LABEL.weight",
     "TrainSpec": "train", "OptimizerSpec": "train.optimizer", "LRSchedule": "train.schedule", "EMASpec": "train.ema",
     "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME", "PeerSpec": "peers.NAME",
-    "EvaluateSpec": "evaluate", "FusedSpec": "evaluate.fused.NAME",
+    "EvaluateSpec": "evaluate", "FusedSpec": "evaluate.fused.NAME", "StudySpec": "study", "ArmSpec": "study.arms.NAME",
 }  # fmt: skip
 """Where in a recipe each of the schema's models stands."""
 
@@ -263,7 +264,7 @@ def parts_page(page: str, registry: Registry, text: str) -> str:
 def keys_page() -> str:
     """Every key of a recipe."""
     listed = {spec for specs in SECTIONS.values() for spec in specs}
-    modules = (schema, data_schema)
+    modules = (schema, data_schema, study_schema)
     known = {c for module in modules for c in vars(module).values() if inspect.isclass(c) and issubclass(c, Spec) and c is not Spec}
     if listed != known:
         raise SystemExit(f"docs/generate.py: SECTIONS must name every model of the schema; it differs by {listed ^ known}.")

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -39,7 +40,7 @@ class Registry:
     def plugins(self) -> dict[str, EntryPoint]:
         """Name to entry point of every part that an installed package offers."""
         found: dict[str, EntryPoint] = {}
-        for point in entry_points(group=self.package):
+        for point in _points(entry_points, self.package, tuple(sys.path)):
             if point.name in found or point.name in self.files():
                 other = found[point.name].value if point.name in found else f"{self.package}.{point.name}"
                 raise LimbeckError(f"two packages provide the {self.kind} {point.name!r}: {other} and {point.value}.")
@@ -72,6 +73,12 @@ class Registry:
         if not (inspect.isclass(found) and issubclass(found, self.base_class())):
             raise LimbeckError(f"{name!r} is no {self.kind}: it must be a class that extends {self.package}.base.{self.base}.")
         return found
+
+
+@cache
+def _points(ask: Callable[..., Iterable[EntryPoint]], group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """What installed packages offer in a group; looking through all of them takes long, so it is done once for a `sys.path`."""
+    return tuple(ask(group=group))
 
 
 @cache

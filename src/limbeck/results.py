@@ -12,6 +12,7 @@ from . import assemble
 from .assemble import ALONE
 from .beginnings import before, flips, recovered
 from .data.loader import BatchStream
+from .endings import endings
 from .engine.evaluation import Collected
 from .errors import NonFinite, ShapeMismatch
 from .evaluate.cost import model_cost
@@ -37,6 +38,8 @@ def collect_results(session: Session, *, command: str, source: str, started: str
     said = {name: _said(session, name) for name in _judged(session)}
     teacher = next((name for name in assemble.teacher_models(recipe, allow_code=session.allow_code) if said.get(name) is not None), None)
     models = {name: _model(session, name, said, teacher) for name in said}
+    for name, model in models.items():
+        model.update(endings(session, name))
     models["student"]["flips"] = flips(session, said, teacher)
     _gained(session, models, teacher, said[teacher] if teacher is not None else None)
     models |= fused_entries(session, said)

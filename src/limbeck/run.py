@@ -30,6 +30,7 @@ from .models.lora import merge_adapters
 from .preflight import preflight
 from .results import collect_results
 from .session import Session
+from .sharing import FolderShelf
 
 RUNS = Path("runs")
 """Where runs lie unless the user says otherwise."""
@@ -66,6 +67,8 @@ def distill(
     device: str | None = None,
     allow_code: bool = True,
     listener: Listener | None = None,
+    shared: str | Path | None = None,
+    report: bool = True,
 ) -> Result:
     """Runs a recipe from beginning to end.
 
@@ -77,6 +80,8 @@ def distill(
         device: `cpu`, `cuda`, `cuda:N` or `mps`; the best that is there if absent.
         allow_code: import code that the recipe names as `module:callable`.
         listener: who is told how it goes.
+        shared: a folder in which runs leave the outcome of stages for other runs with the very same stages, such as their teacher's.
+        report: write report.html; `limbeck report` makes it later, too.
 
     Returns:
         The finished run.
@@ -89,7 +94,9 @@ def distill(
     loaded = load_recipe(recipe_file(recipe), set=set, allow_code=allow_code)
     source = str(recipe) if not isinstance(recipe, Mapping) else ""
     with interruptible() as interrupted:
-        return _run(loaded, _Wish(source, set, _folder(recipe, out), resume, device, allow_code), listener or Silent(), interrupted)
+        return _run(
+            loaded, _Wish(source, set, _folder(recipe, out), resume, device, allow_code, shared, report), listener or Silent(), interrupted
+        )
 
 
 @dataclass
@@ -102,6 +109,8 @@ class _Wish:
     resume: bool
     device: str | None
     allow_code: bool
+    shared: str | Path | None = None
+    report: bool = True
     command: str = field(default="")
 
     def __post_init__(self) -> None:
@@ -119,7 +128,7 @@ def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Cal
     found.raise_problems()
     backend = Backend(precision=loaded.recipe.train.precision, device=wish.device, trackers=loaded.recipe.track)
     folder = Path(backend.broadcast_object(str(_place(loaded, wish)) if backend.is_main else ""))
-    resume = wish.resume and _begun(folder)
+    resume = wish.resume and begun(folder)
     if resume:
         _same_recipe(loaded, folder, wish.allow_code)
     for note in found.notes:
@@ -137,6 +146,7 @@ def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Cal
     if not resume:
         journal.resume(0, 0.0)
     session = Session(loaded, folder, backend, listener, journal, interrupted, wish.allow_code, keep)
+    session.shelf = FolderShelf(Path(wish.shared)) if wish.shared is not None else None
     with backend.tracking(folder, _flat(loaded.recipe.model_dump(mode="json"))):
         session.build_models()
         try:
@@ -147,7 +157,7 @@ def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Cal
             raise Interrupted(f"{reason} Go on with: limbeck run {shlex.quote(str(folder))} --resume") from None
     _merge(session.models["student"])
     if backend.is_main:
-        _finish(session, results)
+        _finish(session, results, report=wish.report)
     backend.wait()
     return Result(folder, results, session.models["student"].module.eval())
 
@@ -166,7 +176,7 @@ def _begin(loaded: LoadedRecipe, wish: _Wish, folder: Path, inferred: Mapping[st
     write_json(folder / "status.json", {"status": "running", "started": started, "command": wish.command, "recipe": wish.source})
 
 
-def _finish(session: Session, results: Mapping[str, Any]) -> None:
+def _finish(session: Session, results: Mapping[str, Any], *, report: bool) -> None:
     """Writes the student, the results and the report; the run counts as finished only then."""
     from .report.page import write_report
 
@@ -175,7 +185,8 @@ def _finish(session: Session, results: Mapping[str, Any]) -> None:
     write_json(folder / "results.json", results)
     inferred = {f"{key}.kind": made["kind"] for key, made in session.adapters.items() if isinstance(made, dict)}
     write_text(folder / "recipe.yaml", session.loaded.with_inferred(inferred).resolved(folder))
-    write_report([folder], folder / "report.html")
+    if report:
+        write_report([folder], folder / "report.html")
     status = read_json(folder / "status.json")
     write_json(folder / "status.json", {**status, "status": "finished"})
 
@@ -205,7 +216,7 @@ def _place(loaded: LoadedRecipe, wish: _Wish) -> Path:
         RunError: where it holds another run and the user did not ask to go on with it.
     """
     if wish.out is not None:
-        taken = _begun(wish.out)
+        taken = begun(wish.out)
         if taken and not wish.resume:
             raise RunError(f"{wish.out}: holds a run already. Add --resume to go on with it, or choose another folder with --out.")
         if wish.resume and not taken:
@@ -216,33 +227,37 @@ def _place(loaded: LoadedRecipe, wish: _Wish) -> Path:
         return _unfinished(name)
     for number in range(1, 10_000):
         folder = RUNS / (name if number == 1 else f"{name}-{number}")
-        if not _begun(folder):
+        if not begun(folder):
             return folder
     raise RunError(f"{RUNS}: holds too many runs called {name!r}; choose a folder with --out.")
 
 
-def _begun(folder: Path) -> bool:
+def begun(folder: Path) -> bool:
     """Whether a folder holds a run with something to go on from."""
     return (folder / "checkpoints" / "latest.json").exists() or (folder / "results.json").exists()
 
 
 def _unfinished(name: str) -> Path:
     found = [path for path in RUNS.glob(f"{name}*") if path.name == name or path.name.removeprefix(f"{name}-").isdigit()]
-    begun = [path for path in found if _begun(path)]
-    open_ = [path for path in begun if read_json(path / "status.json").get("status") != "finished"]
-    if not begun:
+    there = [path for path in found if begun(path)]
+    open_ = [path for path in there if read_json(path / "status.json").get("status") != "finished"]
+    if not there:
         raise RunError(f"{RUNS / name}: --resume was asked for, but no run of this recipe was begun. Leave --resume away to begin one.")
-    return max(open_ or begun, key=lambda path: (path / "status.json").stat().st_mtime)
+    return max(open_ or there, key=lambda path: (path / "status.json").stat().st_mtime)
 
 
 def _same_recipe(loaded: LoadedRecipe, folder: Path, allow_code: bool) -> None:
     """Refuses to go on with a run under another recipe, and says what differs."""
-    before = load_recipe(folder / "recipe.yaml", allow_code=allow_code)
-    old, new = (_flat(assemble.located(recipe).model_dump(mode="json")) for recipe in (before, loaded))
-    keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and ".adapter" not in key]
-    if keys:
-        shown = "; ".join(f"{key}: {old.get(key)!r} there, {new.get(key)!r} here" for key in keys[:8])
+    if differs := differences(load_recipe(folder / "recipe.yaml", allow_code=allow_code), loaded):
+        shown = "; ".join(differs[:8])
         raise RunError(f"{folder}: the run was begun with another recipe ({shown}). Go on with: limbeck run {folder} --resume")
+
+
+def differences(before: LoadedRecipe, now: LoadedRecipe) -> list[str]:
+    """What differs between the recipe of a folder and another one, each as `key: there, here`; adapters, which are picked, left out."""
+    old, new = (_flat(assemble.located(recipe).model_dump(mode="json", exclude={"study"})) for recipe in (before, now))
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and ".adapter" not in key]
+    return [f"{key}: {old.get(key)!r} there, {new.get(key)!r} here" for key in keys]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

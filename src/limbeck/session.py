@@ -42,22 +42,13 @@ from .models.build import build_model
 from .models.documents import check_packing, reads_documents
 from .models.lora import without_adapters
 from .registry import ACTIONS, STEPS
+from .rounds import Done, Shelf, last_of
 from .settling import settled
 from .starting import begin
 from .teachers.base import Call, Teacher
 from .types import Batch, labelled
 
 EVAL_BATCH = 256
-
-
-@dataclass(frozen=True)
-class Done:
-    """A finished round, for the results."""
-
-    name: str
-    learner: str
-    round: int
-    outcome: Outcome
 
 
 @dataclass
@@ -78,6 +69,10 @@ class Session:
     adapters: dict[str, Any] = field(default_factory=dict)
     taps: dict[str, list[str]] = field(default_factory=dict)
     """Layers of each model that were compared while the student was taught, for the similarity of representations."""
+    touched: set[str] = field(default_factory=set)
+    """Models that a finished round has changed."""
+    shelf: Shelf | None = None
+    """Where finished phases of other runs may be found."""
 
     def __post_init__(self) -> None:
         self.recipe = assemble.located(self.loaded)
@@ -85,7 +80,6 @@ class Session:
         self.phases = assemble.phases(self.recipe, self.task, allow_code=self.allow_code)
         self._data: dict[str, Splits] = {}
         self._told: list[str] = []
-        self._touched: set[str] = set()
         self._specs: dict[str, ModelSpec] = {
             "student": self.recipe.student,
             **({ALONE: self.recipe.student} if self.recipe.baseline else {}),
@@ -163,6 +157,10 @@ class Session:
         if phases is None:
             check_stores(self, start[0])
         for number, phase in enumerate(self.phases[:phases]):
+            began = written if place == (number, 0) else (self.journal.lines, self.journal.seconds)
+            if self.shelf is not None and (number, 0) >= start and self.shelf.fetch(self, number, began):
+                self._snapshot(number, phase.repeat - 1)
+                continue
             for turn in range(phase.repeat):
                 if (number, turn) < start:
                     continue
@@ -171,10 +169,12 @@ class Session:
                 self.before_round(self, number, turn)
                 outcome = self._round(phase, number, turn, point if place == (number, turn) else None)
                 self.done.append(Done(phase.name, phase.learner, turn, outcome))
-                self._touched.update(phase.members)
+                self.touched.update(phase.members)
                 if phase.between is not None and turn + 1 < phase.repeat:
                     ACTIONS.get(phase.between, allow_code=self.allow_code)().apply(self.roster(phase, turn), turn)
                 self._snapshot(number, turn)
+            if self.shelf is not None:
+                self.shelf.keep(self, number)
 
     def _restart(self, name: str, round: int) -> None:  # noqa: A002
         fresh = self.build(name, self._specs[name], round)
@@ -235,7 +235,7 @@ class Session:
         suffix = "" if name == phase.learner else f"-{name}"
         file = self.folder / "checkpoints" / f"best-{plan.name}-{plan.round}{suffix}.safetensors"
         average = assemble.average(learner.model, phase.train.ema, assemble.length(plan, len(splits.train))[0])
-        return Member(name, learner, evaluate, file, average)
+        return Member(name, learner, evaluate, file, average, last_of(self.folder, name))
 
     def _plan(self, phase: Phase, splits: Splits, turn: int) -> Plan:
         """The plan of a round; the student alone gets as many updates and evaluations as the student that is taught."""
@@ -326,7 +326,7 @@ class Session:
     def _snapshot(self, number: int, turn: int) -> None:
         """Keeps the weights of every model that a finished round has changed; replaced as a whole."""
         if self.backend.is_main:
-            parts = {name: self.models[name].module.state_dict() for name in sorted(self._touched)}
+            parts = {name: self.models[name].module.state_dict() for name in sorted(self.touched)}
             state = {f"{name}/{key}": value for name, part in parts.items() for key, value in part.items()}
             record = {
                 "tag": [number, turn],
@@ -334,7 +334,7 @@ class Session:
                 "journal": {"lines": self.journal.lines, "seconds": self.journal.seconds},
                 "adapters": self.adapters,
                 "taps": self.taps,
-                "touched": sorted(self._touched),
+                "touched": sorted(self.touched),
             }
             with writing(self.folder / "checkpoints" / "models.safetensors") as temporary:
                 tensors = {key: value.detach().cpu().clone().contiguous() for key, value in state.items()}
@@ -357,7 +357,7 @@ class Session:
             own = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
             self.models[name].module.load_state_dict(own)
         self.done = [Done(**{**item, "outcome": Outcome(**item["outcome"])}) for item in record["done"]]
-        self.adapters, self.taps, self._touched = record["adapters"], record["taps"], set(record["touched"])
+        self.adapters, self.taps, self.touched = record["adapters"], record["taps"], set(record["touched"])
         number, turn = record["tag"]
         after = (number, turn + 1) if turn + 1 < self.phases[number].repeat else (number + 1, 0)
         return after, (record["journal"]["lines"], record["journal"]["seconds"])
@@ -384,7 +384,7 @@ class RoundRoster:
         """The teachers that the phase listens to; they count as changed from now on."""
         names = [term.from_ for term in self.phase.objective.values() if term.from_ not in self.phase.members]
         known = [name for name in dict.fromkeys(names) if name in self.session.models]
-        self.session._touched.update(known)  # noqa: SLF001
+        self.session.touched.update(known)
         return known
 
 

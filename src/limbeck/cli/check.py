@@ -7,8 +7,13 @@ nothing is downloaded, and code of your own runs only with --allow-code.
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ._common import add_recipe
+
+if TYPE_CHECKING:
+    from ..config.load import LoadedRecipe
+    from ..preflight import Preflight
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,11 +39,34 @@ def show(args: argparse.Namespace, *, plan: bool) -> int:
         print(f"note: {reference} is code of your own; `limbeck run` needs --allow-code.")
     for note in found.notes:
         print(f"note: {note}")
+    study = _study(loaded, found, args)
     found.raise_problems()
     for fact in found.facts:
         print(fact)
     if plan:
         for line in found.plan:
             print(line)
+    if study:
+        print(study)
     print(f"{args.recipe}: no problems.")
     return 0
+
+
+def _study(loaded: LoadedRecipe, found: Preflight, args: argparse.Namespace) -> str:
+    """What the recipe's study amounts to; its problems are added to those of the recipe."""
+    from ..errors import RecipeError
+    from ..study.conduct import Wish, plan
+
+    if loaded.recipe.study is None:
+        return ""
+    try:
+        planned = plan(loaded, Wish(args.set, device=args.device, allow_code=args.allow_code))
+    except RecipeError as error:
+        known = {(problem.where, problem.message) for problem in found.problems}
+        found.problems += [problem for problem in error.problems if (problem.where, problem.message) not in known]
+        return ""
+    for note in planned.arms.notes:
+        if note not in found.notes:
+            print(f"note: {note}")
+    names = [arm.name for arm in planned.arms.found]
+    return f"study: {len(names)} arms ({', '.join(names)}), {len(planned.seeds)} seeds, {len(planned.claims)} claims"

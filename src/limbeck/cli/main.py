@@ -24,6 +24,7 @@ LIMBECK_DEBUG=1 shows the traceback behind a message.
 """
 ORDER = (
     "run",
+    "study",
     "check",
     "plan",
     "resolve",

@@ -181,6 +181,9 @@ def _shorthands(schema: Json, definitions: Json) -> None:
             "anyOf": [entry["additionalProperties"], *([text] if section != "stages" else []), {"type": "null"}]
         }
     _admit(stage, "trainable", text)
+    _admit(schema, "study", whole)
+    _admit(schema, "study", {"type": "array", "items": whole})
+    _study(definitions["StudySpec"], definitions["ArmSpec"])
     _admit(train, "optimizer", text)
     _admit(train, "schedule", {"enum": list(_choices(definitions["LRSchedule"]["properties"]["name"]))})
     _admit(train, "ema", number)
@@ -190,6 +193,18 @@ def _shorthands(schema: Json, definitions: Json) -> None:
     _admit(data, "mix", text)
     _admit(definitions["PlayerSpec"], "optimizer", text)
     _admit(definitions["PeerSpec"], "optimizer", text)
+
+
+def _study(study: Json, arm: Json) -> None:
+    text = {"type": "string"}
+    _admit(study, "claims", text)
+    for key in ("tags", "names", "without"):
+        _admit(arm, key, text)
+    keys = {
+        key: {k: v for k, v in arm["properties"][key].items() if k != "default"} for key in ("from", "tags", "names", "without", "label")
+    }
+    study["properties"]["arms"]["properties"] = {key: {**value} for key, value in keys.items()}
+    study["properties"]["arms"]["additionalProperties"] = {"anyOf": [{"$ref": _REFERENCE + "ArmSpec"}, text, {"type": "null"}]}
 
 
 def _admit(place: Json, key: str, form: Json) -> None:

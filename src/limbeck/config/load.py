@@ -72,7 +72,7 @@ class LoadedRecipe:
         mark = Mark(Source("inferred", "inferred"))
         for key, value in values.items():
             tree = composer.override(tree, key, from_python(value, mark, composer.report, parse_path(key)))
-        return _finish(composer, tree, self.path, allow_code=self.allow_code)
+        return finish(composer, tree, self.path, allow_code=self.allow_code)
 
     def resolved(self, folder: Path | None = None) -> str:
         """The whole recipe as YAML, with the origin of each value as a comment. It loads to an equal recipe.
@@ -108,12 +108,12 @@ def load_recipe(
     else:
         path = Path(source)
         tree = composer.file(path, file_name(path))
-    for key, value in _overrides(composer.report, set):
+    for key, value in overrides(composer.report, set):
         tree = composer.override(tree, key, value)
-    return _finish(composer, tree, path, allow_code=allow_code)
+    return finish(composer, tree, path, allow_code=allow_code)
 
 
-def _overrides(report: Report, values: Mapping[str, Any] | Sequence[str]) -> list[tuple[str, Node]]:
+def overrides(report: Report, values: Mapping[str, Any] | Sequence[str]) -> list[tuple[str, Node]]:
     """The overrides as nodes, in order."""
     pairs: list[tuple[str, Node]] = []
     if isinstance(values, Mapping):
@@ -129,7 +129,12 @@ def _overrides(report: Report, values: Mapping[str, Any] | Sequence[str]) -> lis
     return pairs
 
 
-def _finish(composer: Composer, base: Node, path: Path | None, *, allow_code: bool) -> LoadedRecipe:
+def finish(composer: Composer, base: Node, path: Path | None, *, allow_code: bool) -> LoadedRecipe:
+    """A composed recipe, validated and checked.
+
+    Raises:
+        RecipeError: all problems, those of the composer among them.
+    """
     report = composer.report
     tree = composer.stages(from_teacher(base, report))
     if composer.incomplete:

@@ -26,6 +26,7 @@ _UNSAFE = set("#:,?[]{}&*!|>'\"%@`\\\n\t")
 def render(loaded: LoadedRecipe, folder: Path | None = None) -> str:
     """The recipe as YAML text; see `LoadedRecipe.resolved`."""
     values = _without_the_other_cut(_with_terms(loaded.recipe.model_dump(by_alias=True)))
+    values |= _study(loaded)
     writer = _Writer(loaded, folder)
     stages = values.pop("stages")
     lines = list(writer.mapping(values, (), 0))
@@ -37,6 +38,14 @@ def render(loaded: LoadedRecipe, folder: Path | None = None) -> str:
         body = list(writer.difference(stage, shared, ("stages", name), 4))
         lines += [f"  {_key(name)}:{'' if body else ' {}'}", *body]
     return "\n".join(lines) + "\n"
+
+
+def _study(loaded: LoadedRecipe) -> dict[str, Any]:
+    """The study with its arms as they are written, where null removes something and is no default."""
+    if loaded.recipe.study is None:
+        return {}
+    written = loaded.tree.get("study", "arms")
+    return {"study": {**loaded.recipe.study.model_dump(), "arms": written.plain() if written is not None else {}}}
 
 
 def _with_terms(values: dict[str, Any]) -> dict[str, Any]:
@@ -129,7 +138,7 @@ class _Writer:
         if (
             self.folder is None
             or not isinstance(value, str)
-            or path[-1] not in ("weights", "source", "model", "tokenizer", "chat_template")
+            or not (path[-1] in ("weights", "source", "model", "tokenizer", "chat_template") or (path[0], path[-1]) == ("study", "recipe"))
         ):
             return value
         scheme, colon, rest = value.partition(":")

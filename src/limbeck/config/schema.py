@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 from ..types import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
 from .data_schema import DataSpec
 from .spec import TAGS, Spec, form
+from .study_schema import StudySpec
 
 
 class About(Spec):
@@ -413,6 +414,8 @@ class Recipe(Spec):
     """What language models write at the end."""
     track: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
     """Experiment trackers, besides metrics.jsonl."""
+    study: StudySpec | None = None
+    """Variants of the recipe over several seeds, for `limbeck study`; a mapping, or just the number of seeds."""
 
     def phases(self) -> dict[str, StageSpec]:
         """The stages by name; a recipe without any has one, `distil`, made of its top level."""

@@ -8,6 +8,8 @@ from .marks import Node
 from .references import JOINT
 
 Rewrite = Callable[[Node], Node]
+_GENERATOR = ("from", "tags", "names", "without", "label")
+"""Keys of an arm that stands for many losses."""
 
 
 def expand(root: Node) -> Node:
@@ -24,6 +26,7 @@ def expand(root: Node) -> Node:
         peers=_peers,
         stages=_each(_stage),
         track=_listed,
+        study=_study,
     )
 
 
@@ -150,3 +153,20 @@ def _peer(node: Node) -> Node:
 
 def _stage(node: Node) -> Node:
     return _entries(node, teacher=_teacher, data=_data, objective=_each(_term), train=_train, peers=_peers, trainable=_listed)
+
+
+def _study(node: Node) -> Node:
+    return _entries(_keyed("seeds", int, list)(node), arms=_arms, claims=_listed)
+
+
+def _arms(node: Node) -> Node:
+    """`{from: losses, ...}` in the place of the arms becomes an arm of that kind, beside those that are mappings."""
+    if "from" in node.mapping and node.mapping["from"].text is not None:
+        own = {key: value for key, value in node.mapping.items() if key in _GENERATOR}
+        marks = {key: mark for key, mark in node.keys.items() if key in own}
+        node = Node({"losses": Node(own, node.mark, marks), **node.without(*own).mapping}, node.mark, node.keys)
+    return _each(_arm)(node)
+
+
+def _arm(node: Node) -> Node:
+    return _entries(_keyed("recipe")(node), tags=_listed, names=_listed, without=_listed)

@@ -205,5 +205,7 @@ def _exhausted(stage: Stage) -> bool:
 def hand_on(stage: Stage) -> None:
     """Puts the weights that the round hands on into the model of every member."""
     stage.context.backend.wait()
+    for member in stage.members if stage.context.backend.is_main else ():
+        member.keep_last(stage.progress.update, select_best=stage.plan.select_best)
     for member in stage.members:
         member.hand_on(select_best=stage.plan.select_best)

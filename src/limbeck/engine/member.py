@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-from .checkpoint import load_tensors
+from ..files import writing
+from .checkpoint import load_tensors, save_tensors
 from .ema import EMA
 from .learner import Learner
 
@@ -26,6 +27,8 @@ class Member:
     best_file: Path
     """Weights of its best evaluation of this round."""
     ema: EMA | None = None
+    last_file: Path | None = None
+    """Where its last weights are kept if better ones are handed on; None where nobody asks for them."""
     best: float | None = None
     """The monitored metric at its best evaluation, larger is better."""
     best_step: int = 0
@@ -41,6 +44,16 @@ class Member:
     def judged(self) -> AbstractContextManager[Any]:
         """The model as it is judged."""
         return self.ema.applied() if self.ema is not None else nullcontext()
+
+    def keep_last(self, update: int, *, select_best: bool) -> None:
+        """Writes the last weights down where better ones, of an earlier update, will be handed on; before `hand_on`."""
+        if self.last_file is None:
+            return
+        if self.failed is not None or not select_best or self.best is None or self.best_step == update:
+            self.last_file.unlink(missing_ok=True)  # of an earlier round
+            return
+        with writing(self.last_file) as temporary:
+            save_tensors(temporary, self.weights())
 
     def hand_on(self, *, select_best: bool) -> None:
         """Puts the weights that the round hands on into the model: the best, else the average, else the last."""
