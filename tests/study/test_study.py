@@ -81,9 +81,8 @@ def test_what_is_shared_has_the_same_bits_as_what_is_done_alone(done: Path, tmp_
         assert theirs["models"][model]["valid"] == own["models"][model]["valid"]
         assert theirs["models"][model]["last"] == own["models"][model]["last"]
     lines = [[json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()] for run in (shared, single.folder)]
-    assert [[(line["stage"], line["step"], line["values"]) for line in run] for run in lines][0] == [
-        (line["stage"], line["step"], line["values"]) for line in lines[1]
-    ]
+    told, alone = ([(line["stage"], line["step"], line["values"]) for line in run] for run in lines)
+    assert told == alone
     times = [line["time"] for line in lines[0]]
     assert times == sorted(times)
 
@@ -118,7 +117,7 @@ def test_a_study_is_extended_by_seeds_and_gone_on_with_from_its_folder(tmp_path:
     assert more.results["seeds"] == [0, 1]
     with pytest.raises(RunError, match=r"holds a study already. Add --resume to go on with it, or choose another folder"):
         study(recipe, Wish(out=tmp_path / "s"))
-    with pytest.raises(LimbeckError, match="is the folder of a study. Add --resume to go on with it"):
+    with pytest.raises(LimbeckError, match=r"is the folder of a study\. Add --resume to go on with it"):
         study(tmp_path / "s")
 
 
