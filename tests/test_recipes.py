@@ -103,6 +103,14 @@ def own_data(tmp_path: Path) -> dict[str, Callable[[], Overrides]]:
             "student.model": f"hf:{save_text_model(tmp_path / 'student', hidden=16, layers=1)}",
         }
 
+    def pretrained() -> Overrides:
+        transformers = pytest.importorskip("transformers")
+        tokenizer = transformers.AutoTokenizer.from_pretrained(RECIPES / "base" / "words")
+        sizes = {"hidden_size": 8, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 16, "max_position_embeddings": 32}
+        transformers.BertForMaskedLM(transformers.BertConfig(vocab_size=len(tokenizer), **sizes)).save_pretrained(tmp_path / "general")
+        model = f"hf:{tmp_path / 'general'}"
+        return {"teachers.general.model": model, "teachers.tuned.model": model}
+
     return {
         **{f"text/{path.stem}": intents for path in FILES if path.parent.name == "text" and "base/intents" in path.read_text()},
         "classification/fashion_mnist": clothes,
@@ -110,6 +118,7 @@ def own_data(tmp_path: Path) -> dict[str, Callable[[], Overrides]]:
         "joint/spoken_digits": partial(spoken, tmp_path),
         "multilabel/tags": tags,
         "multilabel/bernoulli_kd": tags,
+        "text/ernie_tiny": lambda: {**intents(), **pretrained()},
         "text/sst2": text,
     }
 
