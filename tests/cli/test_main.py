@@ -83,6 +83,7 @@ def test_all_promised_commands_are_there():
         "run",
         "check",
         "plan",
+        "recommend",
         "resolve",
         "inspect",
         "methods",

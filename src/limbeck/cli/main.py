@@ -27,6 +27,7 @@ ORDER = (
     "study",
     "check",
     "plan",
+    "recommend",
     "resolve",
     "inspect",
     "methods",
