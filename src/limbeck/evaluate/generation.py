@@ -1,9 +1,10 @@
-"""Greedy answers of language models: the likeliest token, again and again."""
+"""Answers of language models: the likeliest token, again and again, or drawn from what the model says."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,6 +14,18 @@ from ..errors import ModelError
 
 AT_ONCE = 16
 """Prompts that are answered side by side."""
+
+
+@dataclass(frozen=True)
+class _Manner:
+    """How answers are written."""
+
+    tokens: int
+    ends: list[int]
+    fill: int
+    start: int | None
+    outputs: int | None
+    temperature: float
 
 
 def greedy(
@@ -25,7 +38,7 @@ def greedy(
     start: int | None = None,
     outputs: int | None = None,
 ) -> list[list[int]]:
-    """What a model writes after each prompt, up to an end token, which is left out.
+    """What a model writes after each prompt, up to an end token, which is left out; always the likeliest token.
 
     Models of transformers answer several prompts at once, filled on the left (those of encoders on the right), and keep keys and values;
     other models are called anew for every token, with `input_ids` and `attention_mask` (and `decoder_input_ids`), a prompt at a time.
@@ -42,6 +55,32 @@ def greedy(
     Raises:
         ModelError: where the model cannot be called in this way.
     """
+    return _answers(module, prompts, _Manner(tokens, list(ends), fill, start, outputs, 0.0))
+
+
+def sampled(
+    module: nn.Module,
+    prompts: Sequence[Tensor],
+    *,
+    tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+    ends: Sequence[int] = (),
+    fill: int = 0,
+    start: int | None = None,
+    outputs: int | None = None,
+) -> list[list[int]]:
+    """The same with tokens that are drawn from the model's probabilities at `temperature`; at 0 the likeliest.
+
+    The same prompts and seed give the same answers; the generator of the caller is left as it was.
+    """
+    device = next(module.parameters()).device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        return _answers(module, prompts, _Manner(tokens, list(ends), fill, start, outputs, temperature))
+
+
+def _answers(module: nn.Module, prompts: Sequence[Tensor], manner: _Manner) -> list[list[int]]:
     device = next(module.parameters()).device
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
     answers: dict[int, list[int]] = {}
@@ -49,8 +88,8 @@ def greedy(
         for begin in range(0, len(order), AT_ONCE):
             numbers = order[begin : begin + AT_ONCE]
             asked = [prompts[number].to(device) for number in numbers]
-            said = _said(module, asked, tokens, list(ends), fill, start, outputs)
-            answers |= {number: _until(ids, ends) for number, ids in zip(numbers, said, strict=True)}
+            said = _said(module, asked, manner)
+            answers |= {number: _until(ids, manner.ends) for number, ids in zip(numbers, said, strict=True)}
     return [answers[number] for number in range(len(prompts))]
 
 
@@ -84,32 +123,35 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _said(
-    module: nn.Module, prompts: list[Tensor], tokens: int, ends: list[int], fill: int, start: int | None, outputs: int | None
-) -> list[list[int]]:
+def _said(module: nn.Module, prompts: list[Tensor], manner: _Manner) -> list[list[int]]:
     """By the model's own generation; where it has none, or that fails (as with a cache that does not fit the model), token by token."""
     if _generates(module):
         with suppress(Exception):
-            return _generated(module, prompts, tokens, ends, fill, start, outputs)
+            return _generated(module, prompts, manner)
     try:
-        return [_one(module, prompt[None], tokens, ends, start, outputs) for prompt in prompts]
+        return [_one(module, prompt[None], manner) for prompt in prompts]
     except Exception as error:  # whatever a model raises that takes other inputs
         raise ModelError(f"{type(module).__name__} cannot write answers: {type(error).__name__}: {error}") from error
 
 
-def _generated(
-    module: nn.Module, prompts: list[Tensor], tokens: int, ends: list[int], fill: int, start: int | None, outputs: int | None
-) -> list[list[int]]:
+def _generated(module: nn.Module, prompts: list[Tensor], manner: _Manner) -> list[list[int]]:
     """By the generation of transformers, with its cache."""
     import transformers
 
     model: Any = module
+    start, outputs = manner.start, manner.outputs
     limit = positions(module)
     longest = max(map(len, prompts)) if start is None else 1
-    room = tokens if limit is None else max(min(tokens, limit - longest), 1)
-    inputs = _side_by_side(prompts, fill, left=start is None)
+    room = manner.tokens if limit is None else max(min(manner.tokens, limit - longest), 1)
+    inputs = _side_by_side(prompts, manner.fill, left=start is None)
+    drawn: dict[str, Any] = {"do_sample": True, "temperature": manner.temperature, "top_k": 0, "top_p": 1.0} if manner.temperature else {}
     settings = transformers.GenerationConfig(
-        max_new_tokens=room, do_sample=False, num_beams=1, use_cache=True, pad_token_id=fill, eos_token_id=ends or None
+        max_new_tokens=room,
+        num_beams=1,
+        use_cache=True,
+        pad_token_id=manner.fill,
+        eos_token_id=manner.ends or None,
+        **{"do_sample": False, **drawn},
     )
     beyond = range(outputs, model.get_output_embeddings().weight.shape[0]) if outputs is not None else range(0)
     settings.suppress_tokens = list(beyond) or None
@@ -136,8 +178,9 @@ def _side_by_side(prompts: list[Tensor], fill: int, *, left: bool) -> dict[str, 
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _one(module: nn.Module, prompt: Tensor, tokens: int, ends: list[int], start: int | None, outputs: int | None) -> list[int]:
+def _one(module: nn.Module, prompt: Tensor, manner: _Manner) -> list[int]:
     """Token by token, without a cache."""
+    tokens, start = manner.tokens, manner.start
     limit = positions(module)
     if limit is not None and start is None:
         tokens = max(min(tokens, limit - prompt.shape[1]), 1)
@@ -148,11 +191,15 @@ def _one(module: nn.Module, prompt: Tensor, tokens: int, ends: list[int], start:
             inputs = {"input_ids": written, "attention_mask": torch.ones_like(written)}
         else:
             inputs = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "decoder_input_ids": written}
-        token = _logits(module(**inputs))[:, -1, :outputs].argmax(1, keepdim=True)
+        token = _next(_logits(module(**inputs))[:, -1, : manner.outputs], manner.temperature)
         written = torch.cat([written, token], 1)
-        if int(token) in ends:
+        if int(token) in manner.ends:
             break
     return written[0, begun:].tolist()
+
+
+def _next(logits: Tensor, temperature: float) -> Tensor:
+    return (logits / temperature).softmax(1).multinomial(1) if temperature else logits.argmax(1, keepdim=True)
 
 
 def _logits(output: Any) -> Tensor:

@@ -109,6 +109,11 @@ class RemoteTeacher(Teacher):
         return rows, words
 
 
+def server_at(url: str, *, key_variable: str = "OPENAI_API_KEY", timeout: float = 120.0, retries: int = 8, concurrency: int = 8) -> Server:
+    """A server that is asked for texts; the fields are those of `RemoteTeacher`."""
+    return Server(url, key_variable, timeout, retries, concurrency=concurrency)
+
+
 def _below_one(log_probs: Tensor) -> Tensor:
     """Log-probabilities whose sum was not rounded to 1 or more."""
     excess = (log_probs.logsumexp(1, keepdim=True) - math.log1p(-1e-6)).clamp_min(0)
