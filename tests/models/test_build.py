@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def build(model: str, info: DataInfo = GREY, *, load: bool = True, allow_code: b
 
 
 @pytest.mark.parametrize("info", [GREY, COLOUR])
-@pytest.mark.parametrize("name", ["mlp", "convnet", "resnet"])
+@pytest.mark.parametrize("name", ["mlp", "convnet", "resnet", "wrn", "vgg"])
 def test_builtins_run_train_and_build_without_contents(name: str, info: DataInfo) -> None:
     assert name in BUILTINS.names()
     module = build(name, info).module
@@ -52,6 +53,52 @@ def test_resnet_has_the_papers_size(depth: int, millions: float) -> None:
     layers = [m for m in module.modules() if isinstance(m, (torch.nn.Conv2d, torch.nn.Linear))]
     shortcuts = 2
     assert len(layers) - shortcuts == depth
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "parameters"),
+    [
+        ("wrn", {"depth": 40, "width": 2}, 2_255_156),
+        ("wrn", {"depth": 16}, 703_284),
+        ("wrn", {"depth": 40, "width": 1}, 569_780),
+        ("vgg", {"depth": 13}, 9_462_180),
+        ("vgg", {}, 3_965_028),
+        ("resnet", {"depth": 32, "width": 4, "stem": 32}, 7_433_860),
+        ("resnet", {"depth": 8, "width": 4, "stem": 32}, 1_233_540),
+        ("resnet", {"depth": 56}, 861_620),
+    ],
+)
+def test_networks_of_the_cifar_tables_have_their_size(name: str, args: dict[str, Any], parameters: int) -> None:
+    """With 100 classes, as the collections of methods for CIFAR-100 count them."""
+    with torch.device("meta"):
+        module = build(name, DataInfo("image", "class", 100, (3, 32, 32)), args=args, load=False).module
+    assert sum(p.numel() for p in module.parameters()) == parameters
+
+
+def test_a_wide_network_normalises_before_it_convolves() -> None:
+    module = build("wrn", COLOUR, args={"depth": 10, "width": 1}).module.eval()
+    assert [n for n, _ in module.named_children()] == ["conv1", "layer1", "layer2", "layer3", "norm", "head"]
+    block, wide = module.layer1[0], module.layer2[0]
+    x = torch.randn(2, 16, 8, 8)
+    y = block.conv2(block.bn2(block.conv1(block.bn1(x).relu())).relu())
+    assert torch.allclose(block(x), x + y)
+    assert wide(x).shape == (2, 32, 4, 4)
+    seen = wide.bn1(x).relu()
+    assert torch.allclose(wide(x), wide.shortcut(seen) + wide.conv2(wide.bn2(wide.conv1(seen)).relu()))
+    deeper = build("wrn", COLOUR, args={"depth": 16, "width": 1}).module
+    assert [len(getattr(deeper, f"layer{i}")) for i in (1, 2, 3)] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(("size", "last"), [(32, 4), (64, 4), (63, 7)])
+def test_vgg_halves_three_times_and_large_images_once_more(size: int, last: int) -> None:
+    module = build("vgg", DataInfo("image", "class", 7, (3, size, size)), args={"depth": 11}).module
+    assert [n for n, _ in module.named_children()] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
+    sizes: list[tuple[int, ...]] = []
+    for layer in (module.stem, module.layer1, module.layer2, module.layer3, module.layer4):
+        layer.register_forward_hook(lambda _module, _args, output: sizes.append(tuple(output.shape[1:3])))
+    assert module(torch.randn(2, 3, size, size)).shape == (2, 7)
+    assert [channels for channels, _ in sizes] == [64, 128, 256, 512, 512]
+    assert [height for _, height in sizes] == [size, size // 2, size // 4, size // 8, last]
 
 
 def test_arguments_of_builtins() -> None:
@@ -79,6 +126,10 @@ def test_arguments_of_builtins() -> None:
         ("mlp", {"dropout": 1}, "dropout must be at least 0 and below 1, got 1"),
         ("mlp", {"activation": "rely"}, "Did you mean 'relu'?"),
         ("resnet", {"depth": 18}, "depth must be one of 8, 14, 20, 32, 44, 56, 110, got 18"),
+        ("resnet", {"stem": 0}, "stem must be a positive integer, got 0"),
+        ("wrn", {"depth": 17}, "depth must be 6n + 4, such as 10, 16, 22, 28 or 40, got 17"),
+        ("wrn", {"depth": 4}, "got 4"),
+        ("vgg", {"depth": 9}, "depth must be one of 8, 11, 13, 16, 19, got 9"),
         ("timm:resnet18", {"drop_rte": 0.1}, "Did you mean 'drop_rate'"),
         ("torchvision:resnet18", {"zero_init": True}, "Did you mean 'zero_init_residual'?"),
         ("torchvision:resnet18", {"weights": "DEFAULT"}, "write weights: pretrained beside the model"),
@@ -225,10 +276,10 @@ value = 3
 
 
 @pytest.fixture
-def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     (tmp_path / "lb_local_models.py").write_text(LOCAL)
     monkeypatch.syspath_prepend(tmp_path)
-    yield  # pyright: ignore[reportReturnType]
+    yield
     sys.modules.pop("lb_local_models", None)
 
 

@@ -26,17 +26,19 @@ class ResNet(Builtin):
         input_shape: `(channels, height, width)`; 8x8 upwards.
         depth: number of layers: 8, 14, 20, 32, 44, 56 or 110.
         width: multiplier of the paper's 16, 32 and 64 channels.
+        stem: channels of the first convolution; those of the first stage where absent.
     """
 
-    def __init__(self, *, num_outputs: int, input_shape: Sequence[int], depth: int = 20, width: int = 1) -> None:
+    def __init__(self, *, num_outputs: int, input_shape: Sequence[int], depth: int = 20, width: int = 1, stem: int | None = None) -> None:
         super().__init__()
         if depth not in DEPTHS:
             raise ModelError(f"resnet: depth must be one of {', '.join(map(str, DEPTHS))}, got {depth!r}.")
         w = 16 * positive_integer("resnet", "width", width)
-        self.conv1 = nn.Conv2d(image_shape("resnet", input_shape)[0], w, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(w)
+        first = w if stem is None else positive_integer("resnet", "stem", stem)
+        self.conv1 = nn.Conv2d(image_shape("resnet", input_shape)[0], first, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(first)
         blocks = (depth - 2) // 6
-        self.layer1 = _stage(w, w, blocks, 1)
+        self.layer1 = _stage(first, w, blocks, 1)
         self.layer2 = _stage(w, 2 * w, blocks, 2)
         self.layer3 = _stage(2 * w, 4 * w, blocks, 2)
         self.head = nn.Linear(4 * w, num_outputs)
