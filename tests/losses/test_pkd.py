@@ -8,7 +8,7 @@ import pytest
 import torch
 from tests.losses.parity import check_parity
 
-from limbeck.errors import ShapeMismatch
+from limbeck.errors import ShapeMismatch, SignalMissing
 from limbeck.losses.pkd import PKD, pearson_gap
 from limbeck.types import Signals
 
@@ -81,6 +81,9 @@ def test_defaults_needs_and_mistakes():
     )
     with pytest.raises(ShapeMismatch, match=r"^student \[2, 3\] and teacher \[2, 4\] must have the same shape"):
         pearson_gap(torch.zeros(2, 3), torch.zeros(2, 4), epsilon=1.0, correction=0)
+    layer = torch.zeros(2, 3)
+    with pytest.raises(SignalMissing, match=r"^features come in pairs, found 2 of the student .* and 1 of the teacher"):
+        PKD()(Signals.of(layer, layer), Signals.of(layer))
 
 
 def test_golden():

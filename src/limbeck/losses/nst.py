@@ -51,7 +51,7 @@ def selectivity_gap(student: Tensor, teacher: Tensor, *, kernel: Kernel) -> Tens
             "pick layers of one height and width or let an adapter resize the larger."
         )
     if kernel == "gaussian":
-        return _gaussian_gap(ours, theirs)
+        return _gaussian_gap(ours, theirs)  # mutate: equivalent swapped (it is symmetric)
     if kernel == "linear":
         return (ours.mean(1) - theirs.mean(1)).square().sum(1)
     return gram_gap(*(x.mT / math.sqrt(x.shape[1]) for x in (ours, theirs)))

@@ -63,8 +63,8 @@ def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor
     student, teacher = agree(student, teacher)
     target = torch.maximum(teacher, margin[:, None, None])
     # Where nothing is asked, the student is its own target: no error, no gradient, and one pass less than a mask.
-    own = student.detach()
-    target = torch.where((own > target) | (target > 0), target, own)
+    own = student.detach()  # mutate: equivalent unwrapped (an error of 0 has no gradient)
+    target = torch.where((own > target) | (target > 0), target, own)  # mutate: equivalent comparison (where they are equal both are right)
     return squared_error(student, target).sum((1, 2, 3))
 
 
