@@ -56,9 +56,8 @@ bench: $(VENV)/.dev  ## how fast Limbeck and its losses are, beside a hand-writt
 mutate: $(VENV)/.dev  ## does a test fail for every small mistake in ops/ and losses/? (some: make mutate ONLY="dkd at")
 	$(BIN)/python tools/mutate.py $(if $(ONLY),--only $(ONLY))
 
-evidence: $(VENV)/.dev  ## the slow runs whose results are kept in evidence/
-	$(BIN)/python evidence/quickstart.py
-	$(BIN)/python evidence/fashion_mnist.py
+evidence: $(VENV)/.dev  ## the study of every recipe whose evidence is missing or stale (some anew: make evidence ONLY="kd dkd")
+	$(BIN)/python evidence/run.py $(if $(ONLY),--only $(ONLY))
 
 clean:  ## remove what was made
 	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .import_linter_cache

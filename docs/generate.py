@@ -7,7 +7,6 @@ page. Formulas become MathML here, so that a reader's browser needs no script an
 from __future__ import annotations
 
 import argparse
-import ast
 import html
 import importlib
 import inspect
@@ -15,7 +14,6 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +30,10 @@ from limbeck.data.selection import SELECTIONS
 from limbeck.data.sources import SOURCES
 from limbeck.data.transforms import TRANSFORMS
 from limbeck.describe import FAMILIES, Doc, Field, describe, describe_file
+from limbeck.evidence import entries
 from limbeck.models.build import BUILTINS
 from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TARGETS, TASKS, TEACHERS, Registry
-from limbeck.testing import parity
+from limbeck.testing.parity.compared import compared
 
 ROOT = Path(__file__).resolve().parents[1]
 PARTS: dict[str, tuple[Registry, str]] = {
@@ -117,7 +116,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages."""
     pages = {f"losses/{name}.md": loss_page(describe(LOSSES, name)) for name in LOSSES.files()}
     pages |= {f"parts/{page}.md": parts_page(page, registry, text) for page, (registry, text) in PARTS.items()}
-    pages |= {"keys.md": keys_page(), "commands.md": commands_page()}
+    pages |= {"keys.md": keys_page(), "commands.md": commands_page(), "evidence.md": evidence_page()}
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files
@@ -181,7 +180,7 @@ def loss_page(doc: Doc) -> str:
     lines += ["## In Python", "", "```python", f"from limbeck.losses.{doc.name} import {doc.class_name}", "",
               f"loss = {doc.class_name}({', '.join(f'{f.name}={_python(f.default)}' for f in doc.fields)})",
               "values = loss(student_signals, teacher_signals, labels)  # never averaged over examples", "```", ""]  # fmt: skip
-    return "\n".join([*lines, *parity_section(doc.name), f"Source: `{_short(doc.file)}`"])
+    return "\n".join([*lines, *parity_section(doc.name), *evidence_section(doc.name), f"Source: `{_short(doc.file)}`"])
 
 
 def recipe_shown(name: str, used: list[str]) -> list[str]:
@@ -213,34 +212,42 @@ def parity_section(name: str) -> list[str]:
     return [*lines, ""]
 
 
-@cache
-def compared() -> dict[str, set[str]]:
-    """The stored methods, each with the losses that its adapter in limbeck.testing.parity runs."""
-    found: dict[str, set[str]] = {}
-    for file in sorted(Path(parity.__file__).with_name("adapters").glob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        losses = {a.asname or a.name: _loss_module(n, a) for n in tree.body if isinstance(n, ast.ImportFrom) for a in n.names}
-        functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
-        for function in functions.values():
-            names, waiting = set[str](), [function.name]
-            while waiting:
-                name = waiting.pop()
-                if name not in names:
-                    names.add(name)
-                    used = functions.get(name)
-                    waiting += [n.id for n in ast.walk(used) if isinstance(n, ast.Name)] if used else []
-            calls = [
-                d for d in function.decorator_list if isinstance(d, ast.Call) and isinstance(d.func, ast.Name) and d.func.id == "adapter"
-            ]
-            for method in (a.value for call in calls for a in call.args if isinstance(a, ast.Constant) and isinstance(a.value, str)):
-                found[method] = {losses[n] for n in names if losses.get(n)}
-    return found
+def evidence_section(name: str) -> list[str]:
+    """What the study of the recipe that is called like the loss says of its claims, also where they fail."""
+    found = next((entry for entry in entries(ROOT / "evidence") if Path(entry.recipe).stem == name), None)
+    if found is None:
+        return []
+    lines = [
+        "## Evidence",
+        "",
+        f"What `{found.recipe}` claims, over {found.seeds} seeds ([how claims are decided](../studies.md#claims)):",
+        "",
+    ]
+    lines += ["| claim | verdict | left less right | interval |", "|---|---|---|---|"]
+    for claim in found.claims:
+        interval = "" if claim.low is None else f"{claim.low:+.3g} to {claim.high:+.3g}"
+        estimate = "" if claim.estimate is None else f"{claim.estimate:+.3g}"
+        lines.append(f"| `{_cell(claim.text)}` | **{claim.verdict}** | {estimate} | {interval} |")
+    return [*lines, ""]
 
 
-def _loss_module(node: ast.ImportFrom, name: ast.alias) -> str:
-    """The loss whose module `name` is imported from, or is."""
-    package, _, module = (node.module or "").partition(".")
-    return "" if package != "losses" else module or name.name
+def evidence_page() -> str:
+    """The claims of all recipes and what came of them."""
+    found = entries(ROOT / "evidence")
+    text = (
+        "What the recipes claim, and what their [studies](studies.md) say: real runs on real data, kept in `evidence/` with every value. "
+    )
+    text += "`make evidence ONLY=NAME` repeats one. A claim that fails is shown as failing."
+    lines = ["# Evidence", "", text, ""]
+    verdicts = [claim.verdict for entry in found for claim in entry.claims]
+    lines += [", ".join(f"{verdicts.count(word)} {word}" for word in ("holds", "fails", "undecided") if word in verdicts) + ".", ""]
+    lines += ["| recipe | claim | verdict | left less right | parity |", "|---|---|---|---|---|"]
+    for entry in found:
+        for claim in entry.claims:
+            wide = "" if claim.estimate is None else f"{claim.estimate:+.3g}"
+            wide += "" if claim.low is None else f" ({claim.low:+.3g} to {claim.high:+.3g})"
+            lines.append(f"| {entry.slug} | `{_cell(claim.text)}` | **{claim.verdict}** | {wide} | {entry.parity or ''} |")
+    return "\n".join(lines) + "\n"
 
 
 def parts_page(page: str, registry: Registry, text: str) -> str:

@@ -22,8 +22,9 @@ import torch
 
 from limbeck.config.load import load_recipe
 from limbeck.errors import LimbeckError, RecipeError
+from limbeck.evidence import slug
 from limbeck.files import write_text
-from limbeck.study.conduct import Wish, slug, study
+from limbeck.study.conduct import Wish, study
 from limbeck.version import __version__
 
 HERE = Path(__file__).resolve().parent
@@ -35,7 +36,9 @@ SEEDS = 5
 def main() -> None:
     """Runs the studies and writes the evidence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="SLUG", default=[], help="recipes to run anew (default: all that are missing or stale)")
+    parser.add_argument(
+        "--only", nargs="+", metavar="SLUG", default=[], help="recipes to run anew (default: all that are missing or stale)"
+    )
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"seeds of recipes that say nothing (default: {SEEDS})")
     parser.add_argument("--work", type=Path, default=WORK, help="where the runs lie meanwhile (default: studies/evidence)")
     parser.add_argument("--out", type=Path, default=HERE, help="where the evidence goes (default: evidence)")
@@ -88,7 +91,9 @@ def run(name: str, path: Path, args: argparse.Namespace) -> str:
     seeds = None if mine is not None else args.seeds
     began = time.perf_counter()
     try:
-        wish = Wish(seeds=seeds, out=folder, resume=(folder / "study.json").exists(), device="cpu", report=False, shared=args.work / "shared")
+        wish = Wish(
+            seeds=seeds, out=folder, resume=(folder / "study.json").exists(), device="cpu", report=False, shared=args.work / "shared"
+        )
         done = study(path, wish)
     except LimbeckError as error:
         return f"stopped: {str(error).splitlines()[0]}"

@@ -42,6 +42,7 @@ ORDER = (
     "label",
     "select",
     "store",
+    "evidence",
     "parity",
     "doctor",
 )

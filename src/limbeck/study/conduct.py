@@ -15,6 +15,7 @@ from ..config.load import LoadedRecipe, load_recipe
 from ..config.study_schema import StudySpec
 from ..environment import environment
 from ..errors import CodeNotAllowed, Interrupted, LimbeckError, RecipeError, UnknownName
+from ..evidence import slug
 from ..files import read_json, write_json
 from ..run import recipe_file
 from ..store.manage import parse_codec
@@ -208,19 +209,6 @@ def collect(folder: Path, planned: Plan, jobs: Sequence[Job], failed: Mapping[st
 def _results(job: Job) -> dict[str, Any] | None:
     """What a finished run found; None of one that failed."""
     return read_json(job.folder / "results.json") if job.finished else None
-
-
-def slug(path: Path | None) -> str:
-    """A name for the study of a recipe: the file's path below `recipes/`, where it lies there and is not unique by itself."""
-    if path is None:
-        return "study"
-    parts = path.resolve().with_suffix("").parts
-    if "recipes" not in parts:
-        return path.stem
-    at = len(parts) - 1 - parts[::-1].index("recipes")
-    root = Path(*parts[: at + 1])
-    same = [other for other in root.rglob(f"{path.stem}.yaml") if other.parent.name != "base"]
-    return path.stem if len(same) < 2 else "-".join(parts[at + 1 :])
 
 
 __all__ = ["Arm", "Plan", "Study", "Teller", "Wish", "plan", "study"]

@@ -1,8 +1,8 @@
 """Do the recipes hold on other data? Every recipe of recipes/classification on Fashion-MNIST, one after the other, one seed.
 
-python evidence/fashion_mnist.py                  all recipes that evidence/fashion_mnist.json does not have yet
-python evidence/fashion_mnist.py --only kd dkd    these, anew
-python evidence/fashion_mnist.py --over recipes/base/fashion_mnist_torchvision.yaml
+python evidence/other_data.py                  all recipes that evidence/other_data.json does not have yet
+python evidence/other_data.py --only kd dkd    these, anew
+python evidence/other_data.py --over recipes/base/fashion_mnist_torchvision.yaml
 
 A minute or two a recipe on one core. What is found is written after every recipe, so a stopped run goes on where it was.
 """
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[], help="recipes to run anew (default: all that are missing)")
     parser.add_argument("--over", type=Path, default=RECIPES / "base" / "fashion_mnist.yaml", help="what is laid over each recipe")
-    parser.add_argument("--out", type=Path, default=HERE / "fashion_mnist.json", help="where the evidence goes")
+    parser.add_argument("--out", type=Path, default=HERE / "other_data.json", help="where the evidence goes")
     args = parser.parse_args()
     torch.set_num_threads(1)
     held: dict[str, Any] = json.loads(args.out.read_text(encoding="utf-8"))["recipes"] if args.out.exists() else {}

@@ -1,0 +1,42 @@
+"""Show what the shipped recipes claim, and whether it holds.
+
+A line for every claim of every recipe: the verdict of its study over several seeds, and whether its losses agree with the stored numbers of
+official implementations. A claim that fails is shown as failing. `make evidence` runs the studies again.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument("--json", action="store_true", help="print JSON: one object a recipe")
+    parser.add_argument("--folder", type=Path, metavar="DIR", help="folder of the evidence (default: that of this installation)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Runs the command."""
+    from ..errors import LimbeckError
+    from ..evidence import entries, place
+    from ._show import print_json, table
+
+    folder = args.folder or place()
+    if folder is None or not folder.is_dir():
+        where = "this installation has none; clone the repository" if args.folder is None else f"{args.folder} is no folder"
+        raise LimbeckError(f"expected a folder of evidence, found nothing: {where}, or name one with --folder.")
+    found = entries(folder)
+    if args.json:
+        claims = {entry.slug: [{"text": claim.text, "verdict": claim.verdict} for claim in entry.claims] for entry in found}
+        print_json([{"slug": e.slug, "page": e.page, "parity": e.parity, "claims": claims[e.slug]} for e in found])
+        return 0
+    rows = [("recipe", "page", "parity", "verdict", "claim")]
+    for entry in found:
+        head = (entry.slug, "" if entry.page is None else str(entry.page), entry.parity or "-")
+        rows += [(*head, claim.verdict, claim.text) for claim in entry.claims] or [(*head, "-" if entry.seeds else "not run", "")]
+    print("\n".join(table(rows)))
+    verdicts = [claim.verdict for entry in found for claim in entry.claims]
+    counts = ", ".join(f"{verdicts.count(word)} {word}" for word in ("holds", "fails", "undecided"))
+    print(f"\n{sum(entry.seeds > 0 for entry in found)} of {len(found)} recipes have evidence: {counts}.")
+    return 0
