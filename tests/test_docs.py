@@ -177,7 +177,9 @@ def test_recipes_of_the_pages_pass_the_check(tmp_path):
 def test_python_of_the_pages_runs():
     ran = 0
     for page, text in blocks("python"):
-        if "limbeck.distill(" in text or "load_student(" in text:  # needs a run; the README's is run by its own test
+        if any(
+            call in text for call in ("limbeck.distill(", "limbeck.study(", "load_student(")
+        ):  # needs a run; the README's is run by its own test
             compile(text, str(page), "exec")
             continue
         exec(compile(text, str(page), "exec"), {"__name__": "page"})

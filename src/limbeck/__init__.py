@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from .version import __version__
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     from .types import Batch as Batch
     from .types import Signals as Signals
 
-__all__ = ["Batch", "Signals", "__version__", "distill"]
+__all__ = ["Batch", "Signals", "__version__", "distill", "study"]
 
 
 def __getattr__(name: str) -> Any:
@@ -20,6 +21,8 @@ def __getattr__(name: str) -> Any:
         from .run import distill
 
         return distill
+    if name == "study":
+        return importlib.import_module(".study", __name__)
     if name in ("Signals", "Batch"):
         from . import types
 
