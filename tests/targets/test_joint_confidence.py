@@ -27,9 +27,9 @@ def test_by_hand():
     for pair in ((STUDENT.half(), TEACHER), (STUDENT, TEACHER.half()), (STUDENT.half(), TEACHER.half())):
         assert joint_confidence(*pair).dtype == torch.float32
     sharp = torch.tensor([[0.0, 9.0]]).half()  # of which half precision knows the probability to 3 digits
-    torch.testing.assert_close(
-        joint_confidence(sharp, TEACHER[:1]), (sharp.float().softmax(-1) + TEACHER[:1].exp())[:, 1] / 2, rtol=0, atol=1e-6
-    )
+    expected = (sharp.float().softmax(-1) + STUDENT[1:2].exp())[:, 1] / 2
+    for pair in ((sharp, STUDENT[1:2]), (STUDENT[1:2], sharp)):
+        torch.testing.assert_close(joint_confidence(*pair), expected, rtol=0, atol=1e-6)
 
 
 def test_the_largest_are_kept_with_all_equals():
@@ -45,6 +45,9 @@ def test_weights_follow_both_and_have_no_gradient():
     student = Signals(STUDENT.clone().requires_grad_())
     weights = JointConfidence(share=0.25).weights(student, Signals(TEACHER), None)
     assert weights.tolist() == [0, 0, 0, 1]
+    assert weights.dtype == torch.float32
+    with pytest.raises(SignalMissing, match="and the student gave none"):
+        JointConfidence().weights(Signals(), Signals(TEACHER), None)
     assert not weights.requires_grad
     assert JointConfidence(share=0.25).weights(Signals(TEACHER), Signals(TEACHER), None).tolist() == [0, 1, 0, 1]
     assert JointConfidence().weights(student, Signals(TEACHER), None).tolist() == [1, 0, 0, 1]

