@@ -23,7 +23,7 @@ from mkdocs.structure.files import File, Files
 
 from limbeck.cli import main as command
 from limbeck.cli._show import example, needs_in_words, recipes
-from limbeck.config import data_schema, schema, study_schema
+from limbeck.config import data_schema, evaluate_schema, schema, study_schema
 from limbeck.config.spec import Spec
 from limbeck.data.mixing import MIXINGS
 from limbeck.data.selection import SELECTIONS
@@ -81,7 +81,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
     "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule, schema.Kept),
     "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
     "Stages": (schema.StageSpec, schema.PeerSpec),
-    "Evaluation": (schema.EvaluateSpec, schema.FusedSpec),
+    "Evaluation": (evaluate_schema.EvaluateSpec, evaluate_schema.FusedSpec),
     "Studies": (study_schema.StudySpec, study_schema.ArmSpec),
 }
 WHERE = {

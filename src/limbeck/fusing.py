@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from .beginnings import recovered
-from .config.schema import FusedSpec
+from .config.evaluate_schema import FusedSpec
 from .engine.evaluation import Collected
 from .errors import LimbeckError
 from .evaluate.fusion import FusedWriter

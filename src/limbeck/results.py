@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from . import assemble
+from .appraisal import appraise
 from .assemble import ALONE
 from .beginnings import before, flips, recovered
 from .data.loader import BatchStream
@@ -42,6 +43,7 @@ def collect_results(session: Session, *, command: str, source: str, started: str
         model.update(endings(session, name))
     models["student"]["flips"] = flips(session, said, teacher)
     _gained(session, models, teacher, said[teacher] if teacher is not None else None)
+    _appraised(session, models, said, teacher)
     models |= fused_entries(session, said)
     spoken = speak(session, [name for name in models if name not in said or said[name] is not None])
     for name, share in spoken.exact_match.items():
@@ -73,6 +75,17 @@ def collect_results(session: Session, *, command: str, source: str, started: str
         "similarity": similarity(session),
         "files": {"student": "student/model.safetensors", "recipe": "recipe.yaml", "metrics": "metrics.jsonl"},
     }
+
+
+def _appraised(session: Session, models: dict[str, dict[str, Any]], said: Mapping[str, Collected | None], teacher: str | None) -> None:
+    """Adds what the recipe asks for to the models that answer for these data."""
+    able = {name: own for name, own in said.items() if own is not None and models[name]["metrics"]}
+    for name, more in appraise(session, able, teacher).items():
+        own = models[name]
+        own["metrics"], own["cost"] = own["metrics"] | more.metrics, own["cost"] | more.cost
+        if more.agreement:
+            own["agreement"] = (own["agreement"] or {}) | more.agreement
+        own |= more.sections
 
 
 def _judged(session: Session) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from itertools import islice
@@ -22,7 +22,7 @@ from .config.load import LoadedRecipe
 from .config.schema import DataSpec, ModelSpec, TeacherSpec
 from .data.base import Examples, Splits
 from .data.load import load_data
-from .data.loader import EpochPlan, eval_loader
+from .data.loader import BatchStream, EpochPlan, eval_loader
 from .engine import checkpoint
 from .engine.backend import DTYPES, Backend
 from .engine.checkpoint import seed_everything
@@ -305,13 +305,18 @@ class Session:
         examples = splits.test if split == "test" else splits.valid
         if examples is None:
             raise LimbeckError(f"the data has no {split} split.")
+        return self.ask(name, examples, range(len(examples)), precision, final=split == "test")
+
+    def ask(self, name: str, examples: Examples, rows: Sequence[int], precision: str | None = None, final: bool = True) -> Collected:
+        """What the model called `name` says about the examples at some positions; `final` after all stages, when Ctrl-C may stop it."""
         backend = self.backend
-        loader = eval_loader(examples, batch_size=EVAL_BATCH, rank=backend.rank, world=backend.world, workers=0)
+        mine = rows[backend.rank :: backend.world]
+        loader = BatchStream(examples, [list(mine[start : start + EVAL_BATCH]) for start in range(0, len(mine), EVAL_BATCH)])
         module = self.models[name].module.to(backend.device)
-        precision = self._precisions.get(name) or precision or self.recipe.train.precision
+        own = DTYPES[self._precisions.get(name) or precision or self.recipe.train.precision]
         # Between the stages everything is saved, so the last evaluation may be left; within one, the loop stops after it.
-        stop = self._stop_here if split == "test" else None
-        return collect(module, self.call(name), loader, backend, name=name, precision=DTYPES[precision], interrupted=stop)
+        stop = self._stop_here if final else None
+        return collect(module, self.call(name), loader, backend, name=name, precision=own, interrupted=stop)
 
     def _stop_here(self) -> None:
         if self.backend.world == 1 and self.interrupted():

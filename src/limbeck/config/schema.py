@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from ..types import Fraction, NonNegative, NonNegativeInt, Positive, PositiveInt
 from .data_schema import DataSpec
+from .evaluate_schema import EvaluateSpec
 from .spec import TAGS, Spec, form
 from .study_schema import StudySpec
 
@@ -350,36 +351,6 @@ class StageSpec(Spec):
     """Action between two rounds, such as `refresh_teacher`."""
 
 
-class FusedSpec(Spec):
-    """A large model that is moved at every token as training has moved smaller ones; nothing is trained for it."""
-
-    large: str = "teacher"
-    """The model that is moved, by its name in the recipe."""
-    experts: dict[str, str]
-    """Smaller models, each with what it was before it learnt: `{student: small}`."""
-    weight: NonNegative | None = None
-    """Factor of the moves; 1 is proxy tuning. Where absent, it is chosen for every token, so that the large model moves as far as the
-    smaller ones did."""
-    aim: str | None = None
-    """The model whose loss is the aim: `recovered` is then the share of the way from the large one to it."""
-
-
-class EvaluateSpec(Spec):
-    """What is asked of the models at the end, besides the task's own metrics; language models that write only."""
-
-    generations: NonNegativeInt = 3
-    """Held-out prompts after which all models write, side by side in the report."""
-    tokens: PositiveInt = 48
-    """Tokens that a model writes at most; always the likeliest one."""
-    answer: str | None = None
-    """Regular expression that finds the answer in what is written, such as `#### (.+)`: its first group, at its last place. The metric
-    `exact_match` is then the share of prompts whose answer is that of the reference."""
-    prompts: PositiveInt = 100
-    """Held-out prompts for `exact_match`, at most."""
-    fused: dict[str, FusedSpec] = Field(default_factory=dict)
-    """Models of the recipe that answer together, by a name of one's own; they are judged and write like the others."""
-
-
 class Recipe(Spec):
     """A whole recipe."""
 
@@ -411,7 +382,7 @@ class Recipe(Spec):
     baseline: bool = False
     """Also train the same student without any teacher, for comparison (`alone` in the report)."""
     evaluate: EvaluateSpec = EvaluateSpec()
-    """What language models write at the end."""
+    """What is asked of the models at the end, besides the task's own metrics."""
     track: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(default_factory=list)
     """Experiment trackers, besides metrics.jsonl."""
     study: StudySpec | None = None

@@ -25,6 +25,7 @@ def expand(root: Node) -> Node:
         train=_train,
         peers=_peers,
         stages=_each(_stage),
+        evaluate=_evaluate,
         track=_listed,
         study=_study,
     )
@@ -84,6 +85,20 @@ def _data(node: Node) -> Node:
         pool=_keyed("source"),
         select=_keyed("manifest"),
     )
+
+
+def _evaluate(node: Node) -> Node:
+    """`corruptions: true` asks for all of them, `false` for none; `blur` becomes `[blur]`."""
+
+    def listed(whole: list[int] | list[str]) -> Rewrite:
+        def rewrite(entry: Node) -> Node:
+            if isinstance(entry.value, bool):
+                return Node([Node(item, entry.mark) for item in (whole if entry.value else [])], entry.mark)
+            return Node([entry], entry.mark) if isinstance(entry.value, (int, str)) else entry
+
+        return rewrite
+
+    return _entries(node, corruptions=listed(["all"]), severities=listed([]))
 
 
 def _train(node: Node) -> Node:

@@ -162,6 +162,11 @@ class Examples(Dataset[Batch]):
             raise UnknownName("view of the data", view, self.views)
         return self.views[view]
 
+    @property
+    def key(self) -> tuple[int, int] | None:
+        """Seed and number of the augmentation that is shown; None for the examples as they are."""
+        return self._key
+
     def fingerprint(self, view: str | None = None) -> str:
         """SHA-256 of the inputs (or of a view), in the order of the examples and before any augmentation; of files, names and sizes."""
         store = self.seen(view).store

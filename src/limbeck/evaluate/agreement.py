@@ -16,7 +16,8 @@ def class_agreement(student: Tensor, teacher: Tensor, labels: Tensor | None = No
     """Share of equal predictions (`top1`) and mean KL of the student from the teacher (`kl`, nats).
 
     With labels also the share of equal predictions where the teacher is right (`top1_teacher_right`) and where it is
-    wrong (`top1_teacher_wrong`: errors that the student inherited); None where there is no such example.
+    wrong (`top1_teacher_wrong`: errors that the student inherited), and how often the student is right where the teacher is wrong
+    (`right_teacher_wrong`); None where there is no such example.
 
     Args:
         student: `(examples, classes)`.
@@ -33,6 +34,7 @@ def class_agreement(student: Tensor, teacher: Tensor, labels: Tensor | None = No
         right = teacher.argmax(1) == labels
         values["top1_teacher_right"] = _share(same[right])
         values["top1_teacher_wrong"] = _share(same[~right])
+        values["right_teacher_wrong"] = _share((student.argmax(1) == labels)[~right])
     return values
 
 

@@ -43,6 +43,13 @@ def equalised_odds_gap(guess: Tensor, labels: Tensor, groups: Tensor) -> float:
     return largest
 
 
+def parity_gap(guess: Tensor, groups: Tensor) -> float:
+    """Largest difference between two groups in how often one class is answered (demographic parity), from 0 to 1."""
+    _same(guess, groups)
+    rates = torch.stack([torch.stack([(guess[groups == group] == c).double().mean() for c in guess.unique()]) for group in groups.unique()])
+    return (rates.amax(0) - rates.amin(0)).max().item()
+
+
 def _same(*columns: Tensor) -> None:
     if len({tuple(column.shape) for column in columns}) != 1 or columns[0].ndim != 1:
         shapes = ", ".join(str(tuple(column.shape)) for column in columns)

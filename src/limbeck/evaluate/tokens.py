@@ -81,6 +81,8 @@ def token_reliability(found: TokenStatistics) -> dict[str, list[Any]]:
 def token_agreement(student: Said, teacher: Said, labels: Tensor) -> dict[str, Any]:
     """Share of equal likeliest tokens (`top1`), also where the teacher is right and where it is wrong, and mean KL (`kl`, nats a token).
 
+    `right_teacher_wrong` is how often the student is right where the teacher is wrong.
+
     Args:
         student: of the rows.
         teacher: of the same rows; tokens that only one of the two models knows are left out.
@@ -91,11 +93,13 @@ def token_agreement(student: Said, teacher: Said, labels: Tensor) -> dict[str, A
     """
     if _count(student) != _count(teacher):
         raise ShapeMismatch(f"agreement needs the same tokens of both models, found {_count(student)} and {_count(teacher)}.")
-    same, right, divergence = [], [], []
+    same, right, better, divergence = [], [], [], []
     for rows, (mine, theirs) in _logits((student, teacher)):
         guess = theirs.argmax(1)
+        label = labels[rows].to(guess.device)
         same.append((mine.argmax(1) == guess).cpu())
-        right.append((guess == labels[rows].to(guess.device)).cpu())
+        right.append((guess == label).cpu())
+        better.append((mine.argmax(1) == label).cpu())
         divergence.append(kl(theirs.double(), mine.double()).cpu())
     equal, known = torch.cat(same), torch.cat(right)
     return {
@@ -103,6 +107,7 @@ def token_agreement(student: Said, teacher: Said, labels: Tensor) -> dict[str, A
         "kl": torch.cat(divergence).mean().item(),
         "top1_teacher_right": _share(equal[known]),
         "top1_teacher_wrong": _share(equal[~known]),
+        "right_teacher_wrong": _share(torch.cat(better)[~known]),
     }
 
 

@@ -8,6 +8,7 @@ from ..config.load import LoadedRecipe
 from ..engine.backend import pick_device
 from ..tasks.base import Task
 from .data import check_data
+from .evaluation import check_evaluation
 from .found import Desk, Preflight
 from .learning import Learning
 from .models import Models
@@ -30,6 +31,7 @@ def preflight(loaded: LoadedRecipe, *, allow_code: bool, device: str | None = No
     info = check_data(desk, task)
     task = task.on(info) if info is not None else task
     check_training(desk, phases, task, place)
+    check_evaluation(desk, task, info)
     if info is None:
         return desk.found
     # A teacher that only lends its features may have been trained for other classes; who learns must answer for these.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from ..assemble import ALONE, Phase, build_term, teacher_specs
 from ..config.schema import TeacherSpec, TermSpec
 from ..engine.backend import check_precision, check_trackers
-from ..errors import LimbeckError, UnknownName
+from ..errors import LimbeckError
 from ..models.build import is_local_code
 from ..registry import ACTIONS, STEPS
 from ..tasks.base import Task
@@ -18,8 +16,6 @@ def check_training(desk: Desk, phases: list[Phase], task: Task, device: str) -> 
     """Trackers, precision, steps, actions and metrics of every stage."""
     with desk.at("track"):
         check_trackers(desk.recipe.track)
-    _check_answer(desk, task)
-    _check_fused(desk, task)
     for phase in phases:
         if phase.learner == ALONE:
             continue
@@ -40,39 +36,6 @@ def check_training(desk: Desk, phases: list[Phase], task: Task, device: str) -> 
         if monitor is not None and monitor not in task.better:
             known = ", ".join(task.better)
             desk.problem(f"{prefix}.monitor", f"expected a metric of {desk.recipe.task} ({known}), found {monitor!r}.")
-
-
-def _check_answer(desk: Desk, task: Task) -> None:
-    """A pattern of answers is one, and the models write answers."""
-    pattern = desk.recipe.evaluate.answer
-    if pattern is None:
-        return
-    if task.language not in ("causal_lm", "seq2seq_lm"):
-        desk.problem("evaluate.answer", f"task {desk.recipe.task} writes no answers; this is for causal_lm and seq2seq_lm. Remove it.")
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        desk.problem("evaluate.answer", f"expected a regular expression, found {pattern!r}: {error}.")
-
-
-def _check_fused(desk: Desk, task: Task) -> None:
-    """Those that answer together are models of the recipe that predict tokens."""
-    names = ["student", *desk.own, *desk.recipe.models]
-    for name, spec in desk.recipe.evaluate.fused.items():
-        place = f"evaluate.fused.{name}"
-        if task.labels != "token":
-            desk.problem(place, f"task {desk.recipe.task} predicts no tokens; fusing is for language models. Remove it.")
-        if name in (*names, ALONE, "before"):
-            desk.problem(place, f"{name!r} is a model of the recipe already; give what is fused another name.")
-        if not spec.experts:
-            desk.problem(
-                f"{place}.experts", "expected a small model with what it was before it learnt, such as {student: small}, found none."
-            )
-        aim = [("aim", spec.aim)] if spec.aim is not None else []
-        experts = [("experts", model) for pair in spec.experts.items() for model in pair]
-        for key, model in [("large", spec.large), *experts, *aim]:
-            if model not in names:
-                desk.problem(f"{place}.{key}", str(UnknownName("model of this recipe", model, names)))
 
 
 def check_knowledge(desk: Desk, phases: list[Phase]) -> None:

@@ -76,6 +76,8 @@ METRICS = {
         Metric("brier", "Brier score", "lower", "number", "squared error of the probabilities"),
         Metric("aurc", "AURC", "lower", "number", "area under the risk-coverage curve, times 1000: are its errors the answers it doubts?"),
         Metric("eaurc", "E-AURC", "lower", "number", "the part of AURC that a better order of the same answers would avoid, times 1000"),
+        Metric("equalised_odds_gap", "Equalised-odds gap", "lower", "percent", "largest difference between groups of one class's answers"),
+        Metric("parity_gap", "Parity gap", "lower", "percent", "largest difference between groups in how often a class is answered"),
         Metric("score", "Score", "higher", "number", "mean over the data sets of accuracy, mAP or R²"),
         Metric("loss", "Loss", "lower", "number"),
         Metric("recovered", "Gap recovered", "higher", "percent", "0% is the student before, 100% its teacher"),
@@ -88,6 +90,13 @@ METRICS = {
         Metric("seconds", "Time", "lower", "seconds", "the whole run"),
     )
 }
+DERIVED = {
+    "corrupted_": "{0}, corrupted inputs",
+    "train_": "{0}, training examples",
+    "worst_": "{0}, worst group",
+    "_gap": "Gap of {1} between groups",
+}
+"""What a part of a key says of the metric that the rest of it names, as a title of its title and of its name within a sentence."""
 PRIMARY = ("score", "perplexity", "accuracy", "map", "rmse", "mae", "r2", "macro_f1", "micro_f1")
 """In this order, the first metric that the models have is the one of the headline."""
 
@@ -97,6 +106,10 @@ def metric(key: str) -> Metric:
 
     `NAME.METRIC` is the metric of one of several data sets.
     """
+    for mark, words in DERIVED.items():
+        if mark in key and (base := METRICS.get(key.replace(mark, ""))) is not None:
+            better = "lower" if mark == "_gap" else base.better
+            return Metric(key, words.format(base.title, base.noun), better, base.style, base.help)
     dataset, _, own = key.rpartition(".")
     known = METRICS.get(own) or METRICS.get(own.lower())
     if known:

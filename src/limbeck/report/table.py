@@ -136,9 +136,13 @@ def agreement_metric(key: str) -> tuple[str, Callable[[float], str], str]:
     known: dict[str, tuple[str, Callable[[float], str], str]] = {
         "top1": ("Agreement with teacher", percent, "same prediction as the teacher"),
         "kl": ("KL from teacher", plain, "mean divergence from the teacher's probabilities"),
+        "right_teacher_wrong": ("Right where teacher is wrong", percent, "of the examples that the teacher gets wrong"),
     }
     if key in known:
         return known[key]
+    if key.startswith("train_"):
+        title, write, help_ = agreement_metric(key.removeprefix("train_"))
+        return f"{title}, training examples", write, help_
     # e.g. agreement where the teacher is right, where it is wrong
     return key.replace("_", " ").replace("top1", "agreement,").capitalize(), percent if key.startswith("top1") else plain, ""
 

@@ -101,7 +101,7 @@ class TableSource(Source):
         if wanted.group not in columns:
             held = ", ".join(list(columns)[:20])
             hint = did_you_mean(wanted.group, columns)
-            raise DataError(f"{where}: data.split.group: no column is called {wanted.group!r}.{hint} Columns: {held}.")
+            raise DataError(f"{where}: {wanted.group_key}: no column is called {wanted.group!r}.{hint} Columns: {held}.")
         return np.array([str(cell) for cell in columns[wanted.group]])
 
     def _text_columns(self, wanted: Wanted) -> list[str]:

@@ -36,6 +36,8 @@ class Wanted:
     """Further arrays that views of the data show."""
     group: str | None = None
     """Name of the groups that a split keeps together."""
+    group_key: str = "data.split.group"
+    """The key of a recipe that asks for them, for messages."""
     language: LanguageKind | None = None
     """Texts for a language model: the columns are wanted as they stand."""
 

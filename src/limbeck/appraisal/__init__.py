@@ -1,0 +1,4 @@
+"""What a recipe asks of its models beside the task's metrics: robustness, fairness, privacy, fidelity, layers and costs in full."""
+
+from .appraise import Appraisal as Appraisal
+from .appraise import appraise as appraise

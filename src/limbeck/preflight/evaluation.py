@@ -1,0 +1,66 @@
+"""What is asked of the models at the end: that it makes sense for the task and the data."""
+
+from __future__ import annotations
+
+import re
+
+from ..assemble import ALONE, data_request
+from ..data.corruptions import kinds_of
+from ..data.grouping import group_names
+from ..errors import UnknownName
+from ..tasks.base import Task
+from ..types import DataInfo
+from .found import Desk
+
+
+def check_evaluation(desk: Desk, task: Task, info: DataInfo | None) -> None:
+    """Every key of `evaluate`; what needs the data is left out where they could not be read."""
+    _check_answer(desk, task)
+    _check_fused(desk, task)
+    wish = desk.recipe.evaluate
+    if wish.corruptions and task.language is not None:
+        desk.problem("evaluate.corruptions", f"for images, tables and text_classification, and this is {desk.recipe.task}. Remove it.")
+    elif wish.corruptions and info is not None:
+        with desk.at("evaluate.corruptions"):
+            kinds_of(wish.corruptions, info.kind)
+    if wish.groups is None:
+        return
+    if task.language is not None or task.labels == "joint":
+        desk.problem("evaluate.groups", f"groups are of whole examples of one data set, and this is {desk.recipe.task}. Remove it.")
+    elif info is not None:
+        with desk.at("evaluate.groups"):
+            request = data_request(desk.recipe.data, desk.recipe)
+            group_names(request, wish.groups, kind=task.data_kind, labels=task.labels, allow_code=desk.allow_code)
+
+
+def _check_answer(desk: Desk, task: Task) -> None:
+    """A pattern of answers is one, and the models write answers."""
+    pattern = desk.recipe.evaluate.answer
+    if pattern is None:
+        return
+    if task.language not in ("causal_lm", "seq2seq_lm"):
+        desk.problem("evaluate.answer", f"task {desk.recipe.task} writes no answers; this is for causal_lm and seq2seq_lm. Remove it.")
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        desk.problem("evaluate.answer", f"expected a regular expression, found {pattern!r}: {error}.")
+
+
+def _check_fused(desk: Desk, task: Task) -> None:
+    """Those that answer together are models of the recipe that predict tokens."""
+    names = ["student", *desk.own, *desk.recipe.models]
+    for name, spec in desk.recipe.evaluate.fused.items():
+        place = f"evaluate.fused.{name}"
+        if task.labels != "token":
+            desk.problem(place, f"task {desk.recipe.task} predicts no tokens; fusing is for language models. Remove it.")
+        if name in (*names, ALONE, "before"):
+            desk.problem(place, f"{name!r} is a model of the recipe already; give what is fused another name.")
+        if not spec.experts:
+            desk.problem(
+                f"{place}.experts", "expected a small model with what it was before it learnt, such as {student: small}, found none."
+            )
+        aim = [("aim", spec.aim)] if spec.aim is not None else []
+        experts = [("experts", model) for pair in spec.experts.items() for model in pair]
+        for key, model in [("large", spec.large), *experts, *aim]:
+            if model not in names:
+                desk.problem(f"{place}.{key}", str(UnknownName("model of this recipe", model, names)))

@@ -1,0 +1,168 @@
+"""What `evaluate` asks for, in the results of real runs, and what is refused before."""
+
+import csv
+import re
+
+import numpy as np
+import pytest
+from tests.runs import SMALL
+from tests.text_models import save_text_model, sentences
+
+import limbeck
+from limbeck.appraisal.fairness import gaps_of
+from limbeck.config.load import load_recipe
+from limbeck.errors import RecipeError
+from limbeck.preflight import preflight
+
+
+def _run(tmp_path, recipe=SMALL, **evaluate):
+    return limbeck.distill({**recipe, "evaluate": evaluate}, out=tmp_path / "run", device="cpu")
+
+
+def _told(**overrides):
+    return [f"{problem.key}: {problem.message}" for problem in preflight(load_recipe(SMALL, set=overrides), allow_code=False).problems]
+
+
+def test_nothing_is_added_where_nothing_is_asked(tmp_path):
+    student = _run(tmp_path).results["models"]["student"]
+    assert not {"robustness", "fairness", "train", "privacy", "layers"} & student.keys()
+    assert not [key for key in student["metrics"] if key.startswith(("corrupted", "train", "worst"))]
+
+
+def test_robustness(tmp_path):
+    found = _run(tmp_path, corruptions=["noise", "occlusion"], severities=[1, 5]).results["models"]
+    for model in found.values():
+        section = model["robustness"]
+        assert list(section["kinds"]) == ["noise", "occlusion"]
+        values = [value for row in section["kinds"].values() for value in row]
+        assert len(values) == 4
+        assert model["metrics"]["corrupted_accuracy"] == section["mean"] == pytest.approx(np.mean(values))
+        assert section["metric"] == "accuracy"
+        assert section["severities"] == [1, 5]
+
+
+def test_fidelity(tmp_path):
+    result = _run(tmp_path, fidelity=True)
+    student, teacher = (result.results["models"][name] for name in ("student", "teacher"))
+    assert student["train"]["examples"] == 200
+    assert student["metrics"]["train_accuracy"] == student["train"]["metrics"]["accuracy"]
+    assert 0 <= student["agreement"]["train_top1"] <= 1
+    assert student["agreement"]["train_kl"] > 0
+    assert "train_top1_teacher_wrong" not in student["agreement"]
+    assert teacher["agreement"] is None
+    assert "right_teacher_wrong" in student["agreement"]
+
+
+@pytest.fixture
+def people(tmp_path):
+    generator = np.random.default_rng(0)
+    with (tmp_path / "people.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["age", "height", "sex", "bought", "spent"])
+        for i in range(300):
+            age, sex = int(generator.integers(18, 80)), "fm"[i % 2]
+            bought = age > 50 if sex == "f" else generator.random() < 0.5
+            writer.writerow([age, float(generator.normal()), sex, ("no", "yes")[int(bought)], age + 30 * (sex == "m")])
+    return tmp_path / "people.csv"
+
+
+def _table(people, target="bought", task="classification", learn="cross_entropy", imitate="kd"):
+    return {
+        "task": task,
+        "data": {"source": f"csv:{people}", "args": {"target": target, "drop": ["sex", {"bought": "spent", "spent": "bought"}[target]]}},
+        "teacher": {"model": "mlp", "args": {"hidden": [8]}, "weights": "random"},
+        "student": {"model": "mlp", "args": {"hidden": [8]}},
+        "objective": {"labels": learn, "answers": {"loss": imitate, "weight": 0.01}},
+        "train": {"epochs": 12, "batch_size": 32, "optimizer": {"name": "adamw", "lr": 0.02}},
+    }
+
+
+def test_fairness_of_classes(people, tmp_path):
+    student = _run(tmp_path, _table(people), groups="sex").results["models"]["student"]
+    groups, metrics = student["fairness"]["groups"], student["metrics"]
+    assert list(groups) == ["f", "m"]
+    assert sum(group["examples"] for group in groups.values()) == 60
+    accuracies = {name: group["metrics"]["accuracy"] for name, group in groups.items()}
+    assert accuracies["f"] > accuracies["m"] + 0.2  # what men buy follows from nothing
+    assert metrics["worst_accuracy"] == accuracies["m"]
+    assert metrics["accuracy_gap"] == pytest.approx(accuracies["f"] - accuracies["m"])
+    whole = sum(group["examples"] * group["metrics"]["accuracy"] for group in groups.values()) / 60
+    assert metrics["accuracy"] == pytest.approx(whole)
+    gaps = student["fairness"]["gaps"]
+    assert gaps["equalised_odds"] == metrics["equalised_odds_gap"] > 0
+    assert gaps["parity"] == metrics["parity_gap"]
+    assert gaps["nll"] == pytest.approx(abs(groups["f"]["metrics"]["nll"] - groups["m"]["metrics"]["nll"]))
+
+
+def test_fairness_of_numbers(people, tmp_path):
+    recipe = _table(people, "spent", "regression", "mse", "mse")
+    metrics = _run(tmp_path, recipe, groups="sex").results["models"]["student"]
+    errors = [group["metrics"]["rmse"] for group in metrics["fairness"]["groups"].values()]
+    assert metrics["metrics"]["worst_rmse"] == max(errors)
+    assert "equalised_odds_gap" not in metrics["metrics"]
+
+
+def test_robustness_of_tables_and_of_numbers(people, tmp_path):
+    recipe = _table(people, "spent", "regression", "mse", "mse")
+    student = _run(tmp_path, recipe, corruptions=True, severities=5).results["models"]["student"]
+    assert list(student["robustness"]["kinds"]) == ["noise", "missing"]
+    assert student["metrics"]["corrupted_rmse"] > student["metrics"]["rmse"]
+
+
+def test_robustness_of_texts(tmp_path):
+    pytest.importorskip("transformers")
+    with (tmp_path / "reviews.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["text", "label"], *([line, ("bad", "good")[label]] for line, label in sentences(80))])
+    model = save_text_model(tmp_path / "model", hidden=16, layers=1)
+    recipe = {
+        "task": "text_classification",
+        "data": {"source": f"csv:{tmp_path / 'reviews.csv'}", "max_length": 16},
+        "student": {"model": f"hf:{model}", "weights": "pretrained"},
+        "objective": {"labels": "cross_entropy"},
+        "train": {"epochs": 1, "batch_size": 16},
+    }
+    student = _run(tmp_path, recipe, corruptions="typos", severities=[1, 5]).results["models"]["student"]
+    assert list(student["robustness"]["kinds"]) == ["typos"]
+    assert student["metrics"]["corrupted_accuracy"] == pytest.approx(np.mean(student["robustness"]["kinds"]["typos"]))
+
+
+def test_gaps_leave_out_what_is_not_there():
+    found = gaps_of([{"a": 1.0, "auc": float("nan")}, {"a": 0.25, "auc": 0.5}, {"a": 0.5}])
+    assert found == {"a": 0.75, "auc": 0.0}
+    assert gaps_of([{"auc": float("nan")}]) == {}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"evaluate.corruptions": ["blurr"]}, "evaluate.corruptions: no corruption of image data is called 'blurr'. Did you mean 'blur'"),
+        ({"evaluate.groups": "sex"}, "evaluate.groups: sklearn:digits has no groups called 'sex'"),
+    ],
+)
+def test_what_check_finds(overrides, message):
+    told = _told(**overrides)
+    assert len(told) == 1
+    assert re.search(re.escape(message), told[0])
+
+
+@pytest.mark.parametrize(("key", "value"), [("corruptions", True), ("groups", "speaker")])
+def test_what_language_models_are_not_asked(key, value, tmp_path):
+    recipe = {**SMALL, "task": "causal_lm", "evaluate": {key: value}}
+    problems = preflight(load_recipe(recipe), allow_code=False).problems
+    assert any(problem.key == f"evaluate.{key}" and "causal_lm" in problem.message for problem in problems)
+
+
+def test_short_forms():
+    def read(**evaluate):
+        return load_recipe({**SMALL, "evaluate": evaluate}).recipe.evaluate
+
+    assert read(corruptions=True).corruptions == ["all"]
+    assert read(corruptions=False).corruptions == []
+    assert read(corruptions="blur", severities=2).corruptions == ["blur"]
+    assert read(severities=2).severities == [2]
+    assert read().severities == [1, 3, 5]
+
+
+def test_a_severity_is_from_one_to_five():
+    with pytest.raises(RecipeError, match=r"evaluate\.severities\[0\]"):
+        load_recipe({**SMALL, "evaluate": {"severities": [6]}})
