@@ -11,7 +11,7 @@ from tests.text_models import save_text_model, sentences
 from limbeck.data.base import DataRequest, Examples
 from limbeck.data.corruptions import LEVELS, Corruption, corrupted, kinds_of
 from limbeck.data.load import load_data
-from limbeck.data.stores import TensorStore
+from limbeck.data.stores import TensorStore, TokenStore
 from limbeck.data.transforms.base import Draws
 from limbeck.data.typos import misspelt, with_typos, without_words
 from limbeck.data.views import ViewRequest
@@ -40,6 +40,7 @@ def test_every_kind_is_worse_the_more_severe_it_is(name):
         assert found.inputs.shape == clean.shape
         assert found.inputs.min() >= 0
         assert found.inputs.max() <= 1
+        assert found.labels is not None
         assert torch.equal(found.labels, splits.test.labels[:64])
         changed.append((found.inputs - clean).abs().mean().item())
     assert 0.004 < changed[0] < changed[1] < changed[2]
@@ -161,15 +162,18 @@ def test_texts_are_read_again_by_the_tokenizer(tmp_path):
     splits = load_data(request, kind="text", labels="class")
     some = list(range(len(splits.test)))
     clean = splits.test.__getitems__(some).inputs["input_ids"]
-    same = misspelt(splits.test.store, splits.test.rows, lambda text, share, seed: text, 0.0, seed=0, tokenizer=str(folder))
+    store = splits.test.store
+    assert isinstance(store, TokenStore)
+    same = misspelt(store, splits.test.rows, lambda text, share, seed: text, 0.0, seed=0, tokenizer=str(folder))
     assert torch.equal(same.gather(torch.tensor(some))["input_ids"], clean)
     batch = corrupted(splits.test, splits.info, "typos", 5, seed=0, tokenizer=str(folder)).__getitems__(some)
+    assert batch.labels is not None
     assert torch.equal(batch.labels, splits.test.labels)
     unknown = (batch.inputs["input_ids"] == 1).double().mean()
     assert unknown > 0.1 + (clean == 1).double().mean()
     shorter = corrupted(splits.test, splits.info, "dropped_words", 5, seed=0, tokenizer=str(folder)).__getitems__(some)
     assert shorter.inputs["attention_mask"].sum() < splits.test.__getitems__(some).inputs["attention_mask"].sum()
-    emptied = misspelt(splits.test.store, splits.test.rows, lambda text, share, seed: "", 0.0, seed=0, tokenizer=str(folder))
+    emptied = misspelt(store, splits.test.rows, lambda text, share, seed: "", 0.0, seed=0, tokenizer=str(folder))
     assert torch.equal(emptied.gather(torch.tensor(some))["input_ids"], clean)
 
 
