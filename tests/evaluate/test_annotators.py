@@ -44,3 +44,14 @@ def test_messages():
         krippendorff_alpha(torch.zeros(2, 2))
     with pytest.raises(ShapeMismatch, match=r"found torch\.int64 \(3,\)"):
         krippendorff_alpha(torch.tensor([0, 1, 2]))
+
+
+def test_agreement_of_student_teacher_and_labels():
+    from limbeck.tasks.classification import Classification
+
+    labels = torch.tensor([0, 1, 2, -100])
+    student, teacher = (torch.nn.functional.one_hot(torch.tensor(found), 3).float() for found in ([0, 1, 1, 2], [0, 1, 2, 2]))
+    found = Classification().agreement(student, teacher, labels)
+    assert found is not None
+    assert found["alpha"] == krippendorff_alpha(torch.tensor([[0, 1, 1, 2], [0, 1, 2, 2], [0, 1, 2, -100]]))
+    assert 0.5 < found["alpha"] < 1

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from limbeck.evaluate.spans import marks_spans, span_scores, spans
+from limbeck.entities import marks_spans, spans
+from limbeck.evaluate.spans import span_scores
 
 
 @pytest.mark.parametrize(

@@ -137,6 +137,7 @@ def agreement_metric(key: str) -> tuple[str, Callable[[float], str], str]:
         "top1": ("Agreement with teacher", percent, "same prediction as the teacher"),
         "kl": ("KL from teacher", plain, "mean divergence from the teacher's probabilities"),
         "right_teacher_wrong": ("Right where teacher is wrong", percent, "of the examples that the teacher gets wrong"),
+        "alpha": ("Agreement of three", plain, "Krippendorff's alpha of student, teacher and labels: 1 is full agreement, 0 chance"),
     }
     if key in known:
         return known[key]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor
 
 from ..evaluate.agreement import class_agreement
+from ..evaluate.annotators import krippendorff_alpha
 from ..evaluate.metrics import classification_metrics, confusion
 from ..evaluate.reliability import reliability
 from ..types import LabelKind
@@ -46,5 +48,6 @@ class Classifier(Task):
         return classifier_details(logits[known], labels[known])
 
     def agreement(self, student: Tensor, teacher: Tensor, labels: Tensor) -> dict[str, Any] | None:
-        """Share of equal predictions and mean KL."""
-        return class_agreement(student, teacher, labels)
+        """Share of equal predictions, mean KL, and Krippendorff's alpha of student, teacher and labels (`alpha`)."""
+        three = torch.stack([student.argmax(1), teacher.argmax(1), labels])
+        return {**class_agreement(student, teacher, labels), "alpha": krippendorff_alpha(three)}

@@ -9,9 +9,10 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor
 
+from ..entities import marks_spans
 from ..errors import SignalMissing
 from ..evaluate.metrics import classification_metrics
-from ..evaluate.spans import marks_spans, span_scores
+from ..evaluate.spans import span_scores
 from ..types import Batch, DataInfo, Signals
 from ._classifier import MAXIMIZE, Classifier
 from ._language import at_rows

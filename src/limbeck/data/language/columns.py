@@ -26,7 +26,7 @@ _KINDS: Mapping[LanguageKind, tuple[Kind, ...]] = {
     "masked_lm": ("text",),
     "seq2seq_lm": ("prompt",),
     "token_classification": ("tags",),
-    "span_extraction": ("spans",),
+    "span_extraction": ("spans", "tags"),
 }
 _USUAL: Mapping[str, tuple[str, ...]] = {
     "messages": ("messages", "conversation", "conversations", "chat"),

@@ -24,6 +24,7 @@ from .chat import encode_chats
 from .columns import Records, records
 from .documents import Collector, Documents
 from .encode import WINDOWS, Tally, encode_pairs, encode_prompts, encode_texts, encode_windows
+from .inquiries import inquiries
 from .keep import chosen, scrambled
 from .layout import pack, whole, windows
 from .masked import MaskedExamples
@@ -106,6 +107,7 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
         raise DataError(f"{request.source} holds no texts. Language models read jsonl:, parquet:, csv:, text:, hf: and python: sources.")
     notes = list(pool.notes)
     own = records(pool.cells, request.tokens.columns, language, request.source)
+    own = inquiries(own) if language == "span_extraction" and own.kind == "tags" else own
     own, parts = _cut(own, pool, request)
     tokenizer = _tokenizer(own, parts, request, language)
     if request.limit is not None:
