@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,7 @@ def main(args: argparse.Namespace) -> int:
     from ..report.study import is_study, read_all, study_tables
 
     paths: list[Path] = args.paths
-    study = read_all(paths)
+    study = _ranked(read_all(paths))
     single = len(paths) == 1 and is_study(paths[0])
     out: Path = args.out or (paths[0] / "report.html" if single and paths[0].is_dir() else Path("comparison.html"))
     page = _page(study, paths, out)
@@ -47,6 +48,17 @@ def main(args: argparse.Namespace) -> int:
         console.print(table)
     console.print(str(page), markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _ranked(study: Study) -> Study:
+    """The study, with a ranking where it came without one: ranks of its arms, and the difference of each to the first."""
+    from ..report.study import ranked, values_of
+    from ..study.multiple import rank
+
+    main = study.primary
+    if study.ranking or main is None or main.better == "neither" or len(study.arms) < 2:
+        return study
+    return ranked(study, asdict(rank(main.key, values_of(study, main.key), better=main.better, baseline=study.baseline)))
 
 
 def _page(study: Study, paths: list[Path], out: Path) -> Path:

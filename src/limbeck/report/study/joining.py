@@ -11,7 +11,7 @@ from ...errors import RunError
 from ..numbers import finite
 from ..recipes import differences
 from ..rundir import RunFiles, names, read_runs
-from .reading import Arm, Study, Values, gathered, is_study, mapping, primary_of, read_study
+from .reading import Arm, Study, Values, gathered, is_study, mapping, of, primary_of, read_study
 
 _NO_ARM = ("seed", "data.split.seed")
 """Keys that may differ between the runs of one arm."""
@@ -91,6 +91,12 @@ def _joined(parts: Sequence[tuple[str, Study]]) -> Study:
     }
     baseline = f"{parts[0][0]}: {first.baseline}" if parts[0][0] else first.baseline
     return Study(Path("comparison"), results, tuple(arms), seeds, first.primary, baseline, tuple(missing))
+
+
+def values_of(study: Study, key: str) -> dict[str, tuple[float | None, ...]]:
+    """A metric of every arm's student, one value a seed; arms without it are left out."""
+    found = {arm.name: of(arm.values, "student", key) for arm in study.arms}
+    return {name: values for name, values in found.items() if len(values) == len(study.seeds)}
 
 
 def ranked(study: Study, ranking: Mapping[str, Any]) -> Study:

@@ -47,6 +47,8 @@ class Ranking:
     diagram: Markup | None
     text: str
     """What the test over all arms says."""
+    together: bool
+    """Whether the intervals were corrected for their number."""
 
 
 def ranking(study: Study, found: Sequence[Entry], confidence: float) -> Ranking | None:
@@ -88,7 +90,7 @@ def ranking(study: Study, found: Sequence[Entry], confidence: float) -> Ranking 
             )
         )
     ticks = axis.ticks(main, signed=True) if known else ()
-    return Ranking(tuple(rows), ticks, base.label, diagram(study, ranks), _friedman(study))
+    return Ranking(tuple(rows), ticks, base.label, diagram(study, ranks), _friedman(study), bool(listing(study.ranking.get("pairs"))))
 
 
 def against(study: Study, entry: Entry, base: Entry, confidence: float) -> tuple[Interval | None, float | None]:

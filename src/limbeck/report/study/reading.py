@@ -71,7 +71,8 @@ class Study:
     def order(self) -> list[Arm]:
         """The arms, the best first: as ranked, else by their mean; arms without a value come last."""
         known = {arm.name: arm for arm in self.arms}
-        ranked = [known.pop(str(name)) for name in listing(self.ranking.get("order")) if str(name) in known]
+        names = listing(self.ranking.get("order")) if self.ranking.get("mean_rank") else []
+        ranked = [known.pop(str(name)) for name in names if str(name) in known]
         rest = list(known.values())
         main = self.primary
         if main is not None:
