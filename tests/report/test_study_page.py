@@ -128,7 +128,8 @@ def test_names_of_users_are_escaped(study, alter, tmp_path):
     for file in study.glob("runs/*/*/results.json"):
         run = json.loads(file.read_text())
         run["data"]["classes"] = [EVIL] * 10
-        run["models"]["student"]["groups"] = {EVIL: {"accuracy": 0.5}, "other": 0.7}
+        groups = {EVIL: {"examples": 3, "metrics": {"accuracy": 0.5}}, "other": {"metrics": {}}}
+        run["models"]["student"]["fairness"] = {"column": EVIL, "groups": groups, "gaps": {}}
         file.write_text(json.dumps({**run, "command": EVIL}))
     text, _, words = rendered(study, tmp_path / "r.html")
     assert 'alert("x")' in words
@@ -216,6 +217,20 @@ def test_a_path_out_of_the_folder_is_not_followed(study, alter, tmp_path):
     alter(change)
     _, _, words = rendered(study, tmp_path / "r.html")
     assert "1 of 9 run directories are missing" in words
+
+
+def test_groups(study, tmp_path):
+    shares = {"plain": (0.5, 0.8), "cold": (0.6, 0.8), "wide": (0.9, 0.7)}
+    for arm, values in shares.items():
+        for seed in range(3):
+            file = study / "runs" / arm / f"seed-{seed}" / "results.json"
+            run = json.loads(file.read_text())
+            groups = {name: {"examples": 9, "metrics": {"accuracy": value}} for name, value in zip(("young", "old"), values, strict=True)}
+            run["models"]["student"]["fairness"] = {"column": "age", "groups": groups, "gaps": {}}
+            file.write_text(json.dumps(run))
+    text, _, _ = rendered(study, tmp_path / "r.html")
+    cells = re.findall(r'<td class="(\w+)"[^>]*>([^<]*)</td>', part(text, "groups"))
+    assert cells == [("plain", "50.0%"), ("good", "+10.0"), ("good", "+40.0"), ("plain", "80.0%"), ("plain", "±0.0"), ("bad", "−10.0")]  # noqa: RUF001
 
 
 def test_lower_is_better(numbers, alter, tmp_path):

@@ -33,7 +33,7 @@ class How:
     """Where stages that runs have in common are kept, if not in the study's folder."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """A run, or the writing of a store; it can be described as JSON."""
 

@@ -25,14 +25,3 @@ __all__ = [
     "values_of",
     "write_study_report",
 ]
-    "Study",
-    "is_study",
-    "of_runs",
-    "ranked",
-    "read_all",
-    "read_study",
-    "study_page",
-    "study_tables",
-    "values_of",
-    "write_study_report",
-]

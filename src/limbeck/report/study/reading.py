@@ -161,7 +161,7 @@ def _finished(path: Path, results: dict[str, Any], folder: Path | None) -> Study
     better = results.get("better")
     if main is not None and better in ("higher", "lower"):
         main = replace(main, better=cast(Literal["higher", "lower"], better))
-    gaps = _gaps(arms, seeds, main, folder is not None)
+    gaps = _gaps(results, arms, seeds, main, folder is not None)
     return Study(path, results, tuple(arms), seeds, main, _baseline(results, arms), tuple(gaps), _recipe(folder))
 
 
@@ -254,12 +254,14 @@ def _baseline(results: Mapping[str, Any], arms: Sequence[Arm]) -> str:
     return str(wanted) if wanted in names else names[0] if names else ""
 
 
-def _gaps(arms: Sequence[Arm], seeds: Sequence[int], main: Metric | None, folder: bool) -> list[str]:
+def _gaps(results: Mapping[str, Any], arms: Sequence[Arm], seeds: Sequence[int], main: Metric | None, folder: bool) -> list[str]:
     if not arms:
         return ["The study has no arms."]
     notes = []
     if not seeds:
         notes.append("The study names no seeds, so that it has no values.")
+    failed = mapping(results.get("failed"))
+    notes += [f"Failed: {title} ({reason})." for title, reason in list(failed.items())[:8]]
     empty = [
         f"{arm.name} (seed {seed})"
         for arm in arms

@@ -45,7 +45,7 @@ class Scale:
             return 50.0
         return round(min(max(100 * (value - self.low) / (self.high - self.low), 0.0), 100.0), 2)
 
-    def ticks(self, known: Metric | None = None, *, signed: bool = False, count: int = 4) -> tuple[Tick, ...]:
+    def ticks(self, known: Metric | None = None, *, signed: bool = False, count: int = 5) -> tuple[Tick, ...]:
         """About `count` round numbers within the scale."""
         step = _round_step((self.high - self.low) / count)
         if step <= 0:

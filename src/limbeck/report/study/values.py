@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..numbers import ABSENT, Metric
+from ..numbers import Metric
 from .entries import Entry
-from .reading import Study, Values, mean, of
+from .reading import Study, mean, of
 from .spread import quantity, spread
 from .tracks import Tick, Track, scale
 
@@ -105,14 +105,13 @@ def selection(study: Study, found: Sequence[Entry]) -> list[SelectionRow]:
         arm = study.arm(entry.arm)
         if arm is None:
             continue
-        valid, last = _written(arm.valid, entry, main), _written(arm.last, entry, main)
-        if valid != ABSENT or last != ABSENT:
-            rows.append(SelectionRow(entry, valid, spread(entry.of(main.key), main), last))
+        chosen = entry.of(main.key)
+        valid, last = of(arm.valid, entry.model, main.key), of(arm.last, entry.model, main.key)
+        if mean(valid) is not None or mean(last) is not None:
+            # a run whose last weights were handed on has no others
+            final = [own if own is not None else handed for own, handed in zip(last or (None,) * len(chosen), chosen, strict=False)]
+            rows.append(SelectionRow(entry, spread(valid, main), spread(chosen, main), spread(final, main)))
     return rows
-
-
-def _written(values: Values, entry: Entry, main: Metric) -> str:
-    return spread(of(values, entry.model, main.key), main)
 
 
 def _keys(found: Sequence[Entry], main: Metric | None) -> list[str]:
