@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
+    from . import study as study
     from .run import distill as distill
     from .types import Batch as Batch
     from .types import Signals as Signals

@@ -55,6 +55,7 @@ def test_every_run_is_a_run_directory_and_the_results_hold_its_values(done: Path
     assert claim["estimate"] == pytest.approx(sum(a - b for a, b in zip(*accuracies, strict=True)) / 2)
     assert results["ranking"]["metric"] == "accuracy"
     assert read(done / "study.json")["status"] == "finished"
+    assert "distilled" in (done / "report.html").read_text()
     assert results["failed"] == {}
 
 

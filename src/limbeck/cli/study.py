@@ -45,5 +45,6 @@ def main(args: argparse.Namespace) -> int:
         console.print(claims_table(done.results["claims"]))
     for title, reason in done.results["failed"].items():
         console.print(f"failed: {title}: {reason}", style="red", highlight=False, soft_wrap=True)
+    console.print(f"report   {done.report}", highlight=False, soft_wrap=True)
     console.print(f"results  {done.folder / 'results.json'}", highlight=False, soft_wrap=True)
     return 0

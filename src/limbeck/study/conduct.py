@@ -45,7 +45,7 @@ class Wish:
     device: str | None = None
     allow_code: bool = True
     report: bool = True
-    """Whether every run writes its report."""
+    """Whether the study and every run of it write their reports."""
     shared: Path | None = None
     """Where stages that runs have in common are kept, also by several studies; in the study's folder if None."""
 
@@ -58,6 +58,11 @@ class Study:
     """Its folder."""
     results: Mapping[str, Any]
     """The contents of its results.json."""
+
+    @property
+    def report(self) -> Path:
+        """The report to look at."""
+        return self.folder / "report.html"
 
     @property
     def claims(self) -> dict[str, str]:
@@ -140,7 +145,7 @@ def study(recipe: str | Path | Mapping[str, Any], wish: Wish | None = None, tell
         raise Interrupted(
             f"{str(stop).partition(' Go on with')[0]} Go on with: limbeck study {shlex.quote(str(folder))} --resume"
         ) from None
-    return _finish(folder, planned, jobs, record, failed)
+    return _finish(folder, planned, jobs, record, failed, report=wish.report)
 
 
 def _going_on(recipe: str | Path | Mapping[str, Any], wish: Wish) -> tuple[Wish, str | Path | Mapping[str, Any]]:
@@ -163,12 +168,18 @@ def _record(planned: Plan, source: str) -> dict[str, Any]:
     }
 
 
-def _finish(folder: Path, planned: Plan, jobs: Sequence[Job], record: Mapping[str, Any], failed: Mapping[str, str]) -> Study:
+def _finish(
+    folder: Path, planned: Plan, jobs: Sequence[Job], record: Mapping[str, Any], failed: Mapping[str, str], *, report: bool
+) -> Study:
     """Collects what the runs found, decides the claims, and writes it down; the study counts as finished only then."""
+    from ..report.study.page import write_study_report
+
     results = collect(folder, planned, jobs, failed)
     results["seconds"] = round(results["seconds"], 1)
     results["claims"], results["ranking"] = (judge(results, planned.claims, planned.spec)[key] for key in ("claims", "ranking"))
     write_json(folder / "results.json", results)
+    if report:
+        write_study_report(folder, folder / "report.html")
     write_json(folder / folders.FILE, {"format": 1, "kind": "study", **record, "status": "incomplete" if failed else "finished"})
     return Study(folder, read_json(folder / "results.json"))
 
