@@ -122,7 +122,8 @@ def trimmed(results: Any) -> dict[str, Any]:
     path = Path(results["recipe"]).resolve()
     recipe = path.relative_to(HERE.parent).as_posix() if path.is_relative_to(HERE.parent) else path.name
     arms = {arm: {part: value for part, value in own.items() if part != "runs"} for arm, own in results["arms"].items()}
-    return _rounded({**results, "recipe": recipe, "limbeck": __version__, "arms": arms})
+    environment = {name: value for name, value in results["environment"].items() if name != "commit"}  # the tree may be ahead of it
+    return _rounded({**results, "recipe": recipe, "limbeck": __version__, "arms": arms, "environment": environment})
 
 
 def lines(value: Any) -> str:
