@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from . import study as study
     from .run import distill as distill
+    from .study import StudyRoom
     from .types import Batch as Batch
     from .types import Signals as Signals
+
+    study: StudyRoom
 
 __all__ = ["Batch", "Signals", "__version__", "distill", "study"]
 

@@ -167,10 +167,11 @@ def test_workers_come_to_the_same_numbers(done: Path, tmp_path: Path):
 def test_after_a_kill_only_the_runs_in_hand_are_gone_on_with(done: Path, tmp_path: Path, workers: int):
     recipe = write(tmp_path, baseline=True)
     words = [sys.executable, "-m", "limbeck", "study", str(recipe), "--out", str(tmp_path / "s"), "--workers", str(workers)]
-    process = subprocess.Popen(words, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    process = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first = tmp_path / "s" / "runs" / "distilled" / "seed-0" / "status.json"
     while process.poll() is None and not (first.exists() and read(first)["status"] == "finished"):
         time.sleep(0.02)
+    assert process.poll() is None, "it was over before it could be killed"
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(1.0)  # workers end with the study

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .conduct import Study, Teller
 
 
-class _Callable(ModuleType):
+class StudyRoom(ModuleType):
     """This room is called like the function that it is for, so that `limbeck.study(...)` stands beside `limbeck.distill(...)`."""
 
     def __call__(
@@ -34,4 +34,4 @@ class _Callable(ModuleType):
         return study(recipe, Wish(set, seeds, workers, Path(out) if out is not None else None, resume, device, allow_code), teller)
 
 
-sys.modules[__name__].__class__ = _Callable
+sys.modules[__name__].__class__ = StudyRoom

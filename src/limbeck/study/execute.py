@@ -156,8 +156,7 @@ class _Pool:
         finally:
             for process, log in self.running.values():
                 process.kill()
-                process.wait()
-                log.close()
+                _closed(process, log)
         return self.errors
 
     def _ready(self) -> list[Job]:
@@ -202,7 +201,7 @@ class _Pool:
 
     def _end(self, job: Job) -> None:
         process, log = self.running.pop(job)
-        log.close()
+        _closed(process, log)
         path, error = answer(job), None
         if process.returncode != 0:
             said = read_json(path)["error"] if path.exists() else f"the worker ended with status {process.returncode}; see {log.name}."
@@ -211,6 +210,14 @@ class _Pool:
             path.with_suffix(".log").unlink(missing_ok=True)
         path.unlink(missing_ok=True)
         self.teller.ended(job, error)
+
+
+def _closed(process: subprocess.Popen[str], log: IO[str]) -> None:
+    """Waits for a worker and closes what it was given."""
+    if process.stdin is not None:
+        process.stdin.close()
+    process.wait()
+    log.close()
 
 
 def answer(job: Job) -> Path:
