@@ -156,3 +156,13 @@ def test_what_is_wrong(changes, expected):
 def test_what_would_be_trained():
     plan = preflight(load_recipe(GOOD), allow_code=False, device="cpu").plan
     assert plan == ["stage distil: trains student with wide and maps for 10 epochs on labels (cross_entropy), mutual (kd)"]
+
+
+def test_a_resolved_recipe_has_the_terms_of_its_peers(tmp_path: Any):
+    """A peer's own objective, at the top and in a stage, reads back as it was."""
+    own = {"wide": {"objective": {"labels": {"loss": "cross_entropy", "label_smoothing": 0.1}, "back": {"loss": "kd", "from": "student"}}}}
+    for changes in ({"peers": own}, {"stages": {"both": {"peers": own}}, "peers": None}):
+        recipe = {key: value for key, value in {**GOOD, **changes}.items() if value is not None}
+        loaded = load_recipe({**recipe, "objective": {"labels": "cross_entropy"}})
+        (tmp_path / "again.yaml").write_text(loaded.resolved())
+        assert load_recipe(tmp_path / "again.yaml").recipe == loaded.recipe

@@ -50,7 +50,9 @@ def _study(loaded: LoadedRecipe) -> dict[str, Any]:
 
 def _with_terms(values: dict[str, Any]) -> dict[str, Any]:
     """Puts hyper-parameters back beside the other keys of a term."""
-    for holder in (values, *values["stages"].values()):
+    holders = [values, *values["stages"].values()]
+    holders += [peer for holder in holders for peer in (holder["peers"] or {}).values()]
+    for holder in holders:
         for term in (holder["objective"] or {}).values():
             options, schedules = term.pop("options"), term.pop("schedules")
             term.update({**options, **schedules})
