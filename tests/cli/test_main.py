@@ -84,6 +84,8 @@ def test_all_promised_commands_are_there():
         "check",
         "plan",
         "recommend",
+        "students",
+        "teachers",
         "resolve",
         "inspect",
         "methods",

@@ -28,6 +28,8 @@ ORDER = (
     "check",
     "plan",
     "recommend",
+    "students",
+    "teachers",
     "resolve",
     "inspect",
     "methods",

@@ -23,7 +23,7 @@ from ..config.load import LoadedRecipe, load_recipe
 from ..engine.backend import Backend
 from ..engine.loop import prepare, updates
 from ..engine.watch import Journal, Listener
-from ..errors import LimbeckError, RunError
+from ..errors import LimbeckError, RecipeError, RunError
 from ..files import write_text
 from ..objective import Counts
 from ..session import Session
@@ -152,6 +152,13 @@ class Bench:
                 teacher.close()
         return sum(found) / len(found)
 
+    def opened(self, loaded: LoadedRecipe) -> Session:
+        """A session after the stages before the student's, which `prepare` has run, to ask the teacher in."""
+        session = self._session(loaded, self.folder / "shared", Watching(lambda share, values: None, self._note))
+        first = _first_student(session)
+        session.run(first > 0, phases=first)
+        return session
+
     def forget(self, folder: Path) -> None:
         """Removes the checkpoints of a trial, which nobody will go on with."""
         shutil.rmtree(folder, ignore_errors=True)
@@ -243,6 +250,8 @@ def _known(batch: Any) -> float:
 
 def failure(error: Exception) -> str:
     """Why a trial failed, in one line; what is no mistake of a pipeline is raised again."""
+    if isinstance(error, RecipeError):
+        return f"{error.problems[0].key}: {error.problems[0].message}"
     if isinstance(error, (LimbeckError, RuntimeError, ValueError, FloatingPointError)):
         return str(error).strip().split("\n")[0][:200] or type(error).__name__
     raise error
