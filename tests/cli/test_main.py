@@ -81,6 +81,7 @@ def test_every_command_has_help(name: str, capsys: pytest.CaptureFixture[str]):
 def test_all_promised_commands_are_there():
     promised = [
         "run",
+        "study",
         "check",
         "plan",
         "recommend",
@@ -100,6 +101,7 @@ def test_all_promised_commands_are_there():
         "label",
         "select",
         "store",
+        "evidence",
         "parity",
         "doctor",
     ]
