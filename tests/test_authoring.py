@@ -234,3 +234,33 @@ def test_a_tokenizer_without_a_template(tmp_path: Path):
     tiny("llama", vocab_size=45).save_pretrained(tmp_path / "model")
     with pytest.raises(LimbeckError, match="the tokenizer has no chat template"):
         writer_of_model(f"hf:{tmp_path / 'model'}", None)([Question(messages=({"role": "user", "content": "w1"},))])
+
+
+def test_the_story_teller_begins_as_it_is_known_to(shared: Path, capsys: pytest.CaptureFixture[str]):
+    words = ["generate", "--model", f"llama2c:{shared}/stories260k/stories260K.bin", "--prompt", "Once upon", "--tokens", "40", "--json"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)[0]
+    assert said.startswith(" a time, there was a little girl named Lily. She loved to play outside in the park. One day,")
+
+
+def test_a_student_of_stories_tells_as_its_teacher_does(shared: Path, tmp_path: Path):
+    """A layer less, and texts that the teacher wrote: after a few updates it goes on as the teacher does, which it did not before."""
+    from limbeck.generating import writer_of_model, writer_of_run
+
+    reference = f"llama2c:{shared}/stories260k/stories260K.bin"
+    teacher = writer_of_model(reference, None, tokens=48)
+    teacher.temperature = 1.0
+    write_down([Question()] * 64, teacher, tmp_path / "stories.jsonl")
+    recipe = {
+        "task": "causal_lm",
+        "data": {"source": f"jsonl:{tmp_path / 'stories.jsonl'}", "tokenizer": f"{shared}/stories260k", "max_length": 48},
+        "teacher": {"model": reference, "weights": "pretrained"},
+        "student": {"from": "teacher", "shrink": [0, 1, 2, 4]},
+        "objective": {"logits": {"loss": "kd", "temperature": 1}},
+        "train": {"steps": 25, "batch_size": 8, "optimizer": {"name": "adamw", "lr": 1e-3}},
+        "evaluate": {"generations": 0},
+    }
+    result = distill(recipe, out=tmp_path / "run", device="cpu")
+    student, theirs = (result.results["models"][name] for name in ("student", "teacher"))
+    assert theirs["metrics"]["nll"] < student["metrics"]["nll"] < student["before"]["metrics"]["nll"] - 0.2
+    assert writer_of_run(result.folder, tokens=6).answers(["Once upon"])[0].text.startswith(" a time")

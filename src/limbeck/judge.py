@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from . import assemble
+from .answering import PURPOSE, share_right
 from .company import Company, members, tokenizer_of
 from .config.load import load_recipe
 from .config.schema import ModelSpec
@@ -36,6 +37,7 @@ def evaluate(
     *,
     recipe: str | Path | None = None,
     split: str = "test",
+    set: Mapping[str, Any] | Sequence[str] = (),  # noqa: A002 - as for `distill`
     company: Company | None = None,
     device: str | None = None,
     allow_code: bool = False,
@@ -46,6 +48,7 @@ def evaluate(
         target: a run directory, or a file with the weights of the student of `recipe`.
         recipe: where it is absent, the recipe of the run in which `target` lies.
         split: `test` or `valid`.
+        set: overrides of the recipe, such as other data: `{"data.source": "jsonl:other.jsonl"}`, or `["data.source=jsonl:other.jsonl"]`.
         company: a large model that the student of a language run steers; that is judged then.
         device: as for `distill`.
         allow_code: as for `distill`.
@@ -60,11 +63,12 @@ def evaluate(
     file = recipe or (run / "recipe.yaml" if run is not None else None)
     if file is None:
         raise RunError(f"{target}: lies in no run; name the recipe of these weights with --recipe.")
-    wanted = assemble.located(load_recipe(file, allow_code=allow_code))
+    wanted = assemble.located(load_recipe(file, set=set, allow_code=allow_code))
     task = assemble.build_task(wanted, allow_code=allow_code)
-    data = load_data(
-        assemble.data_request(wanted.data, wanted), kind=task.data_kind, labels=task.labels, language=task.language, allow_code=allow_code
-    )
+    request = assemble.data_request(wanted.data, wanted)
+    if set and task.labels == "token" and run is not None and (run / "student" / "tokenizer_config.json").is_file():
+        request = replace(request, tokenizer=str(run / "student"))  # characters of other texts would be other tokens
+    data = load_data(request, kind=task.data_kind, labels=task.labels, language=task.language, allow_code=allow_code)
     task = task.on(data.info)
     student: Student | None = None
     if target.is_dir():
@@ -88,7 +92,12 @@ def evaluate(
 
     found = said(module)
     answers: Any = found.logits if company is None else _fused(student, company, said, found, allow_code=allow_code)
-    return task.report(answers, found.labels, found.examples)
+    metrics = task.report(answers, found.labels, found.examples)
+    if task.labels == "token" and company is None and backend.is_main:
+        with backend.autocast():
+            right = share_right(module, data, examples, wanted.evaluate, seed=assemble.seed_of(wanted.seed, PURPOSE))
+        metrics |= {} if right is None else {"exact_match": right}
+    return metrics
 
 
 def _fused(student: Student | None, company: Company, said: Callable[[nn.Module], Collected], own: Collected, *, allow_code: bool) -> Any:

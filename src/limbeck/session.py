@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -97,7 +96,12 @@ class Session:
         if key not in self._data:
             request = assemble.data_request(spec, self.recipe)
             self._data[key] = load_data(
-                request, kind=self.task.data_kind, labels=self.task.labels, language=self.task.language, allow_code=self.allow_code
+                request,
+                kind=self.task.data_kind,
+                labels=self.task.labels,
+                language=self.task.language,
+                allow_code=self.allow_code,
+                told=self.listener.message,
             )
             for note in self._data[key].notes:
                 if note not in self._told:
@@ -129,7 +133,7 @@ class Session:
 
     def seed(self, purpose: str, round: int = 0) -> int:  # noqa: A002
         """A seed for one purpose, derived from the recipe's."""
-        return (self.recipe.seed * 1_000_003 + zlib.crc32(purpose.encode()) + 7919 * round) % 2**31
+        return assemble.seed_of(self.recipe.seed, purpose, round)
 
     def call(self, name: str, view: str | None = None) -> Call:
         """How the model called `name` is run on a batch: on the given view of it, else on its own."""
@@ -200,7 +204,10 @@ class Session:
         enrolment = self._enrolment(phase)
         teachers = self._teachers(phase, enrolment, plan, splits.train)
         plan = replace(plan, replay=replay_of(teachers))
-        self._note(phase, enrolment, enrolment.enrol(teachers, splits.train))
+        first = splits.train
+        if plan.replay is not None and self.task.labels == "token":  # a store knows no other masks than those that it was asked about
+            first = first.augmented(plan.replay[0], 0)
+        self._note(phase, enrolment, enrolment.enrol(teachers, first))
         context = Context(
             backend=self.backend,
             learner=enrolment.learners[phase.learner],

@@ -11,6 +11,7 @@ from .requests import build_task as build_task
 from .requests import data_request as data_request
 from .requests import model_request as model_request
 from .requests import own_tokenizer as own_tokenizer
+from .seeds import seed_of as seed_of
 from .stages import ALONE as ALONE
 from .stages import Phase as Phase
 from .stages import objective_of as objective_of

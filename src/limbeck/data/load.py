@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -57,7 +57,13 @@ class _Prepared:
 
 
 def load_data(
-    request: DataRequest, *, kind: Kind | None, labels: LabelKind, language: LanguageKind | None = None, allow_code: bool = False
+    request: DataRequest,
+    *,
+    kind: Kind | None,
+    labels: LabelKind,
+    language: LanguageKind | None = None,
+    allow_code: bool = False,
+    told: Callable[[str], None] | None = None,
 ) -> Splits:
     """The splits of a data set, ready for training.
 
@@ -67,13 +73,14 @@ def load_data(
         labels: what the labels mean.
         language: what a language model learns from texts; None for other tasks.
         allow_code: run a source (or transform) that is local code.
+        told: is told how far it is, where the tokens of texts take long.
 
     Raises:
         DataError: anything about the data that the user can mend.
         UnknownName: no such source, transform or name.
     """
     if language is not None:
-        return load_language(request, language, partial(_read, request.source, request.args, allow_code=allow_code))
+        return load_language(request, language, partial(_read, request.source, request.args, allow_code=allow_code), told)
     check_no_tokens(request.tokens)
     transforms = tuple(parse_transforms(request.transforms, allow_code=allow_code))
     prepared = _prepare(request, kind, labels, allow_code=allow_code, preview=False)

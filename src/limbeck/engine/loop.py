@@ -50,7 +50,7 @@ def train(stage: Stage, resume: Path | None = None) -> Outcome:
     plan, progress = stage.plan, stage.progress
     per_epoch = epoch_plan(stage, 0).updates
     total = prepare(stage)
-    check_alignment(stage.context, stage.train, plan.seed)
+    check_alignment(stage.context, stage.train, plan.seed if plan.replay is None else plan.replay[0])
     began = stage.journal.seconds
     if resume is not None:
         stage.restore(resume)

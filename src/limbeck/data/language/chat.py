@@ -59,6 +59,7 @@ def encode_chats(
             tally.add(EMPTY)
             continue
         text = writer.text(messages, row)
+        tally.step(len(text))
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         ids: list[int] = encoded["input_ids"]
         if request.train_on == "all":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,8 +13,35 @@ from .columns import Records
 from .documents import Collector
 from .request import TokenRequest
 
+EVERY = 10.0
+"""Seconds between two words about how far it is."""
 _AT_ONCE = 1 << 18
 """Characters that are tokenised in one call, so that what a tokenizer holds beside the tokens stays small."""
+
+
+@dataclass
+class Pace:
+    """Says how far the tokens of a part are, at most every `EVERY` seconds."""
+
+    told: Callable[[str], None]
+    part: str
+    whole: int
+    """Characters of the part; 0 where that is not known before."""
+    clock: Callable[[], float] = time.monotonic
+    _done: int = 0
+    _last: float = field(default=-1.0)
+
+    def step(self, characters: int) -> None:
+        """So many characters were tokenised."""
+        self._done += characters
+        now = self.clock()
+        if self._last < 0:
+            self._last = now
+        if now - self._last < EVERY:
+            return
+        self._last = now
+        share = f" ({min(self._done / self.whole, 1):.0%})" if self.whole else ""
+        self.told(f"{self.part}: {self._done / 1e6:.1f} million characters tokenised{share}.")
 
 
 @dataclass
@@ -21,6 +49,13 @@ class Tally:
     """What happened to the documents of a part, for notes."""
 
     counts: dict[str, int] = field(default_factory=dict)
+    pace: Pace | None = None
+    """Who is told how far it is, where it takes long."""
+
+    def step(self, characters: int) -> None:
+        """So many characters were tokenised."""
+        if self.pace is not None:
+            self.pace.step(characters)
 
     def add(self, what: str, number: int = 1) -> None:
         """Counts `number` more of `what`."""
@@ -87,6 +122,7 @@ def encode_prompts(
     around = ends(tokenizer, end=request.end)
     for row in rows:
         prompt, completion = text_in(records, "prompt", row), text_in(records, "completion", row)
+        tally.step(len(prompt) + len(completion))
         if not completion:
             tally.add(EMPTY)
             continue
@@ -133,6 +169,7 @@ def encode_pairs(
     room = max_length - len(read.before) - len(read.after)
     for row in rows:
         prompt, completion = text_in(records, "prompt", row), text_in(records, "completion", row)
+        tally.step(len(prompt) + len(completion))
         if not prompt.strip() or not completion:
             tally.add(EMPTY)
             continue
@@ -202,21 +239,22 @@ def tokens_of(records: Records, role: str, rows: Sequence[int], tokenizer: Any, 
             tally.add(EMPTY)
             continue
         if len(text) > _AT_ONCE:
-            yield from _several(tokenizer, waiting)
+            yield from _several(tokenizer, waiting, tally)
             waiting, size = [], 0
-            yield row, long_text(tokenizer, text)
+            yield row, long_text(tokenizer, text, step=tally.step)
             continue
         waiting.append((row, text))
         size += len(text)
         if size > _AT_ONCE:
-            yield from _several(tokenizer, waiting)
+            yield from _several(tokenizer, waiting, tally)
             waiting, size = [], 0
-    yield from _several(tokenizer, waiting)
+    yield from _several(tokenizer, waiting, tally)
 
 
-def _several(tokenizer: Any, waiting: list[tuple[int, str]]) -> Iterator[tuple[int, list[int]]]:
+def _several(tokenizer: Any, waiting: list[tuple[int, str]], tally: Tally) -> Iterator[tuple[int, list[int]]]:
     if waiting:
         found = tokenizer([text for _, text in waiting], add_special_tokens=False, return_attention_mask=False, verbose=False)
+        tally.step(sum(len(text) for _, text in waiting))
         yield from zip((row for row, _ in waiting), found["input_ids"], strict=True)
 
 
@@ -227,7 +265,7 @@ def _around(ends: Ends, body: Sequence[int]) -> array[int]:
     return ids
 
 
-def long_text(tokenizer: Any, text: str, at_once: int = _AT_ONCE) -> array[int]:
+def long_text(tokenizer: Any, text: str, at_once: int = _AT_ONCE, *, step: Callable[[int], None] = lambda count: None) -> array[int]:
     """Tokens of a text that is too long for one call: cut behind line breaks, each part read after the line break that it follows.
 
     Where a tokenizer does not begin anew after line breaks, the text is tokenised in one call.
@@ -247,6 +285,7 @@ def long_text(tokenizer: Any, text: str, at_once: int = _AT_ONCE) -> array[int]:
                 return array("i", tokens(text))
             found = found[len(anchor) :]
         ids.extend(found)
+        step(stop - start)
         start = stop
     return ids
 

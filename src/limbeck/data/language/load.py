@@ -23,7 +23,7 @@ from .answers import encode_answers, span_examples
 from .chat import encode_chats
 from .columns import Records, records
 from .documents import Collector, Documents
-from .encode import WINDOWS, Tally, encode_pairs, encode_prompts, encode_texts, encode_windows
+from .encode import WINDOWS, Pace, Tally, encode_pairs, encode_prompts, encode_texts, encode_windows
 from .inquiries import inquiries
 from .keep import chosen, scrambled
 from .layout import pack, whole, windows
@@ -52,13 +52,14 @@ class _Read:
     """Tags, of tagged words."""
 
 
-def load_language(request: DataRequest, language: LanguageKind, read: Reader) -> Splits:
+def load_language(request: DataRequest, language: LanguageKind, read: Reader, told: Callable[[str], None] | None = None) -> Splits:
     """The splits of a language model's data.
 
     Args:
         request: where texts come from and how they are cut.
         language: what the model learns from them.
         read: reads the source.
+        told: is told how far it is, where tokens take long.
 
     Raises:
         DataError: anything about the data that the user can mend.
@@ -68,8 +69,9 @@ def load_language(request: DataRequest, language: LanguageKind, read: Reader) ->
     notes, share = list(found.notes), 1.0
     for part in ("train", "valid", "test"):
         if part in found.parts:
-            tally = Tally()
-            parts[part] = _examples(found, _alone(request) if part == "train" else request, language, found.parts[part].tolist(), tally)
+            rows = found.parts[part].tolist()
+            tally = Tally(pace=None if told is None else Pace(told, part, _characters(found.records, rows)))
+            parts[part] = _examples(found, _alone(request) if part == "train" else request, language, rows, tally)
             notes += tally.notes(part)
             if len(parts[part]) == 0:
                 raise DataError(f"{request.source}: nothing of the {part} part can be trained. {' '.join(tally.notes(part))}")
@@ -84,6 +86,12 @@ def load_language(request: DataRequest, language: LanguageKind, read: Reader) ->
 def _alone(request: DataRequest) -> DataRequest:
     """What is asked of training texts among which a selection chooses: they are packed afterwards."""
     return request if request.select is None else replace(request, tokens=replace(request.tokens, pack=False))
+
+
+def _characters(own: Records, rows: Sequence[int]) -> int:
+    """Characters of some rows; 0 of chats, whose text a template writes."""
+    columns = [own.cells[role] for role in ("text", "prompt", "completion") if role in own.cells]
+    return sum(len(cell) for column in columns for row in rows if isinstance(cell := column[row], str))
 
 
 def language_info(request: DataRequest, language: LanguageKind, read: Reader) -> DataInfo:

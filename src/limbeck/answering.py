@@ -1,0 +1,89 @@
+"""What a language model writes after held-out prompts, and how often its answer is that of the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from .config.schema import EvaluateSpec
+from .data.base import Examples, Splits
+from .data.language.load import padding_token
+from .data.language.prompts import Asked, Prompt, prompts_of
+from .evaluate.answers import exact_match
+from .evaluate.generation import greedy, positions
+
+PURPOSE = "generations"
+"""By which the seed of the choice of prompts is derived from the recipe's."""
+_SHORTEST = 8
+"""Tokens that are left for an answer at least, where a model has no more positions."""
+
+
+def questions(splits: Splits, examples: Examples, modules: Sequence[nn.Module], count: int, *, seed: int, tokens: int) -> Asked | None:
+    """Prompts of a split that all models have room for; None where there is none.
+
+    Args:
+        splits: whose tokenizer it is.
+        examples: the split.
+        modules: who will answer.
+        count: how many.
+        seed: of the choice.
+        tokens: most tokens of an answer.
+    """
+    limits = [limit for module in modules if (limit := positions(module)) is not None]
+    longest = max(min([splits.info.input_shape[0], *(limit - min(tokens, _SHORTEST) for limit in limits)]), 1)
+    asked = prompts_of(examples, count, seed=seed, tokens=tokens, longest=longest)
+    return asked if asked is not None and asked.prompts else None
+
+
+def answers(module: nn.Module, splits: Splits, asked: Asked, tokens: int) -> list[str]:
+    """The likeliest answer of a model to each prompt.
+
+    Raises:
+        ModelError: where it cannot be called token by token.
+    """
+    said = greedy(
+        module,
+        [prompt.ids for prompt in asked.prompts],
+        tokens=tokens,
+        ends=_ends(splits.tokenizer, asked.prompts),
+        fill=padding_token(splits.tokenizer),
+        start=asked.start,
+        outputs=splits.info.num_outputs,
+    )
+    return [_text(splits.tokenizer, asked, prompt, ids) for prompt, ids in zip(asked.prompts, said, strict=True)]
+
+
+def references_of(splits: Splits, asked: Asked) -> list[str]:
+    """What the data answer."""
+    return [_text(splits.tokenizer, asked, prompt, prompt.reference.tolist()) for prompt in asked.prompts]
+
+
+def share_right(module: nn.Module, splits: Splits, examples: Examples, wish: EvaluateSpec, *, seed: int) -> float | None:
+    """Share of right answers to `wish.prompts` prompts of a split; None where no pattern is asked for, or no reference has an answer.
+
+    Raises:
+        ModelError: where the model cannot be called token by token.
+    """
+    if wish.answer is None:
+        return None
+    asked = questions(splits, examples, [module], wish.prompts, seed=seed, tokens=wish.tokens)
+    if asked is None:
+        return None
+    return exact_match(answers(module, splits, asked, wish.tokens), references_of(splits, asked), wish.answer)
+
+
+def _ends(tokenizer: Any, prompts: Sequence[Prompt]) -> list[int]:
+    """The end token, and the special tokens with which references end, such as that of a turn in a chat."""
+    special = set(tokenizer.all_special_ids)
+    final = {int(prompt.reference[-1]) for prompt in prompts if len(prompt.reference)}
+    return sorted({token for token in (tokenizer.eos_token_id,) if token is not None} | (final & special - {tokenizer.unk_token_id}))
+
+
+def _text(tokenizer: Any, asked: Asked, prompt: Prompt, ids: list[int]) -> str:
+    """The text of tokens that follow a prompt; tokenizers leave out the first space of a text, so they are given the prompt, too."""
+    before = prompt.ids.tolist() if asked.start is None else []
+    first = tokenizer.decode(before, skip_special_tokens=True)
+    whole = tokenizer.decode([*before, *ids], skip_special_tokens=True)
+    return whole[len(first) :] if whole.startswith(first) else tokenizer.decode(ids, skip_special_tokens=True)
