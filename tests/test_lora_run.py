@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from limbeck import distill
 from limbeck.config.load import load_recipe
-from limbeck.errors import Interrupted, RecipeError
+from limbeck.errors import Interrupted, LimbeckError, RecipeError
 from limbeck.export import export_run
 from limbeck.judge import evaluate
 from limbeck.preflight import preflight
@@ -101,11 +101,38 @@ def test_stopped_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: pytest
         with pytest.raises(Interrupted):
             distill(wanted, out=tmp_path / "stopped", device="cpu")
     assert not (tmp_path / "stopped" / "student").exists()
+    kept = next((tmp_path / "stopped" / "checkpoints").glob("stage*"))
+    for group in ("learner", "ema"):  # the weights beside the adapters never change
+        names = load_file(kept / f"{group}.safetensors").keys()
+        assert names
+        assert all("lora_" in name for name in names)
     shutil.rmtree(tmp_path / "whole" / "checkpoints")
     again = distill(wanted, out=tmp_path / "stopped", device="cpu", resume=True)
     mine, theirs = (load_file(folder / "student" / "model.safetensors") for folder in (whole.folder, again.folder))
     assert all(torch.equal(value, theirs[name]) for name, value in mine.items())
     assert dict(again.metrics) == dict(whole.metrics)
+
+
+def test_a_checkpoint_goes_with_the_weights_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """It holds the adapters alone, so other weights beside them would go unnoticed."""
+    wanted = recipe(tmp_path)
+    calls = iter([False] * 4 + [True] * 99)
+    original = Session.__post_init__
+
+    def watched(self: Session) -> None:
+        original(self)
+        self.interrupted = lambda: next(calls)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Session, "__post_init__", watched)
+        with pytest.raises(Interrupted):
+            distill(wanted, out=tmp_path / "run", device="cpu")
+    file = tmp_path / "model" / "model.safetensors"
+    state = load_file(file)
+    state["model.layers.0.mlp.up_proj.weight"] = state["model.layers.0.mlp.up_proj.weight"] + 0.01
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(LimbeckError, match="the weights beside the adapters are not those that the run began with"):
+        distill(wanted, out=tmp_path / "run", device="cpu", resume=True)
 
 
 @pytest.mark.slow

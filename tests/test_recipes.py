@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from functools import partial
@@ -37,6 +38,52 @@ def intents() -> Overrides:
     if not folder.is_dir():
         pytest.skip(f"needs {folder}, which is not on this machine")
     return {"data.limit": 200, "data.label_fraction": 0.2}
+
+
+def excerpt(folder: Path, source: str, lines: int, *others: str) -> str:
+    """The first lines of a file of the real data, and of those beside it; skips where they are not on this machine."""
+    pytest.importorskip("transformers")
+    data = ROOT.parent / "shared" / "data" / source
+    if not data.exists():
+        pytest.skip(f"needs {data}, which is not on this machine")
+    for file in (data, *(data.parent / other for other in others)):
+        (folder / file.name).write_text("\n".join(file.read_text().split("\n")[:lines]) + "\n")
+    return str(folder / data.name)
+
+
+def stories(folder: Path) -> Overrides:
+    """Few of the stories, and the model that tells them."""
+    pytest.importorskip("transformers")
+    if not (ROOT.parent / "shared" / "data" / "stories260k").is_dir():
+        pytest.skip("needs ../shared/data/stories260k")
+    lines = gzip.decompress((RECIPES / "base" / "stories.jsonl.gz").read_bytes()).decode().splitlines()
+    (folder / "stories.jsonl").write_text("\n".join(lines[:40]))
+    return {"data.source": f"jsonl:{folder / 'stories.jsonl'}", "data.max_length": 64, "evaluate.tokens": 8}
+
+
+def sums(folder: Path) -> Overrides:
+    """Few word problems."""
+    source = excerpt(folder, "gsm8k/train.jsonl", 24, "test.jsonl")
+    return {"data.source": f"jsonl:{source}", "evaluate.prompts": 2, "evaluate.tokens": 8}
+
+
+def plays(folder: Path) -> Overrides:
+    """Few verses."""
+    return {"data.source": f"text:{excerpt(folder, 'tinyshakespeare/input.txt', 600)}", "evaluate.tokens": 8}
+
+
+def reviews(folder: Path) -> Overrides:
+    """Few sentences about films."""
+    source = excerpt(folder, "sst/binary_train.jsonl", 60, "binary_dev.jsonl", "binary_test.jsonl")
+    return {"data.source": f"jsonl:{source}", "data.label_fraction": 0.5}
+
+
+def requests(folder: Path) -> Overrides:
+    """Few requests, judged on the same, so that none has an intent that is not trained."""
+    source = excerpt(folder, "clinc150/train.tsv", 300, "val.tsv", "test.tsv")
+    for part in ("val.tsv", "test.tsv"):
+        (folder / part).write_text(Path(source).read_text())
+    return {"data.source": f"csv:{source}", "data.label_fraction": 0.5}
 
 
 def spoken(folder: Path) -> Overrides:
@@ -116,6 +163,10 @@ def own_data(tmp_path: Path) -> dict[str, Callable[[], Overrides]]:
         "classification/fashion_mnist": clothes,
         "classification/folder": photos,
         "joint/spoken_digits": partial(spoken, tmp_path),
+        "language/shakespeare": partial(plays, tmp_path),
+        "language/stories": partial(stories, tmp_path),
+        "language/stories_width": partial(stories, tmp_path),
+        "text/sst2_small": partial(reviews, tmp_path),
         "multilabel/tags": tags,
         "multilabel/bernoulli_kd": tags,
         "text/ernie_tiny": lambda: {**intents(), **pretrained()},

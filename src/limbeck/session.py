@@ -95,14 +95,8 @@ class Session:
         key = spec.model_dump_json(exclude={"mix", "crops"})  # they change batches, not what is read
         if key not in self._data:
             request = assemble.data_request(spec, self.recipe)
-            self._data[key] = load_data(
-                request,
-                kind=self.task.data_kind,
-                labels=self.task.labels,
-                language=self.task.language,
-                allow_code=self.allow_code,
-                told=self.listener.message,
-            )
+            load = partial(load_data, kind=self.task.data_kind, labels=self.task.labels, language=self.task.language)
+            self._data[key] = load(request, allow_code=self.allow_code, told=self.listener.message)
             for note in self._data[key].notes:
                 if note not in self._told:
                     self._told.append(note)

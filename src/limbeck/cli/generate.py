@@ -58,6 +58,8 @@ def _check(args: argparse.Namespace) -> None:
         raise LimbeckError("who writes? Name one of: a run folder, --model, --remote.")
     if args.remote is not None and not args.served:
         raise LimbeckError("--remote needs --served, the name of the model on the server.")
+    if args.run is None and company_of(args) is not None:
+        raise LimbeckError("--large and --base are for the student of a run folder, which steers them.")
     if args.temperature < 0:
         raise LimbeckError(f"--temperature must be 0 or more, found {args.temperature:g}.")
     given = [name for name in ("prompt", "prompts", "samples") if getattr(args, name)]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import UnknownName
+from ..errors import RunError, UnknownName
 from ..objective import Counts, Objective
 from ..objective.gathering import Gather
 from ..taps.aliases import aliases, expanded
@@ -16,6 +17,9 @@ from ..taps.suggest import layer_paths
 from ..taps.tapped import Tapped
 from ..teachers.base import Call
 from ..types import Batch, Signals
+
+_LOOKED_AT = 4096
+"""Values of each weight that a checksum is taken of, about."""
 
 
 class Learner(nn.Module):
@@ -70,6 +74,49 @@ class Learner(nn.Module):
         signals = self._call(self._run, batch)
         total, values = self.objective(signals, teachers, batch.labels, counts, gather, batch.mixed)
         return total, values, signals
+
+    def still(self) -> frozenset[str]:
+        """Names, in the model's state, of what never changes: the weights beside low-rank adapters."""
+        if not self._frozen:
+            return frozenset()
+        own = dict(self.model.named_parameters())
+        same = {id(own[name]) for name in self._frozen}  # a tied weight has several names
+        return frozenset(name for name, value in self.model.state_dict(keep_vars=True).items() if id(value) in same)
+
+    def changing(self) -> dict[str, Tensor]:
+        """Its state without what never changes, for checkpoints: of a model with adapters the adapters."""
+        still = {f"model.{name}" for name in self.still()}
+        return {name: value for name, value in self.state_dict().items() if name not in still}
+
+    def mark(self) -> int:
+        """A checksum of some values of each weight that never changes, which tells other weights; 0 where all may change."""
+        found = 0
+        state = self.model.state_dict()
+        for name in sorted(self.still()):
+            flat = state[name].detach().reshape(-1)
+            some = flat[:: max(len(flat) // _LOOKED_AT, 1)].float().cpu().numpy()
+            found = zlib.crc32(some.tobytes(), zlib.crc32(name.encode(), found))
+        return found
+
+    def restore(self, state: Mapping[str, Tensor], mark: int) -> None:
+        """Goes back to what `changing` gave.
+
+        Args:
+            state: the tensors.
+            mark: what `mark` gave then.
+
+        Raises:
+            RunError: where the weights beside the adapters are others now, or a tensor is missing.
+        """
+        if mark and mark != self.mark():
+            raise RunError(
+                "the weights beside the adapters are not those that the run began with: the model's files have changed since. Put them "
+                "back, or start the run again without --resume."
+            )
+        lost = self.load_state_dict(state, strict=False)
+        missing = set(lost.missing_keys) - {f"model.{name}" for name in self.still()}
+        if wrong := sorted(missing | set(lost.unexpected_keys)):
+            raise RunError(f"the checkpoint is of another model: {', '.join(wrong[:3])}. Start the run again without --resume.")
 
     def train_only(self, patterns: Sequence[str]) -> None:
         """Freezes the model's parameters that match none of `patterns`; adapters and losses always learn.

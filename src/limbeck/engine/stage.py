@@ -15,6 +15,7 @@ from ..errors import NonFinite
 from ..files import writing
 from . import checkpoint
 from .ema import EMA
+from .learner import Learner
 from .member import Member
 from .optim import LRPlan
 from .steps.base import Context, Step
@@ -178,7 +179,7 @@ class Stage:
         tensors, plain = checkpoint.random_state()
         states = backend.gather_objects((tensors, plain))
         if backend.is_main:
-            groups: dict[str, Mapping[str, torch.Tensor]] = {"learner": context.learner.state_dict()}
+            groups: dict[str, Mapping[str, torch.Tensor]] = {"learner": context.learner.changing()}
             state: dict[str, Any] = {
                 "tag": dict(self.tag),
                 "progress": vars(self.progress),
@@ -186,14 +187,19 @@ class Stage:
                 "scaler": backend.scaler_state(),
                 "random": [plain for _, plain in states],
                 "players": {},
+                "marks": {member.name: member.learner.mark() for member in self.members},
                 "members": {member.name: member.state() for member in self.members},
                 "samples": list(context.samples),
             }
             groups |= {f"random-{rank}": tensors for rank, (tensors, _) in enumerate(states)}
-            groups |= {self._average(member): member.ema.average for member in self.members if member.ema is not None}
+            for member in self.members:
+                if member.ema is not None:
+                    still = member.learner.still()
+                    groups[self._average(member)] = {name: value for name, value in member.ema.average.items() if name not in still}
             for name, player in context.players.items():
                 if name != "learner":
-                    groups[f"player-{name}"] = _bare(player.module).state_dict()
+                    own = _bare(player.module)
+                    groups[f"player-{name}"] = own.changing() if isinstance(own, Learner) else own.state_dict()
                 if player.optimizer is not None and player.rate is not None:
                     moments, settings = checkpoint.split_optimizer(player.optimizer)
                     groups[f"optimizer-{name}"] = moments
@@ -207,7 +213,7 @@ class Stage:
         """Goes back to a checkpoint, bit by bit; the random state comes last."""
         groups, state = checkpoint.load(path)
         context = self.context
-        context.learner.load_state_dict(groups["learner"])
+        context.learner.restore(groups["learner"], state.get("marks", {}).get(self.members[0].name, 0))
         self.progress = Progress(**state["progress"])
         self.journal.resume(state["journal"]["lines"], state["journal"]["seconds"])
         context.backend.load_scaler(state["scaler"])
@@ -215,14 +221,8 @@ class Stage:
             saved = state["members"][member.name]
             member.load_state(saved)
             if member.ema is not None:
-                member.ema.load(groups[self._average(member)], saved["ema"])
-        for name, player in context.players.items():
-            if name != "learner":
-                _bare(player.module).load_state_dict(groups[f"player-{name}"])
-            if player.optimizer is not None and player.rate is not None:
-                saved = state["players"][name]
-                checkpoint.join_optimizer(player.optimizer, groups.get(f"optimizer-{name}", {}), saved["optimizer"])
-                player.rate.load(saved["rate"])
+                member.ema.load({**member.ema.average, **groups[self._average(member)]}, saved["ema"])
+        self._restore_players(groups, state)
         for member in self.members:
             if member.failed is not None:
                 self._exclude(member)
@@ -233,6 +233,20 @@ class Stage:
             teacher.load_state(groups.get(f"teacher-{name}", {}))
         rank = min(context.backend.rank, len(state["random"]) - 1)
         checkpoint.restore_random_state(groups[f"random-{rank}"], state["random"][rank])
+
+    def _restore_players(self, groups: Mapping[str, Mapping[str, torch.Tensor]], state: Mapping[str, Any]) -> None:
+        """Models beside the learner, and all optimizers."""
+        for name, player in self.context.players.items():
+            if name != "learner":
+                own, tensors = _bare(player.module), groups[f"player-{name}"]
+                if isinstance(own, Learner):
+                    own.restore(tensors, state.get("marks", {}).get(name, 0))
+                else:
+                    own.load_state_dict(tensors)
+            if player.optimizer is not None and player.rate is not None:
+                saved = state["players"][name]
+                checkpoint.join_optimizer(player.optimizer, groups.get(f"optimizer-{name}", {}), saved["optimizer"])
+                player.rate.load(saved["rate"])
 
     def _average(self, member: Member) -> str:
         return "ema" if member is self.learner else f"ema-{member.name}"
