@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import nn
 
-from .config.schema import EvaluateSpec
+from .config.evaluate_schema import EvaluateSpec
 from .data.base import Examples, Splits
 from .data.language.load import padding_token
 from .data.language.prompts import Asked, Prompt, prompts_of
