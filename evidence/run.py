@@ -6,7 +6,7 @@ python evidence/run.py --part 1/2          every second of them, for two process
 python evidence/run.py --list              what would be run
 
 What is found is written after every recipe, and a stopped one goes on where it was. Stages that recipes have in common (most of those on
-digits share teachers) are trained once. Recipes that ask for data of the user's own are left out.
+digits share teachers) are trained once. Recipes that ask for data of the user's own, or for those that torchvision fetches, are left out.
 """
 
 from __future__ import annotations
@@ -71,6 +71,8 @@ def recipes() -> dict[str, Path]:
         try:
             source = load_recipe(path).recipe.data.source
         except RecipeError:
+            continue
+        if source.startswith("torchvision:"):
             continue
         paths[slug(path)] = (not source.startswith("sklearn:"), path)
     return {name: path for name, (_, path) in sorted(paths.items(), key=lambda item: (item[1][0], item[0]))}

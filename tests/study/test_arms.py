@@ -214,3 +214,18 @@ def test_a_resolved_recipe_keeps_its_study(tmp_path: Path):
     again = load_recipe(tmp_path / "inner" / "again.yaml")
     assert again.recipe == loaded.recipe
     assert [arm.name for arm in arms_of(again).found] == ["alone", "t,temperature=1", "t,temperature=2", "same"]
+
+
+def test_claims_may_name_what_evaluate_adds(tmp_path: Path):
+    claims = [
+        "distilled.accuracy_gap < 1",
+        "distilled.worst_accuracy > 0",
+        "distilled.equalised_odds_gap + distilled.parity_gap < 2",
+        "distilled.corrupted_accuracy > 0",
+        "distilled.train_nll < 9",
+        "distilled.gap > 0",
+    ]
+    asked = {"evaluate.groups": "block", "evaluate.corruptions": ["noise"], "evaluate.fidelity": True}
+    assert [key for _, key, _ in messages(tmp_path, {"arms": {"distilled": asked}, "claims": claims})] == ["study.claims[5]"]
+    found = messages(tmp_path, {"arms": {"distilled": {}}, "claims": claims})
+    assert [key for _, key, _ in found] == [f"study.claims[{i}]" for i in (0, 1, 2, 2, 3, 4, 5)]

@@ -1,0 +1,66 @@
+"""The shipped studies: every arm fits its recipe, every claim names what is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from limbeck.config.load import load_recipe
+from limbeck.study.arms import arms_of
+from limbeck.study.claims import parse
+from limbeck.study.judging import claim_problems, task_of
+
+RECIPES = Path(__file__).resolve().parents[1] / "recipes"
+STUDIES = sorted((RECIPES / "studies").glob("*.yaml"))
+TABLE = [
+    *("kd", "fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "ab", "ft", "fsp", "nst", "crd", "dkd", "ctkd", "mlkd"),
+    *("kd_ls", "dkd_ls", "mlkd_ls"),
+]
+"""The rows of the CIFAR-100 table."""
+
+
+def checked(path: Path) -> list[str]:
+    """The arms of a study that has no fault."""
+    loaded = load_recipe(path)
+    found = arms_of(loaded)
+    assert found.problems == []
+    assert claim_problems(loaded, found.found, task_of(loaded)) == []
+    return [arm.name for arm in found.found]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_arms_and_claims_of_shipped_studies(path: Path):
+    study = load_recipe(path).recipe.study
+    assert study is not None
+    assert len(checked(path)) >= 2
+    assert len(study.claims) >= 2
+
+
+def test_one_file_of_forty_lines_compares_a_dozen_losses_on_one_pair():
+    path = RECIPES / "studies" / "losses.yaml"
+    assert len(path.read_text().splitlines()) <= 40
+    study = load_recipe(path).recipe.study
+    assert study is not None
+    assert len(study.arms) == 13
+    claimed = {name.arm for text in study.claims for name in parse(text).names()}
+    assert claimed <= {*study.arms, "*"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", ["res56_res20", "wrn40_2_wrn16_2", "vgg13_vgg8"])
+def test_the_columns_of_the_cifar_table_have_all_rows(pair: str):
+    assert checked(RECIPES / "cifar100" / f"{pair}.yaml") == TABLE
+
+
+def test_a_cell_of_the_cifar_table_is_one_command():
+    """`limbeck run PAIR --set extends=METHOD`."""
+    method = RECIPES / "cifar100" / "base" / "dkd.yaml"
+    recipe = load_recipe(RECIPES / "cifar100" / "res56_res20.yaml", set={"extends": str(method)}).recipe
+    terms = recipe.objective
+    assert {label: term.loss for label, term in terms.items()} == {"labels": "cross_entropy", "logits": "dkd"}
+    assert terms["labels"].weight == 1
+    assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.select) == (240, 64, "last")
+    assert recipe.train.schedule.milestones == [0.625, 0.75, 0.875]
+    assert sorted(path.stem for path in method.parent.glob("*.yaml")) == sorted([*TABLE, "table"])
