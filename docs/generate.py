@@ -271,7 +271,7 @@ def parts_page(page: str, registry: Registry, text: str) -> str:
 def keys_page() -> str:
     """Every key of a recipe."""
     listed = {spec for specs in SECTIONS.values() for spec in specs}
-    modules = (schema, data_schema, study_schema)
+    modules = (schema, data_schema, evaluate_schema, study_schema)
     known = {c for module in modules for c in vars(module).values() if inspect.isclass(c) and issubclass(c, Spec) and c is not Spec}
     if listed != known:
         raise SystemExit(f"docs/generate.py: SECTIONS must name every model of the schema; it differs by {listed ^ known}.")
