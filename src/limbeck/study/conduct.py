@@ -178,9 +178,9 @@ def _finish(
     results["seconds"] = round(results["seconds"], 1)
     results["claims"], results["ranking"] = (judge(results, planned.claims, planned.spec)[key] for key in ("claims", "ranking"))
     write_json(folder / "results.json", results)
-    if report:
-        write_study_report(folder, folder / "report.html")
     write_json(folder / folders.FILE, {"format": 1, "kind": "study", **record, "status": "incomplete" if failed else "finished"})
+    if report:  # it says whether the study is finished
+        write_study_report(folder, folder / "report.html")
     return Study(folder, read_json(folder / "results.json"))
 
 
