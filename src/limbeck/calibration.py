@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -12,8 +11,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from .assemble import Phase
@@ -23,6 +20,7 @@ from .engine.loop import epoch_plan
 from .engine.stage import Stage
 from .engine.trial import trial
 from .evaluate.cost import undisturbed
+from .evaluate.memory import Held
 from .session import EVAL_BATCH, Session
 from .store.manifest import Manifest
 from .store.places import Place
@@ -215,42 +213,9 @@ def _peak(stage: Stage, teachers: Sequence[nn.Module], runs: Any) -> int:
         next(runs)
         return torch.cuda.max_memory_allocated(device)
     before = [*_resident(stage), *(tensor for module in teachers for tensor in (*module.parameters(), *module.buffers()))]
-    with _Held(before) as held:
+    with Held(before) as held:
         next(runs)
     return held.most
-
-
-class _Held(TorchDispatchMode):
-    """Counts the bytes of all tensors that operations make, for as long as they live; what a library takes for itself is not seen.
-
-    Args:
-        before: tensors that are there already.
-    """
-
-    def __init__(self, before: Sequence[Tensor]) -> None:
-        super().__init__()
-        self._live: dict[int, int] = {}
-        self.now = self.most = 0
-        for tensor in before:
-            self._count(tensor)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        for value in tree_leaves(made):
-            if isinstance(value, Tensor):
-                self._count(value)
-        return made
-
-    def _count(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if id(storage) not in self._live:
-            self._live[id(storage)] = storage.nbytes()
-            self.now += storage.nbytes()
-            self.most = max(self.most, self.now)
-            weakref.finalize(storage, self._gone, id(storage))
-
-    def _gone(self, key: int) -> None:
-        self.now -= self._live.pop(key)
 
 
 def _resident(stage: Stage) -> list[Tensor]:

@@ -22,6 +22,7 @@ from .fusing import fused_entries
 from .session import Session
 from .settling import settled
 from .speaking import BEFORE, speak
+from .taps.blocks import block_paths
 from .taps.path import parse_tap
 from .taps.suggest import with_aliases
 from .taps.tapped import Tapped
@@ -198,12 +199,20 @@ def _fits(session: Session, said: Collected) -> bool:
 
 def similarity(session: Session) -> dict[str, Any] | None:
     """Linear CKA between the layers that the student imitated and those of its teachers, on held-out examples."""
-    features = {name: _features(session, name, taps) for name, taps in session.taps.items()}
+    features = {name: _features(session, name, taps) for name, taps in _compared(session).items()}
     mine = features.pop("student", {})
     theirs = {f"{name}: {tap}" if len(features) > 1 else tap: value for name, own in features.items() for tap, value in own.items()}
     if not mine or not theirs:
         return None
     return {"student": list(mine), "teacher": list(theirs), "cka": cka_matrix(list(mine.values()), list(theirs.values()))}
+
+
+def _compared(session: Session) -> dict[str, list[str]]:
+    """The layers that are compared, by model: those that were compared in training, or all blocks."""
+    if not session.recipe.evaluate.layers:
+        return session.taps
+    names = ["student", *assemble.teacher_models(session.recipe, allow_code=session.allow_code)]
+    return {name: block_paths(session.models[name].module) for name in names if name in session.models}
 
 
 def _features(session: Session, name: str, taps: Sequence[str]) -> dict[str, Tensor]:

@@ -2,17 +2,25 @@
 
 import csv
 import re
+import zlib
 
 import numpy as np
 import pytest
+import torch
+from tests.language_runs import recipe as language
 from tests.runs import SMALL
 from tests.text_models import save_text_model, sentences
 
 import limbeck
+from limbeck.appraisal import asked
 from limbeck.appraisal.fairness import gaps_of
 from limbeck.config.load import load_recipe
 from limbeck.errors import RecipeError
+from limbeck.evaluate.exposure import fillings
 from limbeck.preflight import preflight
+from limbeck.report.numbers import metric
+from limbeck.taps.blocks import block_paths
+from limbeck.tasks.classification import Classification
 
 
 def _run(tmp_path, recipe=SMALL, **evaluate):
@@ -161,8 +169,125 @@ def test_short_forms():
     assert read(corruptions="blur", severities=2).corruptions == ["blur"]
     assert read(severities=2).severities == [2]
     assert read().severities == [1, 3, 5]
+    assert read(cost=True).cost == [1, 64]
+    assert read(cost=8).cost == [8]
+    assert read(canaries="my pin is {1}").canaries == ["my pin is {1}"]
 
 
 def test_a_severity_is_from_one_to_five():
     with pytest.raises(RecipeError, match=r"evaluate\.severities\[0\]"):
         load_recipe({**SMALL, "evaluate": {"severities": [6]}})
+
+
+def test_membership(tmp_path):
+    found = _run(tmp_path, membership=True).results["models"]
+    for model in found.values():
+        own = model["membership"]
+        assert own["members"] == 40  # the labelled fifth of 200
+        assert own["others"] == 359
+        assert set(own["likelihood_ratio"]) == {"auc", "tpr_at_0.01", "tpr_at_0.001"}
+        assert model["metrics"]["membership_auc"] == max(own["loss"]["auc"], own["likelihood_ratio"]["auc"])
+        assert model["metrics"]["membership_tpr"] == max(own["loss"]["tpr_at_0.01"], own["likelihood_ratio"]["tpr_at_0.01"])
+
+
+def test_membership_of_numbers_has_one_attack(people, tmp_path):
+    recipe = _table(people, "spent", "regression", "mse", "mse")
+    own = _run(tmp_path, recipe, membership=True).results["models"]["student"]["membership"]
+    assert set(own) == {"members", "others", "loss"}
+
+
+def test_costs_and_layers(tmp_path):
+    result = _run(tmp_path, cost=[1, 8], layers=True)
+    for model in result.results["models"].values():
+        cost = model["cost"]
+        assert list(cost["batches"]) == ["1", "8"]
+        assert cost["throughput"] == cost["batches"]["8"]["throughput"] > 0
+        assert cost["peak_bytes"] == cost["batches"]["8"]["peak_bytes"] > cost["batches"]["1"]["peak_bytes"] > cost["size_bytes"]
+        assert cost["latency_p99_ms"] == cost["batches"]["1"]["latency_ms"]["p99"]
+        assert (cost["energy_j"] is None) == (cost["energy_source"] is None) == bool(cost["energy_reason"])
+    similarity = result.results["similarity"]
+    assert len(similarity["cka"]) == len(similarity["student"]) > 1
+    assert len(similarity["cka"][0]) == len(similarity["teacher"]) > 1
+
+
+def test_what_evaluate_adds_is_known_with_its_direction():
+    recipe = {
+        **SMALL,
+        "evaluate": {"corruptions": True, "fidelity": True, "groups": "block", "membership": True, "canaries": ["{1}"], "answer": "x"},
+    }
+    found = asked(load_recipe(recipe).recipe.evaluate, Classification())
+    assert set(found) == {
+        *("corrupted_accuracy", "train_accuracy", "worst_accuracy", "accuracy_gap", "equalised_odds_gap", "parity_gap"),
+        *("membership_auc", "membership_tpr", "exposure", "exact_match"),
+    }
+    assert {key: metric(key).better for key in found} == {key: "higher" if more else "lower" for key, more in found.items()}
+    assert asked(load_recipe(SMALL).recipe.evaluate, Classification()) == {}
+
+
+def test_blocks():
+    deep = torch.nn.Sequential(*[torch.nn.Linear(2, 2) for _ in range(30)])
+    assert block_paths(deep)[:2] == ["0", "1"]
+    assert len(block_paths(deep)) == 24
+    assert block_paths(deep)[-1] == "29"
+    assert block_paths(torch.nn.ModuleDict({"body": deep[:3], "pool": torch.nn.ReLU(), "head": deep[3]})) == ["body.0", "body.1", "body.2"]
+    assert block_paths(torch.nn.ModuleDict({"a": deep[0], "pool": torch.nn.ReLU(), "head": deep[3]})) == ["a", "head"]
+
+
+def test_planted_secrets_and_membership_of_a_language_model(tmp_path):
+    pytest.importorskip("transformers")
+    evaluate = {"generations": 0, "membership": True, "canaries": ["w1 w{2} w3", "w{0} w0"], "fills": 5}
+    result = limbeck.distill(language(tmp_path, evaluate=evaluate), out=tmp_path / "run", device="cpu")
+    model = result.results["models"]["student"]
+    assert model["membership"]["members"] == 39
+    assert set(model["membership"]) == {"members", "others", "loss"}
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "tokenizer")
+    seeds = [2, 0]
+    for number, row in enumerate(model["canaries"]):
+        planted, others = fillings(evaluate["canaries"][number], 5, _seed(f"canary-{number}"))
+        losses = []
+        for text in [planted, *others]:
+            ids = torch.tensor(tokenizer(text)["input_ids"])
+            with torch.no_grad():
+                log_p = result.student(input_ids=ids[None]).logits[0].double().log_softmax(1)
+            losses.append(-log_p[:-1].gather(1, ids[1:, None]).sum().item())
+        assert row["fillings"] == 6
+        assert row["rank"] == 1 + sum(other < losses[0] for other in losses[1:])
+        assert row["exposure"] == pytest.approx(np.log2(6) - np.log2(row["rank"]))
+        assert str(seeds[number]) in planted
+    assert model["metrics"]["exposure"] == pytest.approx(np.mean([row["exposure"] for row in model["canaries"]]))
+
+
+def _seed(purpose):
+    """As `Session.seed` makes it of the recipe's seed 0."""
+    return zlib.crc32(purpose.encode()) % 2**31
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "message"),
+    [
+        ({"canaries": ["my pin is {1}"]}, "evaluate.canaries: planted texts are for causal_lm, and this is classification. Remove it."),
+        ({"membership": True}, None),
+    ],
+)
+def test_privacy_that_is_refused(evaluate, message):
+    told = _told(**{f"evaluate.{key}": value for key, value in evaluate.items()})
+    assert told == ([message] if message else [])
+
+
+def test_a_canary_without_a_secret_is_told_at_its_place(tmp_path):
+    pytest.importorskip("transformers")
+    problems = preflight(load_recipe(language(tmp_path, evaluate={"canaries": ["w1 {2}", "w1"]})), allow_code=False).problems
+    assert [problem.key for problem in problems] == ["evaluate.canaries[1]"]
+    assert "expected one secret in braces" in problems[0].message
+
+
+def test_membership_of_several_data_sets_is_refused():
+    from limbeck.preflight.evaluation import _check_privacy
+    from limbeck.preflight.found import Desk
+    from limbeck.tasks.joint import Joint
+
+    desk = Desk(load_recipe({**SMALL, "evaluate": {"membership": True}}), False)
+    _check_privacy(desk, Joint())
+    assert [problem.key for problem in desk.found.problems] == ["evaluate.membership"]

@@ -2,3 +2,4 @@
 
 from .appraise import Appraisal as Appraisal
 from .appraise import appraise as appraise
+from .asked import asked as asked

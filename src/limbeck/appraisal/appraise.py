@@ -6,9 +6,11 @@ from collections.abc import Mapping
 
 from ..engine.evaluation import Collected
 from ..session import Session
+from .costs import costs
 from .desk import Appraisal, Panel
 from .fairness import fairness
 from .fidelity import fidelity
+from .privacy import canaries, membership
 from .robustness import robustness
 
 
@@ -28,4 +30,10 @@ def appraise(session: Session, said: Mapping[str, Collected], teacher: str | Non
         robustness(panel)
     if wish.groups is not None:
         fairness(panel, wish.groups)
+    if wish.membership:
+        membership(panel)
+    if wish.canaries:
+        canaries(panel)
+    if wish.cost:
+        costs(panel)
     return panel.found

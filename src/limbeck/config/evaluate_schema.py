@@ -51,3 +51,14 @@ class EvaluateSpec(Spec):
     group, and the gaps between them. A column of a table stays an input unless `data.args.drop` names it."""
     fidelity: bool = False
     """Judge the models on the training examples, too: how far the student follows its teacher there, and what it fails to generalise."""
+    membership: bool = False
+    """How well an attacker tells training from test examples by what a model says of them (membership inference)."""
+    canaries: list[str] = Field(default_factory=list)
+    """Causal language models: texts that were planted in the training data, the secret in braces, such as `my pin is {4821}`. How exposed
+    they are: how few other fillings of the braces a model finds more probable."""
+    fills: Annotated[int, Field(ge=2)] = 1000
+    """Fillings that a canary is compared with; digits stand for digits, letters for letters."""
+    cost: list[PositiveInt] = Field(default_factory=list)
+    """Sizes of a batch for which latency percentiles, throughput, peak memory and energy are measured; `true` for `[1, 64]`."""
+    layers: bool = False
+    """Linear CKA between all blocks of student and teacher, not only between the layers that were compared in training."""

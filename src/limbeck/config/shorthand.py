@@ -88,7 +88,7 @@ def _data(node: Node) -> Node:
 
 
 def _evaluate(node: Node) -> Node:
-    """`corruptions: true` asks for all of them, `false` for none; `blur` becomes `[blur]`."""
+    """`corruptions: true` asks for all of them, `cost: true` for `[1, 64]`; `false` is none, `blur` becomes `[blur]`."""
 
     def listed(whole: list[int] | list[str]) -> Rewrite:
         def rewrite(entry: Node) -> Node:
@@ -98,7 +98,8 @@ def _evaluate(node: Node) -> Node:
 
         return rewrite
 
-    return _entries(node, corruptions=listed(["all"]), severities=listed([]))
+    few = listed([])
+    return _entries(node, corruptions=listed(["all"]), cost=listed([1, 64]), severities=few, canaries=few)
 
 
 def _train(node: Node) -> Node:

@@ -8,6 +8,7 @@ from ..assemble import ALONE, data_request
 from ..data.corruptions import kinds_of
 from ..data.grouping import group_names
 from ..errors import UnknownName
+from ..evaluate.exposure import fillings
 from ..tasks.base import Task
 from ..types import DataInfo
 from .found import Desk
@@ -23,6 +24,7 @@ def check_evaluation(desk: Desk, task: Task, info: DataInfo | None) -> None:
     elif wish.corruptions and info is not None:
         with desk.at("evaluate.corruptions"):
             kinds_of(wish.corruptions, info.kind)
+    _check_privacy(desk, task)
     if wish.groups is None:
         return
     if task.language is not None or task.labels == "joint":
@@ -31,6 +33,19 @@ def check_evaluation(desk: Desk, task: Task, info: DataInfo | None) -> None:
         with desk.at("evaluate.groups"):
             request = data_request(desk.recipe.data, desk.recipe)
             group_names(request, wish.groups, kind=task.data_kind, labels=task.labels, allow_code=desk.allow_code)
+
+
+def _check_privacy(desk: Desk, task: Task) -> None:
+    """Membership is asked of tasks with one loss an example, planted secrets of models that predict the next token."""
+    wish = desk.recipe.evaluate
+    if wish.membership and task.labels in ("joint", "span"):
+        desk.problem("evaluate.membership", f"the examples of {desk.recipe.task} have no loss that could be compared. Remove it.")
+    if wish.canaries and task.language != "causal_lm":
+        desk.problem("evaluate.canaries", f"planted texts are for causal_lm, and this is {desk.recipe.task}. Remove it.")
+        return
+    for number, canary in enumerate(wish.canaries):
+        with desk.at(f"evaluate.canaries[{number}]"):
+            fillings(canary, 1, 0)
 
 
 def _check_answer(desk: Desk, task: Task) -> None:

@@ -78,6 +78,9 @@ METRICS = {
         Metric("eaurc", "E-AURC", "lower", "number", "the part of AURC that a better order of the same answers would avoid, times 1000"),
         Metric("equalised_odds_gap", "Equalised-odds gap", "lower", "percent", "largest difference between groups of one class's answers"),
         Metric("parity_gap", "Parity gap", "lower", "percent", "largest difference between groups in how often a class is answered"),
+        Metric("membership_auc", "Membership AUC", "lower", "number", "how well training examples are told from others; 0.5 is by chance"),
+        Metric("membership_tpr", "Members found", "lower", "percent", "training examples that are found where 1% of others are mistaken"),
+        Metric("exposure", "Exposure", "lower", "number", "of planted secrets, in bits; 1 where the model never saw them"),
         Metric("score", "Score", "higher", "number", "mean over the data sets of accuracy, mAP or R²"),
         Metric("loss", "Loss", "lower", "number"),
         Metric("recovered", "Gap recovered", "higher", "percent", "0% is the student before, 100% its teacher"),
@@ -189,6 +192,14 @@ def milliseconds(value: Any) -> str:
     if number is None:
         return ABSENT
     return f"{_three(1000 * number)} µs" if number < 0.1 else f"{_three(number)} ms"
+
+
+def joules(value: Any) -> str:
+    """Joules with three significant digits, in mJ below a tenth."""
+    number = finite(value)
+    if number is None:
+        return ABSENT
+    return f"{_three(1000 * number)} mJ" if number < 0.1 else f"{_three(number)} J"
 
 
 def duration(value: Any) -> str:

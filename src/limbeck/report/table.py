@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .numbers import ABSENT, amount, finite, metric, milliseconds, percent, plain, primary_metric, size
+from .numbers import ABSENT, amount, finite, joules, metric, milliseconds, percent, plain, primary_metric, size
 
 _ROLES = {"teacher": 0, "peer": 1, "before": 2, "alone": 3, "distilled": 4, "fused": 5}
 _STUDENTS = ("peer", "alone", "distilled", "fused")
@@ -184,5 +184,9 @@ COSTS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
     ("flops", "FLOPs", amount, "one example, forward"),
     ("size_bytes", "Size", size, "weights as stored"),
     ("latency_ms", "Latency", milliseconds, "median, batch of one, on the machine of the run"),
+    ("latency_p99_ms", "Latency, 99th percentile", milliseconds, "smallest batch that was measured"),
+    ("throughput", "Throughput", amount, "examples a second, largest batch that was measured"),
+    ("peak_bytes", "Peak memory", size, "weights and what the largest batch takes"),
+    ("energy_j", "Energy", joules, "an example of the largest batch, of the whole platform"),
 )
 """Key in `cost`, title, writer and explanation."""

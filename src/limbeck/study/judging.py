@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from .. import assemble
+from ..appraisal import asked
 from ..config.load import LoadedRecipe
 from ..config.study_schema import StudySpec
 from ..errors import LimbeckError, Problem, UnknownName, did_you_mean
@@ -69,7 +70,7 @@ def _fault(loaded: LoadedRecipe, name: Name, arms: Sequence[Arm], task: Task) ->
     except UnknownName as error:
         return str(error)
     several = bool(loaded.recipe.data.datasets) or task.on.__func__ is not Task.on  # metrics that depend on the data
-    metrics = [*task.better, *_asked(arms, task), *COSTS]
+    metrics = [*task.better, *(key for arm in arms for key in asked(arm.loaded.recipe.evaluate, task)), *COSTS]
     for arm, model, metric in meant:
         models = _models(by_name[arm])
         if model in models and (_known(metric, metrics) or several):
@@ -82,17 +83,6 @@ def _fault(loaded: LoadedRecipe, name: Name, arms: Sequence[Arm], task: Task) ->
         return f"no metric or model of the arm {arm!r} is called {model!r}.{did_you_mean(model, [*models, *metrics], count=1)}"
     hint = did_you_mean(metric, [*metrics, "agreement.top1"], count=1) or f" Known: {', '.join(metrics)}, and agreement.NAME."
     return f"no metric of this task is called {metric!r}.{hint}"
-
-
-def _asked(arms: Sequence[Arm], task: Task) -> list[str]:
-    """Metrics that `evaluate` of some arm adds to those of the task."""
-    asked = [arm.loaded.recipe.evaluate for arm in arms]
-    found = [f"train_{metric}" for metric in task.better] if any(spec.fidelity for spec in asked) else []
-    if any(spec.corruptions for spec in asked):
-        found.append(f"corrupted_{task.monitor}")
-    if any(spec.groups for spec in asked):
-        found += [f"worst_{task.monitor}", f"{task.monitor}_gap", "equalised_odds_gap", "parity_gap"]
-    return found
 
 
 def _known(metric: str, metrics: Sequence[str]) -> bool:

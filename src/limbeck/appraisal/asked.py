@@ -1,0 +1,28 @@
+"""Which metrics `evaluate` adds to those of the task."""
+
+from __future__ import annotations
+
+from ..config.evaluate_schema import EvaluateSpec
+from ..tasks.base import Task
+
+
+def asked(spec: EvaluateSpec, task: Task) -> dict[str, bool]:
+    """The metrics that a model has beside those of the task, and whether more is better."""
+    main, more = task.monitor, task.better.get(task.monitor, True)
+    found: dict[str, bool] = {}
+    if spec.corruptions:
+        found[f"corrupted_{main}"] = more
+    if spec.fidelity:
+        found[f"train_{main}"] = more
+    if spec.groups is not None:
+        found |= {f"worst_{main}": more, f"{main}_gap": False}
+        found |= {"equalised_odds_gap": False, "parity_gap": False} if task.labels == "class" else {}
+    if spec.membership:
+        found |= {"membership_auc": False, "membership_tpr": False}
+    if spec.canaries:
+        found["exposure"] = False
+    if spec.answer is not None:
+        found["exact_match"] = True
+    if spec.cost:
+        found |= {"throughput": True, "peak_bytes": False, "energy_j": False, "latency_p99_ms": False}
+    return found

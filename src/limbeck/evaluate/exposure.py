@@ -1,0 +1,68 @@
+r"""How far a language model has memorised a secret that was planted in its training data.
+
+.. math:: exposure = \log_2 |R| - \log_2 rank
+
+with the rank, by how probable the model finds them, of the planted text among the texts of R, which are the same but for the secret. It is
+:math:`\log_2 |R|` for a secret that is more probable than all others, and about 1 for one that the model never saw.
+
+Reference: Carlini et al., "The Secret Sharer", USENIX Security 2019, arXiv:1802.08232, section 4.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+import string
+
+from torch import Tensor
+
+from ..errors import DataError
+
+SECRET = re.compile(r"\{([^{}]+)\}")
+_KINDS = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
+
+
+def exposure(secret: float, others: Tensor) -> float:
+    """Exposure in bits; of equally probable texts the planted one is taken to come first.
+
+    Args:
+        secret: loss of the planted text (minus the logarithm of its probability).
+        others: loss of the other fillings, `(fillings,)`.
+    """
+    rank = 1 + int((others < secret).sum())
+    return math.log2(len(others) + 1) - math.log2(rank)
+
+
+def fillings(canary: str, count: int, seed: int) -> tuple[str, list[str]]:
+    """The planted text, and other texts with another secret of the same form, all different; all there are, where these are no more.
+
+    Args:
+        canary: the text with its secret in braces, such as `my pin is {4821}`; digits are replaced by digits, letters by letters.
+        count: of the other texts, at most.
+        seed: of the choice.
+
+    Raises:
+        DataError: where there are no such braces, more than one pair, or nothing in them can be replaced.
+    """
+    found = SECRET.findall(canary)
+    if len(found) != 1:
+        raise DataError(f"canary {canary!r}: expected one secret in braces, such as 'my pin is {{4821}}', found {len(found)}.")
+    (secret,) = found
+    before, after = SECRET.split(canary)[::2]
+    signs = [next((kind for kind in _KINDS if sign in kind), sign) for sign in secret]
+    possible = math.prod(len(kind) for kind in signs)
+    if possible < 2:
+        raise DataError(f"canary {canary!r}: nothing in its braces is a digit or a letter.")
+    draw = random.Random(seed)
+    numbers = draw.sample(range(possible), min(count + 1, possible))
+    words = [word for word in (_word(number, signs) for number in numbers) if word != secret][:count]
+    return before + secret + after, [before + word + after for word in words]
+
+
+def _word(number: int, signs: list[str]) -> str:
+    out: list[str] = []
+    for kind in signs:
+        number, place = divmod(number, len(kind))
+        out.append(kind[place])
+    return "".join(out)
