@@ -29,8 +29,8 @@ def membership(panel: Panel) -> None:
             continue
         found: dict[str, Any] = {"members": len(own), "others": len(theirs), "loss": attack(-own, -theirs)}
         if session.task.labels == "class" and session.task.language is None:
-            phi = [_confidence(said) for said in (inside, outside)]
-            found["likelihood_ratio"] = attack(*class_scores(*phi, labels, other_labels, seed=session.seed("membership")))
+            phi, other = _confidence(inside), _confidence(outside)
+            found["likelihood_ratio"] = attack(*class_scores(phi, other, labels, other_labels, seed=session.seed("membership")))
         attacks = [value for value in found.values() if isinstance(value, dict)]
         panel.found[name].metrics["membership_auc"] = max(one["auc"] for one in attacks)
         panel.found[name].metrics["membership_tpr"] = max(one[f"tpr_at_{RATES[0]}"] for one in attacks)
