@@ -229,3 +229,15 @@ def test_claims_may_name_what_evaluate_adds(tmp_path: Path):
     assert [key for _, key, _ in messages(tmp_path, {"arms": {"distilled": asked}, "claims": claims})] == ["study.claims[5]"]
     found = messages(tmp_path, {"arms": {"distilled": {}}, "claims": claims})
     assert [key for _, key, _ in found] == [f"study.claims[{i}]" for i in (0, 1, 2, 2, 3, 4, 5)]
+
+
+def test_paths_in_the_arms_of_a_resolved_recipe_hold_from_elsewhere(tmp_path: Path):
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({**STAGED, "objective": {"labels": "cross_entropy"}}))
+    (tmp_path / "over.yaml").write_text("seed: 3\n")
+    arms = {"o": "other.yaml", "e": {"extends": "over.yaml"}, "l": {"extends": ["over.yaml"], "train.epochs": 4}}
+    loaded = load_recipe(write(tmp_path, {"arms": arms}))
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "again.yaml").write_text(loaded.resolved(tmp_path / "inner"))
+    found = arms_of(load_recipe(tmp_path / "inner" / "again.yaml"))
+    assert found.problems == []
+    assert [(arm.loaded.recipe.seed, arm.loaded.recipe.train.epochs) for arm in found.found] == [(0, 2), (3, 2), (3, 4)]

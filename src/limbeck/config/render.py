@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _COLUMN = 44
 _INHERITED = ("data", "teacher", "objective", "train")
+_PATHS = ("weights", "source", "model", "tokenizer", "chat_template")
+_PATHS_OF_ARMS = ("recipe", "extends", "stored", "manifest")
 _UNSAFE = set("#:,?[]{}&*!|>'\"%@`\\\n\t")
 
 
@@ -137,16 +139,16 @@ class _Writer:
 
     def rewritten(self, value: Any, path: Parts) -> Any:
         """A path in the recipe as it is written from another folder."""
-        if (
-            self.folder is None
-            or not isinstance(value, str)
-            or not (path[-1] in ("weights", "source", "model", "tokenizer", "chat_template") or (path[0], path[-1]) == ("study", "recipe"))
-        ):
+        arm = path[0] == "study"  # its changes are written by dotted key
+        key = str(path[-1]).rpartition(".")[2] if arm else path[-1]
+        if arm and isinstance(value, list) and key == "extends":
+            return [self.rewritten(item, path) for item in value]
+        if self.folder is None or not isinstance(value, str) or key not in (*_PATHS, *(_PATHS_OF_ARMS if arm else ())):
             return value
         scheme, colon, rest = value.partition(":")
         text, prefix = value, ""
-        if path[-1] in ("source", "model"):
-            if not colon or (scheme != "hf" and (path[-1] == "model" or scheme in NAMED_SCHEMES)):
+        if key in ("source", "model"):
+            if not colon or (scheme != "hf" and (key == "model" or scheme in NAMED_SCHEMES)):
                 return value
             text, prefix = rest, f"{scheme}:"
         place = self.loaded.find(text, path)
