@@ -48,14 +48,11 @@ def critic_for(logits: Tensor, *, reduction: int, relu: bool) -> nn.Sequential:
 
 def critic_value(critic: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
     """How far the critic is from naming whose logits it sees, `(batch,)`; half of it for each side."""
-    values = []
-    for logits, side in ((student, 0), (teacher, 1)):
-        with without_autocast(logits):
-            said = critic(widen(logits))
-        truth = torch.zeros_like(said)
-        truth[:, side] = 1
-        values.append(F.binary_cross_entropy_with_logits(said, truth, reduction="none").mean(1))
-    return torch.stack(values).mean(0)
+    with without_autocast(student):
+        ours, theirs = critic(widen(student)), critic(widen(teacher))
+    # The binary cross-entropy of an output whose truth is 1, or, turned round, 0.
+    right = torch.cat([ours[:, :1], -ours[:, 1:], -theirs[:, :1], theirs[:, 1:]], 1)
+    return -F.logsigmoid(right).mean(1)
 
 
 @final
