@@ -177,12 +177,16 @@ def _begin(loaded: LoadedRecipe, wish: _Wish, folder: Path, inferred: Mapping[st
 
 
 def _finish(session: Session, results: Mapping[str, Any], *, report: bool) -> None:
-    """Writes the student, the results and the report; the run counts as finished only then."""
+    """Writes the student, the results, the card and the report; the run counts as finished only then."""
+    from .report.card import card, markdown
     from .report.page import write_report
 
     folder = session.folder
     hand_over(session, folder / "student")
     write_json(folder / "results.json", results)
+    told = card(results, session.recipe.model_dump(mode="json"), read_json(folder / "environment.json"))
+    write_json(folder / "card.json", told)
+    write_text(folder / "card.md", markdown(told))
     inferred = {f"{key}.kind": made["kind"] for key, made in session.adapters.items() if isinstance(made, dict)}
     write_text(folder / "recipe.yaml", session.loaded.with_inferred(inferred).resolved(folder))
     if report:
