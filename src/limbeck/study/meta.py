@@ -5,9 +5,10 @@ and the pipeline to the distillation ratio
 
 .. math:: r = \frac{score_{student}}{score_{teacher}}
 
-(its inverse where less is better), and proposes the pipelines with the highest predictions for a new task. It is believed only where it
-ranks the pipelines of a recipe that it was not fitted on (each recipe left out in turn) better than chance; else, and where there are
-fewer than `LEAST` observations of fewer than `RECIPES` recipes, a fixed order is tried.
+(its inverse where less is better) less the mean of its situation: the same task, data, models and labels. It proposes the pipelines with
+the highest predictions for a new task. It is believed only where it ranks pipelines that it was not fitted on better than chance: those of
+a situation that is left out, or, where there are fewer than `SITUATIONS` of these, a fifth of all; else, and where there are fewer than
+`LEAST` observations, a fixed order alone is tried.
 
 Departs from the paper, which uses AutoGluon's ensembles and features of texts: a random forest, and features that every task has.
 
@@ -32,7 +33,7 @@ from ..errors import LimbeckError
 from .pipeline import GIVEN, NONE, Pipeline
 from .space import Choice, Space
 
-LEAST, RECIPES = 24, 4
+LEAST, SITUATIONS, FOLDS = 24, 3, 5
 TREES = 200
 DRAWN = 400
 """Pipelines among which the best predictions are looked for."""
@@ -58,7 +59,8 @@ class Circumstances:
 class Observation:
     """How a pipeline did somewhere."""
 
-    recipe: str
+    situation: str
+    """Task, data, models and labels; what is the same in all pipelines that can be compared."""
     where: Circumstances
     pipeline: Pipeline
     ratio: float
@@ -83,7 +85,7 @@ def _observations(content: Mapping[str, Any], root: Path) -> list[Observation]:
     for arm in content["arms"].values():
         values = arm.get("values") or {}
         student, teacher = (_mean((values.get(name) or {}).get(metric)) for name in ("student", "teacher"))
-        pipeline, where = _of_recipe(root / str(content.get("recipe")), arm.get("set") or {})
+        pipeline, where, source = _of_recipe(root / str(content.get("recipe")), arm.get("set") or {})
         if pipeline is None or where is None or not student or not teacher:
             continue
         sizes = [_mean((values.get(name) or {}).get("parameters")) for name in ("teacher", "student")]
@@ -91,7 +93,8 @@ def _observations(content: Mapping[str, Any], root: Path) -> list[Observation]:
             where = replace(where, parameters=math.log(sizes[0]), ratio=math.log(sizes[0] / sizes[1]))
         ratio = student / teacher if higher else teacher / student
         if math.isfinite(ratio):
-            found.append(Observation(str(content.get("slug", content.get("recipe"))), where, pipeline, ratio))
+            situation = f"{where.kind} {source} {where.labelled} {sizes}"
+            found.append(Observation(situation, where, pipeline, ratio))
     return found
 
 
@@ -100,7 +103,7 @@ def _mean(values: Any) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _of_recipe(path: Path, changes: Mapping[str, Any]) -> tuple[Pipeline | None, Circumstances | None]:
+def _of_recipe(path: Path, changes: Mapping[str, Any]) -> tuple[Pipeline | None, Circumstances | None, str]:
     """What a recipe with changes amounts to, as a pipeline; None where it teaches nothing or cannot be read."""
     try:
         loaded = load_recipe(path, set=changes)
@@ -109,12 +112,12 @@ def _of_recipe(path: Path, changes: Mapping[str, Any]) -> tuple[Pipeline | None,
         objective = (stage.objective if stage is not None else None) or recipe.objective
         built = {label: build_term(label, spec, allow_code=False) for label, spec in objective.items()}
     except (LimbeckError, OSError):
-        return None, None
+        return None, None, ""
     taught = {label: objective[label] for label, term in built.items() if term.loss.needs.teacher}
     outputs = [spec for label, spec in taught.items() if built[label].loss.needs.features == "none"]
     inner = [spec for label, spec in taught.items() if built[label].loss.needs.features != "none"]
     if not taught:
-        return None, None
+        return None, None, ""
     data, train = (stage.data if stage is not None else None) or recipe.data, (stage.train if stage is not None else None) or recipe.train
     weights = {label: spec.weight if isinstance(spec.weight, (int, float)) else 1.0 for label, spec in objective.items()}
     total = sum(weights.values())
@@ -129,7 +132,7 @@ def _of_recipe(path: Path, changes: Mapping[str, Any]) -> tuple[Pipeline | None,
         mix=data.mix.kind if data.mix is not None else GIVEN,
         average="ema" if train.ema is not None else GIVEN,
     )
-    return pipeline, Circumstances(recipe.task, labelled=data.label_fraction)
+    return pipeline, Circumstances(recipe.task, labelled=data.label_fraction), data.source
 
 
 class MetaLearner:
@@ -159,30 +162,41 @@ class MetaLearner:
 
     def _examined(self) -> tuple[bool, str]:
         known = self.observations
-        recipes = sorted({item.recipe for item in known})
-        if len(known) < LEAST or len(recipes) < RECIPES:
-            text = f"{len(known)} pipelines of {len(recipes)} recipes; {LEAST} of {RECIPES} are needed"
+        if len(known) < LEAST:
+            text = f"{len(known)} pipelines; {LEAST} are needed"
             return False, f"The evidence is too thin to learn from ({text}), so a fixed order is tried first."
-        agreements = []
-        for left in recipes:
-            own = [item for item in known if item.recipe == left]
-            if len({item.ratio for item in own}) > 2:
-                forest = self._fitted([item for item in known if item.recipe != left])
-                said = forest.predict(np.array([self._row(item.where, item.pipeline) for item in own]))
-                agreements.append(_rank_agreement(said, np.array([item.ratio for item in own])))
+        agreements, how = self._left_out()
         mean = float(np.mean(agreements)) if agreements else 0.0
-        text = f"rank correlation {mean:.2f} with {len(agreements)} recipes left out in turn"
+        text = f"rank correlation {mean:.2f} with {how} left out in turn"
         if mean > 0:
-            return True, f"First trials come from a forest fitted on {len(known)} pipelines of {len(recipes)} recipes ({text})."
-        return False, f"A forest fitted on the evidence does not carry over to other recipes ({text}), so a fixed order is tried first."
+            return True, f"First trials come from a forest fitted on {len(known)} pipelines ({text}), then from a fixed order."
+        return False, f"A forest fitted on {len(known)} pipelines does not rank others ({text}), so a fixed order is tried first."
+
+    def _left_out(self) -> tuple[list[float], str]:
+        """How well pipelines are ranked that were not fitted, in every turn; and what was left out."""
+        known = self.observations
+        names = sorted({item.situation for item in known})
+        varied = [name for name in names if len({item.ratio for item in known if item.situation == name}) > 2]
+        if len(varied) >= SITUATIONS:
+            turns = [[item.situation == name for item in known] for name in varied]
+            how = f"each of {len(varied)} situations"
+        else:
+            order = np.random.default_rng(0).permutation(len(known))
+            turns = [[bool(order[i] % FOLDS == turn) for i in range(len(known))] for turn in range(FOLDS)]
+            how = "a fifth of them"
+        agreements = []
+        for turn in turns:
+            held = [item for item, out in zip(known, turn, strict=True) if out]
+            forest = self._fitted([item for item, out in zip(known, turn, strict=True) if not out])
+            said = forest.predict(np.array([self._row(item.where, item.pipeline) for item in held]))
+            agreements.append(_rank_agreement(said, _gains(held, known)))
+        return agreements, how
 
     def _fitted(self, observations: Sequence[Observation]) -> Any:
         from sklearn.ensemble import RandomForestRegressor
 
         rows = np.array([self._row(item.where, item.pipeline) for item in observations])
-        # What differs between recipes (how hard a task is) is taken out: pipelines of one task are to be told apart.
-        means = {name: np.mean([o.ratio for o in observations if o.recipe == name]) for name in {o.recipe for o in observations}}
-        goals = np.array([item.ratio - means[item.recipe] for item in observations])
+        goals = _gains(observations, observations)
         return RandomForestRegressor(TREES, min_samples_leaf=2, random_state=0).fit(rows, goals)
 
     def _row(self, where: Circumstances, pipeline: Pipeline) -> list[float]:
@@ -192,6 +206,12 @@ class MetaLearner:
             value = told[name]
             found.append(float(value == option) if option is not None else float(value))
         return found
+
+
+def _gains(observations: Sequence[Observation], among: Sequence[Observation]) -> np.ndarray:
+    """Ratios less the mean of their situation, so that how hard a task is does not count: pipelines of one task are to be told apart."""
+    means = {name: np.mean([o.ratio for o in among if o.situation == name]) for name in {o.situation for o in observations}}
+    return np.array([item.ratio - means[item.situation] for item in observations])
 
 
 def _columns(observations: Sequence[Observation]) -> list[tuple[str, str | None]]:

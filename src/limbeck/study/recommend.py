@@ -210,6 +210,7 @@ class _Recommender:
         if self.wish.budget >= SMALL:
             self.search.propose(replace(plain, temperature=2.0, share=0.5), PLAIN)
         learner = MetaLearner(read_evidence(self.wish.evidence))
+        proposals: list[Pipeline] = []
         if learner.trusted:
             where = Circumstances(
                 self.loaded.recipe.task,
@@ -218,9 +219,7 @@ class _Recommender:
                 **self.bench.sizes(self.loaded),
             )
             proposals = learner.propose(where, space, plain, FIRST, seed=self.loaded.recipe.seed)
-        else:
-            proposals = usual(space, plain)
-        for pipeline in proposals:
+        for pipeline in [*proposals, *usual(space, plain)]:
             self.search.propose(pipeline, PROPOSED)
         self.say(learner.reason)
         return learner.reason

@@ -14,7 +14,7 @@ SLOW = 4.0
 """A trial is stopped that takes so many times as long as plain distillation."""
 SMALL, LARGE = 240.0, 3600.0
 """Seconds below (above) which few (many) losses are looked at."""
-FIRST = 6
+FIRST = 4
 """Proposals of the meta-learner."""
 
 
