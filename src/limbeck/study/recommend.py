@@ -8,6 +8,7 @@ further seeds; and at the end the test split is read, once, for the recommended 
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -163,7 +164,9 @@ class _Recommender:
         )
 
     def _fingerprint(self) -> str:
-        return hashlib.sha256(repr(self.loaded.recipe.model_dump(mode="json")).encode()).hexdigest()[:12]
+        # Only what somebody wrote: a later version may know further keys.
+        told = json.dumps(self.loaded.recipe.model_dump(mode="json", exclude_unset=True), sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()[:12]
 
     def _ground(self) -> DataInfo:
         recipe = assemble.located(self.loaded)
