@@ -14,7 +14,7 @@ import pytest
 from limbeck.errors import RunError
 from limbeck.report import write_report
 
-VOID = {"meta", "link", "br", "img", "hr", "path", "use", "rect", "line", "circle"}
+VOID = {"meta", "link", "br", "wbr", "img", "hr", "path", "use", "rect", "line", "circle"}
 
 
 class Page(HTMLParser):

@@ -13,6 +13,8 @@ from tests.report.test_page import Page
 
 from limbeck.errors import RunError
 from limbeck.report.study import is_study, write_study_report
+from limbeck.report.study.ranking import shortened
+from limbeck.report.templating import soft
 
 EVIL = '<script>alert("x")</script><img src=x onerror=alert(1)>&\'"$x^2$ \\frac'
 
@@ -231,6 +233,16 @@ def test_groups(study, tmp_path):
     text, _, _ = rendered(study, tmp_path / "r.html")
     cells = re.findall(r'<td class="(\w+)"[^>]*>([^<]*)</td>', part(text, "groups"))
     assert cells == [("plain", "50.0%"), ("good", "+10.0"), ("good", "+40.0"), ("plain", "80.0%"), ("plain", "±0.0"), ("bad", "−10.0")]  # noqa: RUF001
+
+
+def test_names_in_the_diagram_are_told_apart():
+    assert shortened(["kd", "dkd"]) == {"kd": "kd", "dkd": "dkd"}
+    names = [f"soft,temperature={i},objective.hint.weight={i / 10}" for i in (1, 2)]
+    assert list(shortened(names).values()) == ["1,obje…t=0.1", "2,obje…t=0.2"]
+
+
+def test_long_names_may_be_broken():
+    assert str(soft("a.b=0.5,<x>")) == "a.<wbr>b=0.5,<wbr>&lt;x&gt;"
 
 
 def test_lower_is_better(numbers, alter, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
@@ -26,7 +27,13 @@ def environment() -> jinja2.Environment:
     )
     found.globals["style"] = Markup(load("style.css"))  # noqa: S704 (a file of this package)
     found.globals["absent"] = ABSENT
+    found.filters["soft"] = soft
     return found
+
+
+def soft(text: str) -> Markup:
+    """The text, escaped, with places where a long name may be broken: after a comma, a point, a slash, an underscore or an equals sign."""
+    return Markup("<wbr>").join(re.split(r"(?<=[,./_=])(?=[^\s\d])", str(text)))
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -98,6 +98,6 @@ def _figure(bands: Sequence[Band], name: str, title: str, scale: Scale) -> Figur
         axes.set_xlabel("update")
         finish(axes)
         svg = inline_svg(drawing, slug(name), f"{title} over updates, mean over the seeds: {ends}.")
-    keys = tuple(Key(band.entry.label, band.entry.variable, band.entry.dash) for band in bands)
+    keys = tuple(Key(band.entry.label, band.entry.variable, band.entry.dash) for band in bands) if len(bands) > 1 else ()
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     return Figure(title, svg, f"mean and range of {count} seed{'s' if seeds[-1] > 1 else ''}", keys)

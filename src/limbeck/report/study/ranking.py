@@ -17,7 +17,7 @@ from .tracks import Tick, Track, scale
 
 DRAWN = 40
 """With more arms than this the diagram cannot be read; the table says the same."""
-_WIDTH, _AXIS, _SIDE, _LINE, _LETTERS = 345.0, 44.0, 100.0, 19.0, 15
+_WIDTH, _AXIS, _SIDE, _LINE, _LETTERS = 345.0, 44.0, 110.0, 19.0, 12
 
 
 @dataclass(frozen=True)
@@ -148,10 +148,12 @@ def diagram(study: Study, ranks: Mapping[str, float | None]) -> Markup | None:
     for i, (low, high) in enumerate(bars):
         y = _AXIS + 9 + 7 * i
         parts.append(f'<line x1="{x(low) - 3:.1f}" x2="{x(high) + 3:.1f}" y1="{y:.1f}" y2="{y:.1f}" class="clique"/>')
-    for i, (rank, name) in enumerate(left):
-        parts.append(_leader(x(rank), under + _LINE * (i + 0.6), name, "left"))
-    for i, (rank, name) in enumerate(reversed(right)):
-        parts.append(_leader(x(rank), under + _LINE * (i + 0.6), name, "right"))
+    places = {arm.name: place for place, arm in enumerate(study.order, 1)}
+    labels = shortened([name for _, name in arms])
+    for side, found in (("left", left), ("right", right[::-1])):
+        for i, (rank, name) in enumerate(found):
+            said = f"{places.get(name, '–')}. {labels[name]}"  # noqa: RUF001 (an en dash)
+            parts.append(_leader(x(rank), under + _LINE * (i + 0.6), name, said, side))
     said = "Critical-difference diagram. Mean ranks: " + ", ".join(f"{name} {rank:.2f}" for rank, name in arms) + "."
     head = f'<svg class="plot cd" role="img" aria-label="{escape(said)}" viewBox="0 0 {_WIDTH:.0f} {height:.0f}">'
     return Markup(head + "".join(parts) + "</svg>")  # noqa: S704 (names are escaped where they are put in)
@@ -182,10 +184,22 @@ def _bars(study: Study, ranks: Mapping[str, float]) -> list[tuple[float, float]]
     return sorted((min(clique), max(clique)) for clique in found if len(clique) > 1)
 
 
-def _leader(x: float, y: float, name: str, side: str) -> str:
+def shortened(names: Sequence[str]) -> dict[str, str]:
+    """Names without what all begin with, and without their middle where they are still too long."""
+    first, last = min(names, default=""), max(names, default="")
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), 0)
+    cut = max(first[:same].rfind(sign) for sign in ",=/:") + 1
+    found = {}
+    for name in names:
+        text = name[cut:] or name
+        half = (_LETTERS - 1) // 2
+        found[name] = text if len(text) <= _LETTERS else f"{text[: _LETTERS - 1 - half].rstrip()}…{text[-half:].lstrip()}"
+    return found
+
+
+def _leader(x: float, y: float, name: str, said: str, side: str) -> str:
     edge = _SIDE if side == "left" else _WIDTH - _SIDE
     anchor, at = ("end", edge - 4) if side == "left" else ("start", edge + 4)
-    short = name if len(name) <= _LETTERS else name[: _LETTERS - 1] + "…"
     line = f'<path d="M{x:.1f} {_AXIS} V{y:.1f} H{edge:.1f}" class="leader"/>'
     text = f'<text x="{at:.1f}" y="{y + 4:.1f}" text-anchor="{anchor}" style="font-size: 11px" fill="var(--ink)">'
-    return f"{line}{text}<title>{escape(name)}</title>{escape(short)}</text>"
+    return f"{line}{text}<title>{escape(name)}</title>{escape(said)}</text>"
