@@ -31,10 +31,10 @@ class Page(HTMLParser):
         assert self.open == [], f"never closed: {self.open}"
 
     def handle_starttag(self, tag, attrs):
-        values = dict(attrs)
+        values = {key: value or "" for key, value in attrs}
         self.tags.append(tag)
         self.ids += [values["id"]] if "id" in values else []
-        self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href")]
+        self.links += [value or "" for key, value in attrs if key in ("href", "src", "xlink:href")]
         if tag == "svg":
             assert values["role"] == "img"
             assert len(values["aria-label"]) > 20
@@ -258,7 +258,8 @@ def test_nothing_scrolls_sideways_in_a_browser(trained, tmp_path, width, several
     command = [str(BROWSER), *flags.split(), "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom", probe.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    found = json.loads(re.search(r"<title>(.*?)</title>", done.stdout).group(1))
+    (title,) = re.findall(r"<title>(.*?)</title>", done.stdout)
+    found = json.loads(title)
     assert found["inner"] == width
     assert found["scroll"] <= width
     assert found["right"] <= width
