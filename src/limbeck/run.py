@@ -27,6 +27,7 @@ from .files import check_writable, read_json, write_json, write_text
 from .handover import hand_over
 from .models.base import BuiltModel
 from .models.lora import merge_adapters
+from .models.scaling import merge_scales
 from .preflight import preflight
 from .results import collect_results
 from .session import Session
@@ -166,6 +167,8 @@ def _merge(student: BuiltModel) -> None:
     """Leaves an ordinary model where there were adapters."""
     if student.request.lora is not None:
         merge_adapters(student.module)
+    if student.request.sources is not None:
+        merge_scales(student.module)
 
 
 def _begin(loaded: LoadedRecipe, wish: _Wish, folder: Path, inferred: Mapping[str, Any]) -> None:

@@ -81,7 +81,7 @@ class Session:
         self._told: list[str] = []
         self._specs: dict[str, ModelSpec] = {
             "student": self.recipe.student,
-            **({ALONE: self.recipe.student} if self.recipe.baseline else {}),
+            **({ALONE: self.recipe.student.model_copy(update={"sources": None})} if self.recipe.baseline else {}),
             **assemble.teacher_models(self.recipe, allow_code=self.allow_code),
             **self.recipe.models,
         }

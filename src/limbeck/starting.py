@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from .assemble import Phase
 from .models.base import BuiltModel
 from .models.checkpoints import load_into
+from .models.scaling import begin as begin_scaled
+from .models.scaling import fill
 
 CONTINUE, FRESH = "continue", "fresh"
 """What `start` may be besides the name of a model."""
@@ -28,6 +30,7 @@ def begin(phase: Phase, models: Mapping[str, BuiltModel], restart: Callable[[str
             restart(name)
     elif phase.start != CONTINUE:
         begin_as(phase, models)
+    gather(models[phase.learner], models)
 
 
 def begin_as(phase: Phase, models: Mapping[str, BuiltModel]) -> None:
@@ -36,4 +39,18 @@ def begin_as(phase: Phase, models: Mapping[str, BuiltModel]) -> None:
     Raises:
         ModelError: where the two have not the same layers.
     """
-    load_into(models[phase.learner].module, models[phase.start].module.state_dict(), source=f"the model {phase.start!r}")
+    learner, first = models[phase.learner], models[phase.start].module.state_dict()
+    if learner.request.sources is not None:
+        begin_scaled(learner.module, first, phase.start)
+        return
+    load_into(learner.module, first, source=f"the model {phase.start!r}")
+
+
+def gather(learner: BuiltModel, models: Mapping[str, BuiltModel]) -> None:
+    """Tells a model that is made of others what these have learnt; nothing to do for any other.
+
+    Raises:
+        ModelError: where one of them has other layers.
+    """
+    if learner.request.sources is not None:
+        fill(learner.module, {name: models[name].module.state_dict() for name in learner.request.sources.models})

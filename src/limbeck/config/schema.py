@@ -115,6 +115,20 @@ class LoraSpec(Spec):
     """Whether the head learns as a whole; where absent, that of classifiers does, and that of language models does not."""
 
 
+class SourcesSpec(Spec):
+    """A model made of what others of the recipe have learnt from the same beginning: their changes are scaled, and only the scales and the
+    head learn (arXiv:2310.01217)."""
+
+    models: list[str]
+    """Two or more models by name; they have its layers, and began with its weights (`start`)."""
+    scales: Literal["channel", "layer", "model"] = "channel"
+    """What has a scale of its own for each source: every channel of a layer, every layer, or the whole model."""
+    total: Positive = 2.0
+    """Sum of the scales of all sources at first."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout of the scales."""
+
+
 class ModelSpec(Spec):
     """A model by reference."""
 
@@ -142,6 +156,8 @@ class ModelSpec(Spec):
     list of those that are kept (`shrink: [0, 2, 5]`)."""
     lora: LoraSpec | None = None
     """Learn adapters beside a transformers model instead of the model itself: a mapping, or just their rank (`lora: 8`)."""
+    sources: SourcesSpec | None = None
+    """Learn how far to go where other models of the recipe went; of the student only."""
 
 
 class TeacherSpec(ModelSpec):

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import ShapeMismatch
 from .lora import Lora
+from .scaling import Sources
 from .shrink import Shrink
 
 
@@ -74,6 +75,8 @@ class ModelRequest:
     """What is kept of the model."""
     lora: Lora | None = None
     """Adapters that learn beside the model, which then stays as it is."""
+    sources: Sources | None = None
+    """Models whose changes are scaled, beside which only the scales and the head learn."""
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from .base import BuiltModel, ModelRequest, Normalization
 from .checkpoints import find_weights, load_into, read_state_dict, saved_normalization
 from .documents import read_documents
 from .lora import add_adapters
+from .scaling import add_scales
 from .shrink import Batches, shrink
 from .sources.hf import LANGUAGE_MODELS
 
@@ -76,6 +77,10 @@ def build_model(
     frozen: frozenset[str] = frozenset()
     if request.lora is not None:
         frozen = add_adapters(module, request.lora, request.model, classifier=info.language not in LANGUAGE_MODELS)
+    if request.sources is not None:
+        if request.lora is not None:
+            raise ModelError(f"{request.model}: lora and sources both leave the weights as they are; choose one of them.")
+        frozen = add_scales(module, request.sources, request.model)
     return BuiltModel(module, _normalization(request, info, own), request, frozen)
 
 

@@ -16,7 +16,7 @@ from ..models.base import BuiltModel
 from ..models.lora import without_adapters
 from ..objective import Objective, Term
 from ..objective.layers import told
-from ..starting import CONTINUE, FRESH, begin_as
+from ..starting import CONTINUE, FRESH, begin_as, gather
 from ..tasks.base import Task
 from ..teachers.adapter_off import AdapterOffTeacher
 from ..types import DataInfo, Signals
@@ -42,6 +42,7 @@ class Learning:
 
     def _start(self) -> None:
         """Whether the learner can begin with the weights of the model that the stage names."""
+        self._sources()
         start = self.phase.start
         if start in (CONTINUE, FRESH) or self.phase.learner == ALONE:
             return
@@ -49,6 +50,19 @@ class Learning:
             if start not in self.models.built:
                 raise ModelError(f"{start!r} has no model of its own here, so nothing can begin with its weights.")
             begin_as(self.phase, self.models.built)
+
+    def _sources(self) -> None:
+        """Whether what a model is made of is there."""
+        learner = self.models.built["student" if self.phase.learner == ALONE else self.phase.learner]
+        wanted = learner.request.sources
+        if wanted is None or self.phase.learner == ALONE:
+            return
+        with self.desk.at("student.sources"):
+            missing = [name for name in wanted.models if name not in self.models.built or name == self.phase.learner]
+            if missing or len(wanted.models) < 2:
+                names = ", ".join(name for name in self.models.built if name != self.phase.learner) or "none"
+                raise ModelError(f"expected two or more models of the recipe ({names}), found {', '.join(wanted.models) or 'none'}.")
+            gather(learner, self.models.built)
 
     def _can_learn(self) -> bool:
         """Whether the models of all who learn in a phase are there."""
