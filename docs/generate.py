@@ -76,6 +76,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
         data_schema.DatasetSpec,
         data_schema.PoolSpec,
         data_schema.SelectSpec,
+        data_schema.CanarySpec,
     ),
     "Models": (
         schema.ModelSpec,
@@ -87,7 +88,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
         schema.Normalize,
     ),
     "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule, schema.Kept),
-    "Training": (schema.TrainSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
+    "Training": (schema.TrainSpec, schema.MixtureSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
     "Stages": (schema.StageSpec, schema.PeerSpec),
     "Evaluation": (evaluate_schema.EvaluateSpec, evaluate_schema.FusedSpec),
     "Studies": (study_schema.StudySpec, study_schema.ArmSpec),
@@ -95,11 +96,13 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
     "DatasetSpec": "data.datasets.NAME", "MixSpec": "data.mix", "PoolSpec": "data.pool", "SelectSpec": "data.select",
+    "CanarySpec": "data.canaries",
     "ModelSpec": "student", "ShrinkSpec": "MODEL.shrink", "LoraSpec": "MODEL.lora", "SourcesSpec": "student.sources",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
     "AdapterSpec": "objective.LABEL.adapter", "TargetSpec": "objective.LABEL.targets", "Schedule": "a value that changes",
     "Kept": "objective.LABEL.weight",
-    "TrainSpec": "train", "OptimizerSpec": "train.optimizer", "LRSchedule": "train.schedule", "EMASpec": "train.ema",
+    "TrainSpec": "train", "MixtureSpec": "train.mixture",
+    "OptimizerSpec": "train.optimizer", "LRSchedule": "train.schedule", "EMASpec": "train.ema",
     "EarlyStop": "train.early_stop", "StageSpec": "stages.NAME", "PeerSpec": "peers.NAME",
     "EvaluateSpec": "evaluate", "FusedSpec": "evaluate.fused.NAME", "StudySpec": "study", "ArmSpec": "study.arms.NAME",
 }  # fmt: skip

@@ -87,6 +87,14 @@ def requests(folder: Path) -> Overrides:
     return {"data.source": f"csv:{source}", "data.label_fraction": 0.5}
 
 
+def questions() -> Overrides:
+    """Few questions of school mathematics, where they are on this machine."""
+    folder = ROOT.parent / "shared" / "data" / "gsm8k"
+    if not folder.is_dir():
+        pytest.skip(f"needs {folder}, which is not on this machine")
+    return {"data.limit": 40}
+
+
 def spoken(folder: Path) -> Overrides:
     """Noise in the place of recordings."""
     generator = np.random.default_rng(0)
@@ -190,6 +198,7 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Calla
         "language/stories_width": partial(stories, tmp_path),
         "text/clinc150": partial(requests, tmp_path),
         "text/sst2_small": partial(reviews, tmp_path),
+        "language/llava_kd": questions,
         "multilabel/tags": tags,
         "multilabel/bernoulli_kd": tags,
         "text/ernie_tiny": lambda: {**intents(), **pretrained()},

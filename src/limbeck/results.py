@@ -13,11 +13,13 @@ from .appraisal import appraise
 from .assemble import ALONE
 from .beginnings import before, flips, recovered
 from .data.loader import BatchStream
+from .domains import of_domains
 from .endings import endings
 from .engine.evaluation import Collected
 from .errors import NonFinite, ShapeMismatch
 from .evaluate.cost import model_cost
 from .evaluate.similarity import cka_matrix
+from .exposing import exposures
 from .fusing import fused_entries
 from .session import Session
 from .settling import settled
@@ -47,6 +49,8 @@ def collect_results(session: Session, *, command: str, source: str, started: str
     _appraised(session, models, said, teacher)
     models |= fused_entries(session, said)
     spoken = speak(session, [name for name in models if name not in said or said[name] is not None])
+    for name, bits in exposures(session, [name for name in said if said[name] is not None]).items():
+        models[name]["metrics"]["exposure"] = bits
     for name, share in spoken.exact_match.items():
         (models["student"]["before"] if name == BEFORE else models[name])["metrics"]["exact_match"] = share
     return {
@@ -155,7 +159,7 @@ def _model(session: Session, name: str, said: Mapping[str, Collected | None], te
     return {
         "role": role,
         "reference": built.request.model,
-        "metrics": _learnt(session, name, role, session.task.report(own.logits, own.labels, own.examples)),
+        "metrics": _learnt(session, name, role, session.task.report(own.logits, own.labels, own.examples)) | of_domains(session, own),
         "agreement": session.task.agreement(own.logits, theirs.logits, own.labels) if matched and theirs else None,
         "cost": model_cost(built.module, example.inputs),
         "reliability": details.get("reliability"),

@@ -225,6 +225,7 @@ class Session:
             folder=self.folder,
             tag={"stage": number, "round": turn},
             interrupted=self.interrupted,
+            mixture=assemble.mixture_of(phase, splits, teachers, plan.seed),
         )
 
     def _enrolment(self, phase: Phase) -> Enrolment:

@@ -1,6 +1,7 @@
 """From a validated recipe to plain objects: requests, terms, plans, phases. No data is read and no model built here."""
 
 from .layers import Layers as Layers
+from .mixtures import mixture_of as mixture_of
 from .paths import located as located
 from .plans import average as average
 from .plans import length as length

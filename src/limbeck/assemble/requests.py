@@ -10,7 +10,7 @@ from ..config.schema import DataSpec, ModelSpec, Normalize, Recipe, TeacherSpec
 from ..data.arguments import build
 from ..data.base import DataRequest
 from ..data.joint import DatasetRequest
-from ..data.language.request import TokenRequest
+from ..data.language.request import CanaryRequest, TokenRequest
 from ..data.mixing import MIXINGS
 from ..data.mixing.base import Mixing
 from ..data.pools import PoolRequest
@@ -79,12 +79,18 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
         transforms=list(spec.transforms),
         tokenizer=spec.tokenizer or own_tokenizer(recipe.student),
         max_length=spec.max_length,
-        tokens=TokenRequest(**{own.name: getattr(spec, own.name) for own in fields(TokenRequest)}),
+        tokens=_tokens(spec),
         pool=PoolRequest(spec.pool.source, dict(spec.pool.args), spec.pool.limit) if spec.pool is not None else None,
         select=spec.select.manifest if spec.select is not None else None,
         test_transforms=list(spec.test_transforms),
         views={name: ViewRequest(**dict(view)) for name, view in spec.views.items()},
     )
+
+
+def _tokens(spec: DataSpec) -> TokenRequest:
+    asked = {own.name: getattr(spec, own.name) for own in fields(TokenRequest)}
+    canaries = CanaryRequest(**dict(spec.canaries)) if spec.canaries is not None else None
+    return TokenRequest(**{**asked, "canaries": canaries})
 
 
 def build_mixing(spec: DataSpec, *, allow_code: bool) -> Mixing | None:

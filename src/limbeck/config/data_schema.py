@@ -98,6 +98,19 @@ class SelectSpec(Spec):
     """Leave out candidates that repeat a held-out example: images whose hashes differ in at most so many of 64 bits, other equal inputs."""
 
 
+class CanarySpec(Spec):
+    """Sentences with random digits, planted in the training texts."""
+
+    text: Annotated[str, Field(pattern="#")]
+    """The sentence, with a `#` for every random digit, such as `my pin is ####`."""
+    count: PositiveInt = 10
+    """How many different ones."""
+    repeats: PositiveInt = 10
+    """How often each is planted, as a line at random places of random texts."""
+    fills: PositiveInt = 255
+    """Random other digits that each is compared with; `exposure` is at most the binary logarithm of this and one."""
+
+
 class DataSpec(Spec):
     """Where examples come from."""
 
@@ -162,5 +175,11 @@ class DataSpec(Spec):
     scrambled: Fraction = 0.0
     """Language models: share of the training texts (or completions) whose characters are put in random order: noise, to see what a method
     makes of it."""
+    domain: str | None = None
+    """Causal language models: the column that names the domain of each text, for `train.mixture`; results are told for each domain."""
+    private: str | None = None
+    """Causal language models: regular expression of what is private in a text, such as `[0-9]{4}`; losses and targets may read it."""
+    canaries: CanarySpec | None = None
+    """Causal language models: sentences planted in the training texts; the metric `exposure` says how far each model knows them."""
     decoder_start: str | None = None
     """Encoder-decoders: the token that the decoder begins with; the padding token, or the end token of tokenizers that have a `<s>`."""

@@ -232,6 +232,19 @@ class EarlyStop(Spec):
     """Least change that counts as an improvement."""
 
 
+class MixtureSpec(Spec):
+    """Domains of texts (`data.domain`) are trained on by shares that follow how far the student is behind its teacher in each."""
+
+    every: PositiveInt = 50
+    """Updates between two looks at the losses."""
+    alpha: Fraction = 0.7
+    """How much of the shares follows the gap; the rest is even, so at 0 all domains have the same share."""
+    probe: PositiveInt = 32
+    """Validation examples of each domain on which the losses are taken, at most."""
+    teacher: str = "teacher"
+    """The teacher that the student is compared with, one that a term of the objective listens to."""
+
+
 class TrainSpec(Spec):
     """How a stage trains."""
 
@@ -267,6 +280,8 @@ class TrainSpec(Spec):
     """Updates between log lines."""
     normalize: Literal["token", "sequence"] = "token"
     """Language: what the loss is a mean over: all trained tokens of an update, or its documents, each the mean over its own tokens."""
+    mixture: MixtureSpec | None = None
+    """Language: in which shares the domains of the texts are trained on; as they come where absent. A mapping, or just `every`."""
     step: str = "supervised"
     """How a batch becomes an update; a registered step or `module:Class`."""
     channels_last: bool = False

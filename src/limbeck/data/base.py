@@ -78,6 +78,15 @@ class DataRequest:
     """What is done to the test examples, the same way every time."""
 
 
+@dataclass(frozen=True)
+class Domains:
+    """What domain each example is from."""
+
+    names: tuple[str, ...]
+    numbers: Tensor
+    """Of every example, `(examples,)`, int64."""
+
+
 class Examples(Dataset[Batch]):
     """The examples of one split.
 
@@ -93,6 +102,9 @@ class Examples(Dataset[Batch]):
         among: all those of which these are some, such as the candidates of a selection. An example's augmentation follows from its place
             among them, so that it is the same in every selection.
     """
+
+    domains: Domains | None = None
+    """Texts: the domain of each, where the data name it."""
 
     def __init__(
         self,

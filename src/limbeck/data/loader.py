@@ -59,6 +59,7 @@ class EpochPlan:
         self.size, self.batch_size, self.accumulate, self.rank, self.world = size, batch_size, accumulate, rank, world
         self.seed, self.epoch, self.shuffle, self.crops = seed, epoch, shuffle, crops
         self.groups: NDArray[np.int64] | None = None
+        self.order: NDArray[np.int64] | None = None
         self.per_update = min(size, max(batch_size // crops, 1))
         if (shown := self.per_update * crops) < world * accumulate:
             raise DataError(
@@ -87,10 +88,15 @@ class EpochPlan:
         self.groups = groups
         return self
 
+    def drawn(self, order: NDArray[np.int64]) -> EpochPlan:
+        """The same plan over just these examples, in this order; an example may come more than once."""
+        self.order = order
+        return self
+
     @property
     def updates(self) -> int:
-        """Number of updates in the epoch."""
-        return self.size // self.per_update
+        """Number of updates in the epoch, or in the order that was given."""
+        return (self.size if self.order is None else len(self.order)) // self.per_update
 
     def micro_batches(self, start_update: int = 0) -> list[list[int]]:
         """Indices of this process's micro-batches from update `start_update` on: `accumulate` lists an update, none empty."""
@@ -106,6 +112,7 @@ class EpochPlan:
     def whole(self, start_update: int = 0) -> Iterator[tuple[int, NDArray[np.int64]]]:
         """Number and examples of every update from `start_update` on, over all processes."""
         order = permutation(self.size, self.seed, self.epoch) if self.shuffle else np.arange(self.size)
+        order = order if self.order is None else self.order
         order = order if self.groups is None else spread(order, self.groups)
         for update in range(start_update, self.updates):
             own = order[update * self.per_update : (update + 1) * self.per_update]

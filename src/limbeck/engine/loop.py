@@ -22,6 +22,7 @@ from ..types import Batch, labelled
 from .alignment import check_alignment
 from .checkpoint import seed_everything
 from .member import Member
+from .mixture import Mixture
 from .stage import Stage
 from .watch import LossWatch
 
@@ -121,9 +122,27 @@ def updates(stage: Stage) -> Iterator[list[Batch]]:
     progress, plan = stage.progress, stage.plan
     composition = Composition(plan.crops, plan.mixing, plan.seed, plan.replay)
     order = epoch_plan(stage, progress.epoch)
+    if stage.mixture is not None:
+        yield from _mixed(stage, stage.mixture, order, composition)
+        return
     loader = iter(train_loader(stage.train, order, start_update=progress.within, workers=plan.workers, composition=composition))
     while batches := list(islice(loader, plan.accumulate)):
         yield [batch.by_sequence() for batch in batches] if plan.by_sequence else batches
+
+
+def _mixed(stage: Stage, mixture: Mixture, epoch: EpochPlan, composition: Composition) -> Iterator[list[Batch]]:
+    """The same where domains are mixed by changing shares: an epoch is as long, and what is in it is shared out every so many updates."""
+    progress, plan = stage.progress, stage.plan
+    while progress.within < epoch.updates:
+        if mixture.due(progress.update):
+            stage.mix(mixture, epoch.per_update)
+        done = progress.update - mixture.window
+        count = min(mixture.every - done, epoch.updates - progress.within)
+        order = epoch_plan(stage, progress.epoch).drawn(mixture.order(epoch.per_update))
+        loader = iter(train_loader(stage.train, order, start_update=done, workers=plan.workers, composition=composition))
+        for _ in range(count):
+            batches = list(islice(loader, plan.accumulate))
+            yield [batch.by_sequence() for batch in batches] if plan.by_sequence else batches
 
 
 def one_update(stage: Stage, batches: list[Batch], watch: LossWatch, total: int) -> None:

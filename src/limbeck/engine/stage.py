@@ -13,10 +13,12 @@ from ..data.base import Examples
 from ..data.mixing.base import Mixing
 from ..errors import NonFinite
 from ..files import writing
+from ..types import Batch, Signals
 from . import checkpoint
 from .ema import EMA
 from .learner import Learner
 from .member import Member
+from .mixture import Mixture
 from .optim import LRPlan
 from .steps.base import Context, Step
 from .watch import Journal, Listener, LossWatch
@@ -87,6 +89,8 @@ class Stage:
     """Which stage and round this is, for the checkpoint."""
     interrupted: Callable[[], bool]
     progress: Progress = field(default_factory=Progress)
+    mixture: Mixture | None = None
+    """The domains among which the examples are shared out."""
 
     def __post_init__(self) -> None:
         self.averages: tuple[EMA, ...] = ()
@@ -113,6 +117,23 @@ class Stage:
 
     def _count_averages(self) -> None:
         self.averages = tuple(member.ema for member in self.active() if member.ema is not None)
+
+    def mix(self, mixture: Mixture, per_update: int) -> None:
+        """Shares the next updates out among the domains, and notes the shares."""
+        context, model = self.context, self.learner.learner.model
+        device, training = context.backend.device, model.training
+
+        def student(batch: Batch) -> Signals:
+            return context.calls[self.plan.learner](model, batch.to(device))
+
+        def teacher(batch: Batch) -> Signals:
+            return context.teachers[mixture.teacher].signals(batch.to(device))
+
+        model.eval()
+        try:
+            self.record("mixture", mixture.renew(self.progress.update, per_update, student, teacher))
+        finally:
+            model.train(training)
 
     # judging
 
@@ -204,6 +225,7 @@ class Stage:
                     moments, settings = checkpoint.split_optimizer(player.optimizer)
                     groups[f"optimizer-{name}"] = moments
                     state["players"][name] = {"optimizer": settings, "rate": player.rate.state()}
+            groups |= {} if self.mixture is None else {"mixture": self.mixture.state()}
             groups |= {f"samples-{name}": samples.state() for name, samples in context.samples.items()}
             groups |= {f"teacher-{name}": teacher.state() for name, teacher in context.teachers.items() if teacher.state()}
             checkpoint.save(self.folder / "checkpoints", _name(self.tag, self.progress.update), groups, state)
@@ -226,9 +248,7 @@ class Stage:
         for member in self.members:
             if member.failed is not None:
                 self._exclude(member)
-        for name in state["samples"]:
-            saved = groups[f"samples-{name}"]
-            context.sample_state(name, tuple(saved["rows"].shape[1:])).load(saved)
+        self._restore_data(groups, state["samples"])
         for name, teacher in context.teachers.items():
             teacher.load_state(groups.get(f"teacher-{name}", {}))
         rank = min(context.backend.rank, len(state["random"]) - 1)
@@ -247,6 +267,14 @@ class Stage:
                 saved = state["players"][name]
                 checkpoint.join_optimizer(player.optimizer, groups.get(f"optimizer-{name}", {}), saved["optimizer"])
                 player.rate.load(saved["rate"])
+
+    def _restore_data(self, groups: Mapping[str, Any], samples: list[str]) -> None:
+        """What is kept of examples and domains."""
+        for name in samples:
+            saved = groups[f"samples-{name}"]
+            self.context.sample_state(name, tuple(saved["rows"].shape[1:])).load(saved)
+        if self.mixture is not None:
+            self.mixture.load(groups["mixture"])
 
     def _average(self, member: Member) -> str:
         return "ema" if member is self.learner else f"ema-{member.name}"

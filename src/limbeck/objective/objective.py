@@ -87,6 +87,11 @@ class Term:
         return self.share is not None or any(target.weighs for target in self.targets)
 
     @property
+    def extra(self) -> tuple[str, ...]:
+        """Names in the student's `Signals.extra` that the loss or a target reads."""
+        return (*self.loss.needs.extra, *(name for target in self.targets for name in target.extra))
+
+    @property
     def watches_student(self) -> bool:
         """Whether the weights of its examples depend on what the student says."""
         return any(target.watches_student for target in self.targets)
@@ -128,7 +133,7 @@ class Objective(nn.Module):
         side = "student" if teacher is None else "teacher"
         return Asked(
             head=any(term.loss.needs.head in (side, "both") for term in terms),
-            extra=frozenset(name for term in terms for name in term.loss.needs.extra) if teacher is None else frozenset(),
+            extra=frozenset(name for term in terms for name in term.extra) if teacher is None else frozenset(),
             rotations=any(term.loss.needs.rotations for term in terms),
         )
 
@@ -292,7 +297,13 @@ class Objective(nn.Module):
         """Whether the examples of some term do not all count alike, so that `Counts.kept` is to be known before the first forward pass."""
         return any(term.weighs and not term.watches_student for term in self.terms.values())
 
-    def masses(self, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None = None) -> dict[str, Tensor]:
+    def masses(
+        self,
+        teachers: Mapping[str, Signals],
+        labels: Tensor | None,
+        mixed: Mixed | None = None,
+        extra: Mapping[str, Any] | None = None,
+    ) -> dict[str, Tensor]:
         """The sum of the weights of a forward pass's examples, by label of every term whose targets weigh them.
 
         What peers and the student say is not known before the forward pass; terms whose weights depend on them are averaged over each
@@ -300,7 +311,8 @@ class Objective(nn.Module):
         """
         teachers = {name: dense(said) for name, said in teachers.items()}
         weighed = [slot for slot in self._plan or () if slot.weighs and not slot.term.peer and not slot.term.watches_student]
-        return {slot.term.label: mass_of(slot, teachers, labels, mixed) for slot in weighed}
+        known = Signals(extra={name: value for name, value in (extra or {}).items() if isinstance(value, Tensor)})
+        return {slot.term.label: mass_of(slot, known, teachers, labels, mixed) for slot in weighed}
 
     def _factors(self, shares: list[float | Tensor], world: int, values: Tensor) -> tuple[Tensor, Tensor]:
         """What turns sums into means, for logging and for the total; kept while nothing changes, so that nothing is copied."""

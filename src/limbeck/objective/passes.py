@@ -65,9 +65,17 @@ def by_part(
 _LEAST = 1e-12
 
 
-def mass_of(slot: Slot, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None) -> Tensor:
-    """The sum of the weights of a term over a forward pass; of one whose weights do not depend on the student."""
-    return torch.stack([weight.sum() for _, weight in _parts(slot, Signals(), teachers, labels, mixed)]).sum()
+def mass_of(slot: Slot, known: Signals, teachers: Mapping[str, Signals], labels: Tensor | None, mixed: Mixed | None) -> Tensor:
+    """The sum of the weights of a term over a forward pass; of one whose weights do not depend on the student.
+
+    Args:
+        slot: the term.
+        known: what the data say of the examples beside inputs and labels, as `extra`.
+        teachers: what they say.
+        labels: ground truth.
+        mixed: how the inputs were mixed.
+    """
+    return torch.stack([weight.sum() for _, weight in _parts(slot, known, teachers, labels, mixed)]).sum()
 
 
 def _parts(

@@ -53,7 +53,7 @@ class Slot:
         """How much each example counts, `(batch,)`, by the targets of a term that weigh them; None where none does."""
         if not self.targets or not self.targets[0].weighs:
             return None
-        mine, theirs = student if self.term.watches_student else _NOTHING, self.taught(teachers, part)
+        mine, theirs = student if self.term.watches_student else Signals(extra=student.extra), self.taught(teachers, part)
         if self.share is not None:
             mine, theirs = signals_of(self.share, mine), signals_of(self.share, theirs)
         return self.targets[0].weights(mine, theirs, labels)

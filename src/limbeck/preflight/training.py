@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..assemble import ALONE, Phase, build_term, teacher_specs
+from ..assemble import ALONE, STORED, Phase, build_term, teacher_specs
 from ..config.schema import TeacherSpec, TermSpec
 from ..engine.backend import check_precision, check_trackers
 from ..errors import LimbeckError
@@ -29,6 +29,7 @@ def check_training(desk: Desk, phases: list[Phase], task: Task, device: str) -> 
         if phase.between is not None:
             with desk.at(f"{phase.key}.between"):
                 ACTIONS.get(phase.between, allow_code=desk.allow_code)
+        _check_mixture(desk, phase, prefix)
         if phase.train.accumulate > phase.train.batch_size:
             text = f"expected at most batch_size ({phase.train.batch_size}), found {phase.train.accumulate}"
             desk.problem(f"{prefix}.accumulate", f"{text}: every forward pass needs an example.")
@@ -36,6 +37,21 @@ def check_training(desk: Desk, phases: list[Phase], task: Task, device: str) -> 
         if monitor is not None and monitor not in task.better:
             known = ", ".join(task.better)
             desk.problem(f"{prefix}.monitor", f"expected a metric of {desk.recipe.task} ({known}), found {monitor!r}.")
+
+
+def _check_mixture(desk: Desk, phase: Phase, prefix: str) -> None:
+    """Domains are named, and whoever the student is compared with is a teacher of the stage that speaks of any text."""
+    spec = phase.train.mixture
+    if spec is None:
+        return
+    heard = [term.from_ for term in phase.objective.values() if _uses_teacher(term, desk.allow_code)]
+    if phase.data.domain is None:
+        desk.problem(f"{prefix}.mixture", "there are no domains to mix; name the column that tells them with `data.domain`.")
+    if spec.teacher not in heard:
+        known = ", ".join(map(repr, dict.fromkeys(heard))) or "none"
+        desk.problem(f"{prefix}.mixture", f"expected a teacher that this stage listens to ({known}), found {spec.teacher!r}.")
+    elif (found := teacher_specs(desk.recipe).get(spec.teacher)) is not None and found.kind == STORED:
+        desk.problem(f"{prefix}.mixture", f"{spec.teacher!r} is a store of answers to training texts; held-out texts need a live teacher.")
 
 
 def check_knowledge(desk: Desk, phases: list[Phase]) -> None:

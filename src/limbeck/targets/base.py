@@ -22,6 +22,11 @@ class Target(Part):
     watches_student: ClassVar[bool] = False
     """Whether `weights` reads the student; the term is then averaged over each forward pass by itself, not over the whole update."""
 
+    @property
+    def extra(self) -> tuple[str, ...]:
+        """Names in the student's `Signals.extra` that it reads; `weights` finds them also where it does not watch the student."""
+        return ()
+
     @abstractmethod
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> tuple[Signals, Signals]:
         """Both models' signals as the loss is to see them; the originals stay as they are.
@@ -36,7 +41,7 @@ class Target(Part):
         """How much each example counts in its term, `(batch,)`; the term is divided by their sum. Asked only where `weighs` is true.
 
         Args:
-            student: empty but where `watches_student` is true.
+            student: only what is known of the examples (`extra`), but where `watches_student` is true.
             teacher: what the teacher says.
             labels: ground truth, as for `forward`.
         """

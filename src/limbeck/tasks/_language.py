@@ -115,7 +115,8 @@ class Language(Task):
         inputs = {"input_ids": ids, "attention_mask": mask}
         count = batch * tokens
         labels = torch.zeros(count, dtype=torch.int64, device=device)
-        return Batch(inputs, labels, torch.arange(batch), rows=torch.arange(count, device=device))
+        extra = {name: torch.zeros(count, device=device) for name in ("given", "private")}
+        return Batch(inputs, labels, torch.arange(batch), extra, rows=torch.arange(count, device=device))
 
 
 def _module(model: Any) -> nn.Module:

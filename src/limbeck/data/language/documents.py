@@ -23,6 +23,10 @@ class Documents:
     """Tokens of each document, int64."""
     rows: Tensor
     """Row of the source that each document comes from, int64."""
+    given: Tensor
+    """Leading tokens of each document that are a prompt, int64."""
+    private: Tensor | None = None
+    """Which tokens are private, `(tokens,)`, bool; None where nothing says so."""
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -42,10 +46,11 @@ class Collector:
     """Gathers documents without an object for each token."""
 
     def __init__(self) -> None:
-        self.ids, self.trained, self.lengths, self.rows = array("i"), bytearray(), array("q"), array("q")
+        self.ids, self.trained, self.lengths, self.rows, self.given = array("i"), bytearray(), array("q"), array("q"), array("q")
 
-    def add(self, ids: Sequence[int], trained: bytes | bytearray, row: int) -> None:
-        """Another document; `trained` has a byte (0 or 1) for every token."""
+    def add(self, ids: Sequence[int], trained: bytes | bytearray, row: int, given: int = 0) -> None:
+        """Another document; `trained` has a byte (0 or 1) for every token, of which `given` begin it as a prompt."""
+        self.given.append(given)
         self.ids.extend(ids)
         self.trained += trained
         self.lengths.append(len(ids))
@@ -60,4 +65,5 @@ class Collector:
             torch.tensor(np.frombuffer(self.trained, dtype=np.uint8).astype(np.bool_)),
             torch.tensor(self.lengths, dtype=torch.int64),
             torch.tensor(self.rows, dtype=torch.int64),
+            torch.tensor(self.given, dtype=torch.int64),
         )

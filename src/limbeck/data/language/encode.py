@@ -128,10 +128,11 @@ def encode_prompts(
             continue
         first, second = _pair(tokenizer, prompt + request.separator if prompt else "", completion, tally)
         ids = around.before + first + second + around.after
-        given = len(around.before) + (len(first) if request.train_on != "all" else 0)
+        given = len(around.before) + len(first)
+        passed = max(given if request.train_on != "all" else len(around.before), 1)
         trained = bytearray(b"\1") * len(ids)
-        trained[: max(given, 1)] = bytes(max(given, 1))
-        add_cut(ids, trained, row, max_length, into, tally)
+        trained[:passed] = bytes(passed)
+        add_cut(ids, trained, row, max_length, into, tally, given)
 
 
 def encode_windows(
@@ -182,13 +183,13 @@ def encode_pairs(
         into[1].add(target[:max_length], b"\1" * min(len(target), max_length), row)
 
 
-def add_cut(ids: list[int], trained: bytearray, row: int, max_length: int, into: Collector, tally: Tally) -> None:
-    """Adds a document cut to `max_length`, unless nothing in it is left to train."""
+def add_cut(ids: list[int], trained: bytearray, row: int, max_length: int, into: Collector, tally: Tally, given: int = 0) -> None:
+    """Adds a document cut to `max_length`, unless nothing in it is left to train; `given` tokens begin it as a prompt."""
     if len(ids) > max_length:
         tally.add(CUT)
         ids, trained = ids[:max_length], trained[:max_length]
     if any(trained):
-        into.add(ids, trained, row)
+        into.add(ids, trained, row, given)
     else:
         tally.add(UNTRAINED)
 

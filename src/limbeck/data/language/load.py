@@ -23,11 +23,13 @@ from .answers import encode_answers, span_examples
 from .chat import encode_chats
 from .columns import Records, records
 from .documents import Collector, Documents
+from .domain import domain_column, domains_of
 from .encode import WINDOWS, Pace, Tally, encode_pairs, encode_prompts, encode_texts, encode_windows
 from .inquiries import inquiries
 from .keep import chosen, scrambled
 from .layout import pack, whole, windows
 from .masked import MaskedExamples
+from .private import planted, private_tokens
 from .request import TokenRequest
 from .rows import CausalExamples, LanguageExamples, TokenRows
 from .seq2seq import Seq2SeqExamples, start_token
@@ -50,6 +52,8 @@ class _Read:
     notes: list[str]
     names: tuple[str, ...] = ()
     """Tags, of tagged words."""
+    domains: Sequence[str] = ()
+    """Domain of every row, where they are asked for."""
 
 
 def load_language(request: DataRequest, language: LanguageKind, read: Reader, told: Callable[[str], None] | None = None) -> Splits:
@@ -79,6 +83,9 @@ def load_language(request: DataRequest, language: LanguageKind, read: Reader, to
         parts["train"], own = chosen(parts["train"], request.select, pack=request.tokens.pack)
         share = own.kept
         notes.append(f"{len(own.indices)} of {own.examples} training examples are kept ({Path(request.select).name}).")
+    if request.tokens.domain is not None:
+        for examples in parts.values():
+            examples.domains = domains_of(found.domains, examples.store)
     info = _info(found, request, language)
     return Splits(parts["train"], parts.get("valid"), parts["test"], info, tuple(notes), share, tokenizer=found.tokenizer)
 
@@ -116,6 +123,7 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
     notes = list(pool.notes)
     own = records(pool.cells, request.tokens.columns, language, request.source)
     own = inquiries(own) if language == "span_extraction" and own.kind == "tags" else own
+    domains = domain_column(pool.cells, request.tokens.domain, request.source)
     own, parts = _cut(own, pool, request)
     tokenizer = _tokenizer(own, parts, request, language)
     if request.limit is not None:
@@ -123,11 +131,13 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
     if request.tokens.scrambled:
         own, noise = scrambled(own, parts["train"].tolist(), request.tokens.scrambled, request.split_seed)
         notes.append(f"the characters of {len(noise)} of {len(parts['train'])} training texts are in random order (data.scrambled).")
+    if request.tokens.canaries is not None:
+        own = planted(own, parts["train"].tolist(), request.tokens.canaries, request.split_seed)
     names: tuple[str, ...] = ()
     if language == "token_classification":
         names = tag_names(own, [row for part in parts.values() for row in part.tolist()])
         notes += unseen_tags(own, parts["train"].tolist(), names)
-    return _Read(own, parts, tokenizer, notes, names)
+    return _Read(own, parts, tokenizer, notes, names, domains)
 
 
 def _cut(own: Records, pool: Pool, request: DataRequest) -> tuple[Records, Parts]:
@@ -206,12 +216,28 @@ def _causal(found: _Read, request: DataRequest, rows: Sequence[int], tally: Tall
     else:
         encode_prompts(own, rows, tokenizer, asked, length, into, tally)
     documents = into.finish()
+    if asked.private is not None:
+        documents = replace(documents, private=private_tokens(documents, own, tokenizer, asked))
     layout, cut_up = windows(documents, length, asked.stride)
     tally.add(WINDOWS, cut_up)
     if asked.pack:
         layout = pack(layout, length)
     left = (asked.padding or tokenizer.padding_side) == "left"
     return TokenRows(documents, layout, fill=padding_token(tokenizer), max_length=length, left=left, packed=asked.pack)
+
+
+def texts_of(texts: Sequence[str], request: DataRequest, tokenizer: Any) -> CausalExamples:
+    """Some texts as examples, encoded as those of `request`; each must fit its `max_length`.
+
+    Raises:
+        DataError: one is longer, or has nothing to predict.
+    """
+    own = Records("text", {"text": texts}, {"text": "text"}, "canaries")
+    tally = Tally()
+    store = _causal(_Read(own, {}, tokenizer, []), request, range(len(texts)), tally)
+    if len(store) != len(texts):
+        raise DataError(f"{len(texts)} texts of up to {max(map(len, texts), default=0)} characters do not fit data.max_length one by one.")
+    return CausalExamples(store)
 
 
 def _whole(documents: Documents, found: _Read, request: DataRequest) -> TokenRows:
@@ -266,7 +292,7 @@ def _check(request: DataRequest, language: LanguageKind) -> None:
         raise DataError("data.label_fraction is not for language models, whose labels are the texts themselves. Use data.limit.")
     asked = request.tokens
     if language != "causal_lm":
-        for name in ("pack", "padding"):
+        for name in ("pack", "padding", "private", "canaries", "domain"):
             if getattr(asked, name):
                 raise DataError(f"data.{name} is for task: causal_lm. Remove it.")
     if request.max_length < asked.stride + 2:

@@ -8,6 +8,20 @@ from typing import Literal
 
 
 @dataclass(frozen=True)
+class CanaryRequest:
+    """Sentences with random digits that are planted in the training texts, to see later who has learnt them by heart."""
+
+    text: str
+    """The sentence, with a `#` for every digit."""
+    count: int = 10
+    """Different ones."""
+    repeats: int = 10
+    """How often each is planted."""
+    fills: int = 255
+    """Other digits that each is compared with."""
+
+
+@dataclass(frozen=True)
 class TokenRequest:
     """The part of a request that only language models read; the plain form of these keys of a recipe's `data`."""
 
@@ -31,5 +45,11 @@ class TokenRequest:
     """Masked language models: share of the tokens that is to be predicted."""
     scrambled: float = 0.0
     """Share of the training texts whose characters are put in random order."""
+    domain: str | None = None
+    """The column that names the domain of each text."""
+    private: str | None = None
+    """Regular expression of what is private in a text."""
+    canaries: CanaryRequest | None = None
+    """What is planted in the training texts."""
     decoder_start: str | None = None
     """Encoder-decoders: the token that the decoder begins with."""

@@ -126,6 +126,7 @@ class LanguageExamples(Examples, ABC):
     def _again(self, store: TokenRows, key: tuple[int, int] | None) -> LanguageExamples:
         examples = self.of(store)
         examples._key = key  # noqa: SLF001 - of the same class
+        examples.domains = self.domains if len(store) == len(self.store) else None
         return examples
 
     @abstractmethod
@@ -202,7 +203,10 @@ def numbered(found: Gathered, target: Tensor) -> dict[str, Any]:
 
 @final
 class CausalExamples(LanguageExamples):
-    """What comes next: the label of a row is the token after it, in the same document."""
+    """What comes next: the label of a row is the token after it, in the same document.
+
+    `Batch.extra` also says which trained tokens belong to a prompt (`given`, 0 or 1) and, where the data say so, which are `private`.
+    """
 
     def of(self, store: TokenRows) -> CausalExamples:
         """Examples of the same kind in other rows."""
@@ -215,4 +219,8 @@ class CausalExamples(LanguageExamples):
         layout = store.layout
         position = found.within + layout.start[found.pieces][found.piece]
         target = store.documents.trained[found.source] & (found.within > 0) & (position >= layout.first[found.pieces][found.piece])
-        return Batch(inputs, ids[target], index, numbered(found, target), epoch_of(key), rows=found.place[target] - 1)
+        extra = numbered(found, target)
+        extra["given"] = (position < store.documents.given[layout.document[found.pieces]][found.piece])[target].float()
+        if store.documents.private is not None:
+            extra["private"] = store.documents.private[found.source][target].float()
+        return Batch(inputs, ids[target], index, extra, epoch_of(key), rows=found.place[target] - 1)

@@ -83,7 +83,7 @@ class Context:
         """
         objective = self.learner.objective if peer is None or self.cohort is None else self.cohort[peer].objective
         with torch.no_grad():
-            found = [objective.masses(said, batch.labels, batch.mixed) for batch, said in zip(batches, heard, strict=True)]
+            found = [objective.masses(said, batch.labels, batch.mixed, batch.extra) for batch, said in zip(batches, heard, strict=True)]
             return {label: self.backend.sum(torch.stack([part[label] for part in found]).sum()) for label in found[0]}
 
     def player(self, member: str) -> Player:
