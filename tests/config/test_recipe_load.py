@@ -81,6 +81,7 @@ def test_a_diamond_is_no_circle():
                 (r.train.schedule.name, r.train.optimizer.name, r.train.ema.decay, r.train.early_stop.patience) == ("linear", "sgd", 0.9, 3)
             ),
         ),
+        ({"train": "{mixture: 20}"}, lambda r: r.train.mixture.every == 20),
         ({"student": '"timm:resnet18"'}, lambda r: r.student.model == "timm:resnet18"),
         ({"teachers": "{big: resnet}"}, lambda r: r.teachers["big"].model == "resnet"),
         ({"models": "{critic: {model: mlp, optimizer: adam}}"}, lambda r: r.models["critic"].optimizer.name == "adam"),

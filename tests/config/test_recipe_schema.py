@@ -36,7 +36,7 @@ def test_shipped_recipes(checker, root):
     "changes",
     [
         {},
-        {"train": "{epochs: 3, optimizer: sgd, schedule: cosine, ema: 0.9, early_stop: 2, clip: null}"},
+        {"train": "{epochs: 3, optimizer: sgd, schedule: cosine, ema: 0.9, early_stop: 2, mixture: 9, clip: null}"},
         {"train": "{optimizer: {name: adamw, lr: 2e-3, betas: [0.9, 0.99]}, schedule: {name: step, warmup: 0.1}}"},
         {"objective": "{labels: {loss: cross_entropy, weight: {schedule: linear, start: 1, end: 0}}, logits: {loss: kd, from: big}}"},
         {"objective": "{logits: {loss: kd, temperature: {schedule: cosine, start: 8, end: 1}}, mine: {loss: 'my_mod:Mine', anything: 3}}"},

@@ -13,7 +13,7 @@ VALUES = {
     "far_key": (
         {"zzz": "3"},
         [
-            "8:1: zzz: unknown key of the recipe (got 3). Known: about, baseline, data, evaluate, models, objective, peers, seed, stages, student, task, teacher, teachers, track, train."
+            "8:1: zzz: unknown key of the recipe (got 3). Known: about, baseline, data, evaluate, models, objective, peers, seed, stages, student, study, task, teacher, teachers, track, train."
         ],
     ),
     "section_key": ({"train": "{epochs: 3, epoch: 3}"}, ["7:20: train.epoch: unknown key of train (got 3). Did you mean 'epochs'?"]),

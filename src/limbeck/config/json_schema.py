@@ -188,6 +188,7 @@ def _shorthands(schema: Json, definitions: Json) -> None:
     _admit(train, "schedule", {"enum": list(_choices(definitions["LRSchedule"]["properties"]["name"]))})
     _admit(train, "ema", number)
     _admit(train, "early_stop", whole)
+    _admit(train, "mixture", whole)
     _admit(data, "transforms", text)
     _admit(data, "only", text)
     _admit(data, "mix", text)

@@ -109,6 +109,7 @@ def _train(node: Node) -> Node:
         schedule=_keyed("name"),
         ema=_keyed("decay", int, float),
         early_stop=_keyed("patience", int),
+        mixture=_keyed("every", int),
     )
 
 
