@@ -246,11 +246,11 @@ class Session:
         own = assemble.plan(phase, self.task, seed=seed, round=turn, steps=None, allow_code=self.allow_code)
         if phase.learner != ALONE:
             return own
-        taught = self.data(phase.data.model_copy(update={"unlabelled": True}))
+        others = [other for other in self.phases if other.learner == "student" and other.key == phase.key]
+        taught = self.data(phase.data.model_copy(update={"unlabelled": others[0].data.unlabelled}))
         size = partial(EpochPlan, batch_size=own.batch_size, accumulate=own.accumulate, world=self.backend.world, crops=own.crops)
         long, short = size(len(taught.train)).updates, size(len(splits.train)).updates
-        rounds = sum(other.repeat for other in self.phases if other.learner == "student" and other.key == phase.key)
-        steps = (own.steps or own.epochs * long) * rounds
+        steps = (own.steps or own.epochs * long) * sum(other.repeat for other in others)
         return replace(own, steps=steps, evaluate_every=max(1, round(own.evaluate_every * long / short)))
 
     def _teachers(self, phase: Phase, enrolment: Enrolment, plan: Plan, train: Examples) -> dict[str, Teacher]:

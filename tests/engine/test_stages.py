@@ -86,6 +86,14 @@ def test_the_student_alone_differs_in_nothing_but_the_teacher(tmp_path: Path) ->
     assert updates == {"alone": 12, "distil": 12}
 
 
+def test_the_student_alone_takes_as_many_updates_as_the_student_that_is_taught(tmp_path: Path) -> None:
+    """With unlabelled examples, of which only the taught student has a use, and where neither reads them."""
+    for unlabelled, expected in ((True, 12), (False, 2)):
+        recipe = {**SMALL, "baseline": True, "data": {**SMALL["data"], "unlabelled": unlabelled}}
+        result = distill(recipe, out=tmp_path / str(unlabelled), device="cpu")
+        assert {stage["name"]: stage["updates"] for stage in result.results["stages"]} == {"alone": expected, "distil": expected}
+
+
 def test_several_teachers_are_listened_to_by_name(tmp_path: Path) -> None:
     recipe = {
         **SMALL,
