@@ -146,6 +146,11 @@ def test_all_problems_of_all_arms_are_told_at_once_each_at_its_line(tmp_path: Pa
     assert len(found) == 8
 
 
+def test_how_claims_are_written_is_told_beside_the_problems_of_arms(tmp_path: Path):
+    study = {"arms": {"typo": {"objective.logits.temprature": 3}}, "claims": ["nobody.accuracy > alone.accuracy", "typo.accuracy >"]}
+    assert [key for _, key, _ in messages(tmp_path, study)] == ["study.arms.typo: objective.logits.temprature", "study.claims[1]"]
+
+
 def test_the_same_problem_of_several_arms_is_told_once(tmp_path: Path):
     found = messages(tmp_path, {"arms": {"t": {"grid": {"objective.logits.weight": [1, 2, 3]}, "train.epochs": 0}}})
     assert [(key, message) for _, key, message in found] == [

@@ -92,7 +92,9 @@ def plan(loaded: LoadedRecipe, wish: Wish) -> Plan:
     arms = arms_of(loaded, wish.set, device=wish.device)
     task = task_of(loaded)
     problems = [*arms.problems]
-    if not problems:
+    if problems:
+        problems += claim_problems(loaded, None, task)
+    else:
         problems += claim_problems(loaded, arms.found, task)
         names = [arm.name for arm in arms.found]
         if spec.baseline is not None and spec.baseline not in names:

@@ -41,8 +41,8 @@ def claims_of(spec: StudySpec, arms: Sequence[Arm], task: Task) -> list[str]:
     return [f"{arms[0].name}.{task.monitor} {sign} alone.{task.monitor}"]
 
 
-def claim_problems(loaded: LoadedRecipe, arms: Sequence[Arm], task: Task) -> list[Problem]:
-    """Everything that is wrong with the claims, each at its place."""
+def claim_problems(loaded: LoadedRecipe, arms: Sequence[Arm] | None, task: Task) -> list[Problem]:
+    """Everything that is wrong with the claims, each at its place; without arms (None), how they are written."""
     problems: list[Problem] = []
     for position, text in enumerate(loaded.recipe.study.claims if loaded.recipe.study is not None else ()):
         try:
@@ -50,7 +50,7 @@ def claim_problems(loaded: LoadedRecipe, arms: Sequence[Arm], task: Task) -> lis
         except ClaimError as error:
             problems.append(_problem(loaded, position, error))
             continue
-        problems += [_problem(loaded, position, error) for error in _unknown(loaded, claim, arms, task)]
+        problems += [_problem(loaded, position, error) for error in _unknown(loaded, claim, arms, task)] if arms is not None else []
     return problems
 
 
