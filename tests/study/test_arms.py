@@ -227,7 +227,7 @@ def test_claims_may_name_what_evaluate_adds(tmp_path: Path):
         "distilled.worst_accuracy > 0",
         "distilled.equalised_odds_gap + distilled.parity_gap < 2",
         "distilled.corrupted_accuracy > 0",
-        "distilled.train_nll < 9",
+        "distilled.train_accuracy < 9",
         "distilled.gap > 0",
     ]
     asked = {"evaluate.groups": "block", "evaluate.corruptions": ["noise"], "evaluate.fidelity": True}
