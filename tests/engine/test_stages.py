@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -42,7 +43,7 @@ def colour_digits() -> tuple[torch.Tensor, torch.Tensor]:
     """Digits in three channels, large enough for an ImageNet network."""
     from sklearn.datasets import load_digits
 
-    data = load_digits()
+    data: Any = load_digits()
     images = torch.tensor(data.images[:100] / 16, dtype=torch.float32)[:, None].expand(-1, 3, -1, -1)
     return images.repeat_interleave(4, 2).repeat_interleave(4, 3).contiguous(), torch.tensor(data.target[:100])
 
