@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from limbeck.labelling import Labelling, label
 from limbeck.preflight import preflight
 from limbeck.run import distill
 from limbeck.store.manage import parse_codec
+from tests.coloured import coloured
 from tests.text_models import save_text_model, sentences
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -108,21 +108,6 @@ def spoken(folder: Path) -> Overrides:
         "train.batch_size": 16,
         **{f"data.datasets.{name}.source": f"npz:{folder / name}.npz" for name in labels},
     }
-
-
-def coloured(folder: Path, depth: int, patch: pytest.MonkeyPatch) -> Overrides:
-    """Noise in the place of CIFAR-100, in its own format, and small networks of the same families."""
-    cifar = pytest.importorskip("torchvision.datasets.cifar")
-    patch.setattr(cifar, "check_integrity", lambda *_: True)
-    inner = folder / "cifar-100-python"
-    inner.mkdir()
-    generator = np.random.default_rng(0)
-    for part, count in (("train", 200), ("test", 100)):
-        pixels = generator.integers(0, 256, (count, 3 * 32 * 32), dtype=np.uint8)
-        labels = (np.arange(count) % 100).tolist()
-        (inner / part).write_bytes(pickle.dumps({"data": pixels, "fine_labels": labels, "coarse_labels": [0] * count}))
-    (inner / "meta").write_bytes(pickle.dumps({"fine_label_names": [f"class {i}" for i in range(100)]}))
-    return {"data.args.root": str(folder), "train.batch_size": 8, "teacher.args.depth": depth, "student.args.depth": depth}
 
 
 @pytest.fixture

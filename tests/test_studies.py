@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from limbeck.config.load import load_recipe
 from limbeck.study.arms import arms_of
 from limbeck.study.claims import parse
 from limbeck.study.judging import claim_problems, task_of
+from tests.coloured import coloured
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 STUDIES = sorted((RECIPES / "studies").glob("*.yaml"))
@@ -20,10 +23,10 @@ TABLE = [
 """The rows of the CIFAR-100 table."""
 
 
-def checked(path: Path) -> list[str]:
+def checked(path: Path, given: Mapping[str, Any] | None = None) -> list[str]:
     """The arms of a study that has no fault."""
-    loaded = load_recipe(path)
-    found = arms_of(loaded)
+    loaded = load_recipe(path, set=given or {})
+    found = arms_of(loaded, given or {})
     assert found.problems == []
     assert claim_problems(loaded, found.found, task_of(loaded)) == []
     return [arm.name for arm in found.found]
@@ -50,8 +53,9 @@ def test_one_file_of_forty_lines_compares_a_dozen_losses_on_one_pair():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("pair", ["res56_res20", "wrn40_2_wrn16_2", "vgg13_vgg8"])
-def test_the_columns_of_the_cifar_table_have_all_rows(pair: str):
-    assert checked(RECIPES / "cifar100" / f"{pair}.yaml") == TABLE
+def test_the_columns_of_the_cifar_table_have_all_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: str):
+    root = coloured(tmp_path, 8, monkeypatch)["data.args.root"]
+    assert checked(RECIPES / "cifar100" / f"{pair}.yaml", {"data.args.root": root}) == TABLE
 
 
 def test_a_cell_of_the_cifar_table_is_one_command():

@@ -43,6 +43,7 @@ def test_shipped_recipes(checker, root):
         {"objective": "{hint: {loss: hint, student: a, teacher: [b], adapter: conv1x1}, two: {loss: at, student: [a]}}"},
         {"objective": "{logits: {loss: kd, targets: logit_standardization}, two: {loss: dkd, targets: {name: 'my_mod:Mine', a: 1}}}"},
         {"objective": "{logits: {loss: kd, targets: [logit_standardization, {name: logit_standardization, variant: official}]}}"},
+        {"data": "{source: 'sklearn:digits', views: {moved: [flip, {noise: 0.1}], plain: null, small: {size: 8}}}"},
         {"teachers": "{big: resnet, small: {model: mlp, kind: frozen}}", "track": "wandb"},
         {"stages": "{a: {learner: teacher, objective: {labels: cross_entropy}, trainable: head}, b: {objective: {logits: null}}, c: null}"},
         {

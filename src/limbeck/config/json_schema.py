@@ -192,6 +192,9 @@ def _shorthands(schema: Json, definitions: Json) -> None:
     _admit(data, "transforms", text)
     _admit(data, "only", text)
     _admit(data, "mix", text)
+    views, transforms = data["properties"]["views"], definitions["ViewSpec"]["properties"]["transforms"]
+    listed = {key: value for key, value in transforms.items() if key not in ("default", "description")}
+    views["additionalProperties"] = {"anyOf": [views["additionalProperties"], listed, text, {"type": "null"}]}
     _admit(definitions["PlayerSpec"], "optimizer", text)
     _admit(definitions["PeerSpec"], "optimizer", text)
 
