@@ -280,6 +280,10 @@ def test_a_canary_without_a_secret_is_told_at_its_place(tmp_path):
     pytest.importorskip("transformers")
     problems = preflight(load_recipe(language(tmp_path, evaluate={"canaries": ["w1 {2}", "w1"]})), allow_code=False).problems
     assert [problem.key for problem in problems] == ["evaluate.canaries[1]"]
+    twice = language(tmp_path, evaluate={"canaries": ["w1 {2}"]})
+    twice["data"]["canaries"] = {"text": "w#"}
+    found = {problem.key: problem.message for problem in preflight(load_recipe(twice), allow_code=False).problems}
+    assert found["evaluate.canaries"].endswith("Remove one of the two.")
     assert "expected one secret in braces" in problems[0].message
 
 

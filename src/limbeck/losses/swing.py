@@ -82,7 +82,8 @@ class Swing(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = logit_pair(student, teacher)
-        private = extra_of(student, PRIVATE).flatten(1).mean(1) if extra_of(student, PRIVATE).ndim > 1 else extra_of(student, PRIVATE)
+        private = extra_of(student, PRIVATE)
+        private = private if private.ndim == 1 else private.flatten(1).mean(1)
         noise = self._drawn(widen(theirs)) if self.noise > 0 else None
         return swing_divergence(ours, theirs, private, noise, temperature=self.temperature, rise=self.rise)
 

@@ -81,6 +81,15 @@ def _mapping(path: Path, *, required: bool) -> dict[str, Any]:
             f"{path} does not exist: this is no run directory, or the run has not finished; go on with it: "
             f"limbeck run {path.parent} --resume"
         )
+    return json_object(path)
+
+
+def json_object(path: Path) -> dict[str, Any]:
+    """A JSON object in a file.
+
+    Raises:
+        RunError: it cannot be read, or holds something else.
+    """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:

@@ -6,7 +6,6 @@ runs that are finished.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal, cast
 
 from ...errors import RunError
 from ..numbers import Metric, finite, metric, primary_metric
-from ..rundir import RunFiles, read_run
+from ..rundir import RunFiles, json_object, read_run
 
 Values = Mapping[str, Mapping[str, tuple[float | None, ...]]]
 """Model, metric, then one value a seed; None where a run is missing or its value is no number."""
@@ -111,8 +110,8 @@ def is_study(path: Path) -> bool:
     """Whether `path` is the folder of a study, finished or not, or the file of a study's results."""
     try:
         if path.is_file():
-            return _json(path).get("kind") == "study"
-        return any((path / name).is_file() and _json(path / name).get("kind") == "study" for name in ("results.json", "study.json"))
+            return json_object(path).get("kind") == "study"
+        return any((path / name).is_file() and json_object(path / name).get("kind") == "study" for name in ("results.json", "study.json"))
     except RunError:
         return (path / "study.json").is_file()  # damaged; reading it says how
 
@@ -124,25 +123,15 @@ def read_study(path: Path) -> Study:
         RunError: where there is no study, or its files cannot be read.
     """
     if path.is_file():
-        return _finished(path, _json(path), None)
+        return _finished(path, json_object(path), None)
     if not path.is_dir():
         raise RunError(f"{path} does not exist. Expected the folder of a study, as `limbeck study` makes them.")
     results, plan = path / "results.json", path / "study.json"
     if results.is_file():
-        return _finished(path, _json(results), path)
+        return _finished(path, json_object(results), path)
     if plan.is_file():
-        return _unfinished(path, _json(plan))
+        return _unfinished(path, json_object(plan))
     raise RunError(f"{path} holds neither results.json nor study.json: this is no study. Make one: limbeck study RECIPE --out {path}")
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise RunError(f"{path} cannot be read as JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise RunError(f"{path}: expected a JSON object, found {type(value).__name__}.")
-    return value
 
 
 def _finished(path: Path, results: dict[str, Any], folder: Path | None) -> Study:
@@ -187,7 +176,7 @@ def _unfinished(path: Path, plan: dict[str, Any]) -> Study:
 def run_results(folder: Path) -> dict[str, Any] | None:
     """The results of a run; None where it has none that can be read."""
     try:
-        return dict(_json(folder / "results.json"))
+        return dict(json_object(folder / "results.json"))
     except RunError:
         return None
 
