@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -153,6 +156,30 @@ class TestCheckpoints:
         assert sorted(path.name for path in tmp_path.iterdir()) == ["c2", "latest.json"]
         groups, state = checkpoint.load(found)
         assert (groups["a"]["x"].item(), state) == (2.0, {"i": 2})
+
+    def test_one_can_be_loaded_at_every_moment_of_a_second_save_at_the_same_update(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        checkpoint.save(tmp_path, "c", {"a": {"x": torch.zeros(1)}}, {"i": 0})
+        seen: list[int] = []
+
+        def watched(kept: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **settings: Any) -> Any:
+                result = kept(*args, **settings)
+                found = checkpoint.latest(tmp_path)
+                assert found is not None
+                seen.append(checkpoint.load(found)[1]["i"])
+                return result
+
+            return call
+
+        monkeypatch.setattr(Path, "replace", watched(Path.replace))
+        monkeypatch.setattr(shutil, "rmtree", watched(shutil.rmtree))
+        for i in (1, 2):
+            checkpoint.save(tmp_path, "c", {"a": {"x": torch.full((1,), float(i))}}, {"i": i})
+        assert sorted(set(seen)) == [0, 1, 2]
+        assert seen == sorted(seen)
+        assert len(list(tmp_path.iterdir())) == 2
 
     def test_a_damaged_file_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "a.safetensors").write_bytes(b"no tensors here")

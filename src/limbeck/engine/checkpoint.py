@@ -32,7 +32,12 @@ def save(folder: Path, name: str, groups: Mapping[str, Tensors], state: Mapping[
         name: name of this one.
         groups: tensors by group; each group is a file.
         state: what is no tensor.
+
+    A second checkpoint of the same name, as where an epoch ends at an update that was saved already, lies beside the
+    first until `latest.json` names it: between removing one and moving the other a killed process would leave none.
     """
+    while (folder / name).exists():
+        name += "+"
     with writing_folder(folder / name) as target:
         for group, tensors in groups.items():
             save_tensors(target / f"{group}.safetensors", tensors)
