@@ -19,7 +19,6 @@ from .engine.evaluation import Collected
 from .errors import NonFinite, ShapeMismatch
 from .evaluate.cost import model_cost
 from .evaluate.similarity import cka_matrix
-from .exposing import exposures
 from .fusing import fused_entries
 from .session import Session
 from .settling import settled
@@ -49,8 +48,6 @@ def collect_results(session: Session, *, command: str, source: str, started: str
     _appraised(session, models, said, teacher)
     models |= fused_entries(session, said)
     spoken = speak(session, [name for name in models if name not in said or said[name] is not None])
-    for name, bits in exposures(session, [name for name in said if said[name] is not None]).items():
-        models[name]["metrics"]["exposure"] = bits
     for name, share in spoken.exact_match.items():
         (models["student"]["before"] if name == BEFORE else models[name])["metrics"]["exact_match"] = share
     return {

@@ -215,13 +215,15 @@ def test_what_evaluate_adds_is_known_with_its_direction():
         **SMALL,
         "evaluate": {"corruptions": True, "fidelity": True, "groups": "block", "membership": True, "canaries": ["{1}"], "answer": "x"},
     }
-    found = asked(load_recipe(recipe).recipe.evaluate, Classification())
+    found = asked(load_recipe(recipe).recipe, Classification())
     assert set(found) == {
         *("corrupted_accuracy", "train_accuracy", "worst_accuracy", "accuracy_gap", "equalised_odds_gap", "parity_gap"),
         *("membership_auc", "membership_tpr", "exposure", "exact_match"),
     }
     assert {key: metric(key).better for key in found} == {key: "higher" if more else "lower" for key, more in found.items()}
-    assert asked(load_recipe(SMALL).recipe.evaluate, Classification()) == {}
+    assert asked(load_recipe(SMALL).recipe, Classification()) == {}
+    planted = {**SMALL, "data": {**SMALL["data"], "canaries": {"text": "pin #"}}}
+    assert asked(load_recipe(planted).recipe, Classification()) == {"exposure": False}
 
 
 def test_blocks():
@@ -248,7 +250,7 @@ def test_planted_secrets_and_membership_of_a_language_model(tmp_path):
         planted, others = fillings(evaluate["canaries"][number], 5, _seed(f"canary-{number}"))
         losses = []
         for text in [planted, *others]:
-            ids = torch.tensor(tokenizer(text)["input_ids"])
+            ids = torch.tensor([*tokenizer(text)["input_ids"], tokenizer.eos_token_id])  # as the texts of the data are
             with torch.no_grad():
                 log_p = result.student(input_ids=ids[None]).logits[0].double().log_softmax(1)
             losses.append(-log_p[:-1].gather(1, ids[1:, None]).sum().item())
@@ -280,10 +282,6 @@ def test_a_canary_without_a_secret_is_told_at_its_place(tmp_path):
     pytest.importorskip("transformers")
     problems = preflight(load_recipe(language(tmp_path, evaluate={"canaries": ["w1 {2}", "w1"]})), allow_code=False).problems
     assert [problem.key for problem in problems] == ["evaluate.canaries[1]"]
-    twice = language(tmp_path, evaluate={"canaries": ["w1 {2}"]})
-    twice["data"]["canaries"] = {"text": "w#"}
-    found = {problem.key: problem.message for problem in preflight(load_recipe(twice), allow_code=False).problems}
-    assert found["evaluate.canaries"].endswith("Remove one of the two.")
     assert "expected one secret in braces" in problems[0].message
 
 

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from limbeck.errors import DataError
-from limbeck.evaluate.exposure import exposure, fillings
+from limbeck.evaluate.exposure import Exposure, exposure, fillings
 
 
 def test_exposure_on_a_space_that_can_be_counted():
     others = torch.arange(1, 10).float()  # ten texts in all
-    assert exposure(0.0, others) == pytest.approx(math.log2(10))
-    assert exposure(10.0, others) == 0.0
-    assert exposure(4.5, others) == pytest.approx(math.log2(10) - math.log2(5))
-    assert exposure(1.0, others) == pytest.approx(math.log2(10))  # of equal ones the planted one comes first
+    assert exposure(0.0, others) == Exposure(math.log2(10), 1, 10)
+    assert exposure(10.0, others) == Exposure(0.0, 10, 10)
+    assert exposure(4.5, others) == Exposure(math.log2(10) - math.log2(5), 5, 10)
+    assert exposure(1.0, others).rank == 1  # of equal ones the planted one comes first
 
 
 def test_every_filling_where_there_are_few():

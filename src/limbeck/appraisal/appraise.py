@@ -8,9 +8,10 @@ from ..engine.evaluation import Collected
 from ..session import Session
 from .costs import costs
 from .desk import Appraisal, Panel
+from .exposing import exposing
 from .fairness import fairness
 from .fidelity import fidelity
-from .privacy import canaries, membership
+from .privacy import membership
 from .robustness import robustness
 
 
@@ -32,8 +33,8 @@ def appraise(session: Session, said: Mapping[str, Collected], teacher: str | Non
         fairness(panel, wish.groups)
     if wish.membership:
         membership(panel)
-    if wish.canaries:
-        canaries(panel)
+    if wish.canaries or session.recipe.data.canaries is not None:
+        exposing(panel)
     if wish.cost:
         costs(panel)
     return panel.found

@@ -1,13 +1,14 @@
-"""Which metrics `evaluate` adds to those of the task."""
+"""Which metrics a recipe adds to those of the task."""
 
 from __future__ import annotations
 
-from ..config.evaluate_schema import EvaluateSpec
+from ..config.schema import Recipe
 from ..tasks.base import Task
 
 
-def asked(spec: EvaluateSpec, task: Task) -> dict[str, bool]:
+def asked(recipe: Recipe, task: Task) -> dict[str, bool]:
     """The metrics that a model has beside those of the task, and whether more is better."""
+    spec = recipe.evaluate
     main, more = task.monitor, task.better.get(task.monitor, True)
     found: dict[str, bool] = {}
     if spec.corruptions:
@@ -19,7 +20,7 @@ def asked(spec: EvaluateSpec, task: Task) -> dict[str, bool]:
         found |= {"equalised_odds_gap": False, "parity_gap": False} if task.labels == "class" else {}
     if spec.membership:
         found |= {"membership_auc": False, "membership_tpr": False}
-    if spec.canaries:
+    if spec.canaries or recipe.data.canaries is not None:
         found["exposure"] = False
     if spec.answer is not None:
         found["exact_match"] = True

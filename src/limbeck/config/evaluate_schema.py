@@ -54,8 +54,8 @@ class EvaluateSpec(Spec):
     membership: bool = False
     """How well an attacker tells training from test examples by what a model says of them (membership inference)."""
     canaries: list[str] = Field(default_factory=list)
-    """Causal language models: texts that were planted in the training data, the secret in braces, such as `my pin is {4821}`. How exposed
-    they are: how few other fillings of the braces a model finds more probable."""
+    """Causal language models: texts that stand in the training data, the secret in braces, such as `my pin is {4821}`. How exposed they
+    are: how few other fillings of the braces a model finds more probable. Those that `data.canaries` plants are asked about anyway."""
     fills: Annotated[int, Field(ge=2)] = 1000
     """Fillings that a canary is compared with; digits stand for digits, letters for letters."""
     cost: list[PositiveInt] = Field(default_factory=list)

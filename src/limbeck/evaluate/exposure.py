@@ -3,7 +3,7 @@ r"""How far a language model has memorised a secret that was planted in its trai
 .. math:: exposure = \log_2 |R| - \log_2 rank
 
 with the rank, by how probable the model finds them, of the planted text among the texts of R, which are the same but for the secret. It is
-:math:`\log_2 |R|` for a secret that is more probable than all others, and about 1 for one that the model never saw.
+:math:`\log_2 |R|` for a secret that is more probable than all others, and about 1.4 for one that the model never saw.
 
 Reference: Carlini et al., "The Secret Sharer", USENIX Security 2019, arXiv:1802.08232, section 4.
 """
@@ -14,6 +14,7 @@ import math
 import random
 import re
 import string
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -23,15 +24,27 @@ SECRET = re.compile(r"\{([^{}]+)\}")
 _KINDS = (string.digits, string.ascii_lowercase, string.ascii_uppercase)
 
 
-def exposure(secret: float, others: Tensor) -> float:
-    """Exposure in bits; of equally probable texts the planted one is taken to come first.
+@dataclass(frozen=True)
+class Exposure:
+    """How a planted text stands among others."""
+
+    bits: float
+    """Exposure."""
+    rank: int
+    """1 where the model finds the planted text more probable than all others."""
+    texts: int
+    """That are compared, the planted one among them."""
+
+
+def exposure(secret: float, others: Tensor) -> Exposure:
+    """The rank of a planted text, and what it comes to; of equally probable texts the planted one is taken to come first.
 
     Args:
         secret: loss of the planted text (minus the logarithm of its probability).
-        others: loss of the other fillings, `(fillings,)`.
+        others: loss of the other texts, `(others,)`.
     """
-    rank = 1 + int((others < secret).sum())
-    return math.log2(len(others) + 1) - math.log2(rank)
+    rank, texts = 1 + int((others < secret).sum()), len(others) + 1
+    return Exposure(math.log2(texts) - math.log2(rank), rank, texts)
 
 
 def fillings(canary: str, count: int, seed: int) -> tuple[str, list[str]]:

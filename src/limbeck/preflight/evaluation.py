@@ -43,10 +43,6 @@ def _check_privacy(desk: Desk, task: Task) -> None:
     if wish.canaries and task.language != "causal_lm":
         desk.problem("evaluate.canaries", f"planted texts are for causal_lm, and this is {desk.recipe.task}. Remove it.")
         return
-    if wish.canaries and desk.recipe.data.canaries is not None:
-        desk.problem(
-            "evaluate.canaries", "data.canaries plants texts and says itself how exposed they are (`exposure`). Remove one of the two."
-        )
     for number, canary in enumerate(wish.canaries):
         with desk.at(f"evaluate.canaries[{number}]"):
             fillings(canary, 1, 0)

@@ -80,7 +80,7 @@ METRICS = {
         Metric("parity_gap", "Parity gap", "lower", "percent", "largest difference between groups in how often a class is answered"),
         Metric("membership_auc", "Membership AUC", "lower", "number", "how well training examples are told from others; 0.5 is by chance"),
         Metric("membership_tpr", "Members found", "lower", "percent", "training examples that are found where 1% of others are mistaken"),
-        Metric("exposure", "Exposure", "lower", "number", "of planted secrets, in bits; 1 where the model never saw them"),
+        Metric("exposure", "Exposure", "lower", "number", "of planted secrets, in bits; about 1.4 where the model never saw them"),
         Metric("score", "Score", "higher", "number", "mean over the data sets of accuracy, mAP or R²"),
         Metric("loss", "Loss", "lower", "number"),
         Metric("recovered", "Gap recovered", "higher", "percent", "0% is the student before, 100% its teacher"),

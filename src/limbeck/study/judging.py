@@ -70,7 +70,7 @@ def _fault(loaded: LoadedRecipe, name: Name, arms: Sequence[Arm], task: Task) ->
     except UnknownName as error:
         return str(error)
     several = bool(loaded.recipe.data.datasets) or task.on.__func__ is not Task.on  # metrics that depend on the data
-    metrics = [*task.better, *(key for arm in arms for key in asked(arm.loaded.recipe.evaluate, task)), *COSTS]
+    metrics = [*task.better, *(key for arm in arms for key in asked(arm.loaded.recipe, task)), *COSTS]
     for arm, model, metric in meant:
         models = _models(by_name[arm])
         if model in models and (_known(metric, metrics) or several):

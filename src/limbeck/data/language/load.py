@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ...errors import DataError
 from ...types import DataInfo, LanguageKind
@@ -226,18 +227,14 @@ def _causal(found: _Read, request: DataRequest, rows: Sequence[int], tally: Tall
     return TokenRows(documents, layout, fill=padding_token(tokenizer), max_length=length, left=left, packed=asked.pack)
 
 
-def texts_of(texts: Sequence[str], request: DataRequest, tokenizer: Any) -> CausalExamples:
-    """Some texts as examples, encoded as those of `request`; each must fit its `max_length`.
+def texts_of(texts: Sequence[str], request: DataRequest, tokenizer: Any) -> tuple[CausalExamples, Tensor]:
+    """Some texts as examples, encoded as those of `request`, long ones in windows; and the number of the text that each is of.
 
-    Raises:
-        DataError: one is longer, or has nothing to predict.
+    A text in which nothing is to be predicted has no example.
     """
-    own = Records("text", {"text": texts}, {"text": "text"}, "canaries")
-    tally = Tally()
-    store = _causal(_Read(own, {}, tokenizer, []), request, range(len(texts)), tally)
-    if len(store) != len(texts):
-        raise DataError(f"{len(texts)} texts of up to {max(map(len, texts), default=0)} characters do not fit data.max_length one by one.")
-    return CausalExamples(store)
+    own = Records("text", {"text": texts}, {"text": "text"}, "texts")
+    store = _causal(_Read(own, {}, tokenizer, []), request, range(len(texts)), Tally())
+    return CausalExamples(store), store.documents.rows[store.layout.document]
 
 
 def _whole(documents: Documents, found: _Read, request: DataRequest) -> TokenRows:
