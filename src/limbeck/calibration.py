@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from .assemble import Phase
 from .data.base import Examples
 from .data.loader import eval_loader
+from .engine.evaluation import Collected
 from .engine.loop import epoch_plan
 from .engine.stage import Stage
 from .engine.trial import trial
@@ -236,12 +237,12 @@ def _evaluation(session: Session, stage: Stage, phase: Phase, budget: float) -> 
     if valid is None:
         return 0.0
     if len(valid) <= 4 * EVAL_BATCH:
-        return sum(_least(member.evaluate) for member in stage.members if member.evaluate is not None)
+        return sum(least(member.evaluate) for member in stage.members if member.evaluate is not None)
     return sum(_forwards(session, name, valid, budget / len(phase.members)) for name in phase.members) * len(valid)
 
 
-def _least(run: Callable[[], Any]) -> float:
-    """The shorter of two runs; the first may have to warm up."""
+def least(run: Callable[[], Any]) -> float:
+    """Seconds of the shorter of two runs; the first may have to warm up."""
     times: list[float] = []
     for _ in range(2):
         start = time.perf_counter()
@@ -251,7 +252,11 @@ def _least(run: Callable[[], Any]) -> float:
 
 
 def _forwards(session: Session, name: str, examples: Examples, budget: float) -> float:
-    """Seconds that a model takes to answer for one held-out example."""
+    """Seconds that a model takes to answer for one held-out example; of texts, also to be measured on it, which takes as long."""
+    if session.task.labels == "token":
+        count = min(EVAL_BATCH, len(examples))
+        rows = [i * len(examples) // count for i in range(count)]
+        return least(lambda: _measured(session, session.ask(name, examples, rows))) / count
     backend, call = session.backend, session.call(name)
     module = session.models[name].module.to(backend.device)
     marks = [time.perf_counter()]
@@ -264,15 +269,21 @@ def _forwards(session: Session, name: str, examples: Examples, budget: float) ->
     return median(b - a for a, b in pairwise(marks)) / min(EVAL_BATCH, len(examples))
 
 
+def _measured(session: Session, said: Collected) -> None:
+    """What results.json has of an answer and of its distance to another of its size."""
+    session.task.report(said.logits, said.labels, said.examples)
+    session.task.agreement(said.logits, said.logits, said.labels)
+
+
 def judging(session: Session, names: Sequence[str], budget: float) -> float:
-    """Seconds that it takes to judge models on the test split."""
+    """Seconds that it takes to judge models on one example of the test split."""
     test = session.data().test
-    return sum(_forwards(session, name, test, budget / max(len(names), 1)) for name in names) * len(test)
+    return sum(_forwards(session, name, test, budget / max(len(names), 1)) for name in names)
 
 
 def _saving(stage: Stage) -> float:
     watch = stage.watch()
-    return _least(lambda: stage.save(watch))
+    return least(lambda: stage.save(watch))
 
 
 @dataclass(frozen=True)
@@ -316,7 +327,7 @@ def calibrate_labelling(
         group = view.__getitems__(rows)
         return teacher.signals(group.to(device)), group.index
 
-    once = _least(lambda: answered(range(batch)))
+    once = least(lambda: answered(range(batch)))
     groups = max(2, min(16, int(budget / once), len(examples) // batch))
     writer = StoreWriter(place, replace(plan, views=1, examples=groups * batch), shard_size=groups * batch)
     pieces: list[dict[str, Tensor]] = []
@@ -332,4 +343,4 @@ def calibrate_labelling(
     writer.finish()
     reader, names = StoreReader(place), list(plan.signals)
     index = torch.randperm(groups * batch, generator=torch.Generator().manual_seed(0))[:reads]
-    return Labelled(median(times) / batch, writing, _least(lambda: reader.read(index, 0, names)))
+    return Labelled(median(times) / batch, writing, least(lambda: reader.read(index, 0, names)))

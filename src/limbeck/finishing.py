@@ -5,8 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from .answering import PURPOSE, answers, questions
+from .appraisal import cost_seconds, examples_asked
 from .calibration import judging
+from .errors import ModelError
 from .evaluate.cost import REPEATS, WARMUP, model_cost
+from .fusing import writer
 from .report.curves import Curve
 from .report.plots import line_figure
 from .session import Session
@@ -23,7 +27,9 @@ def finishing(session: Session, names: Sequence[str], budget: float) -> float:
         budget: seconds for the answers on the test split.
     """
     diagrams = len(names) if session.task.labels == "class" else 0  # of reliability; beside one of all stages and one of each
-    return judging(session, names, budget) + sum(_cost(session, name) for name in names) + _drawing(1 + len(session.phases) + diagrams)
+    examples = judging(session, names, budget) * (len(session.data().test) + examples_asked(session))
+    costs = sum(_cost(session, name) for name in names) + cost_seconds(session, names)
+    return examples + costs + _speaking(session, names) + _drawing(1 + len(session.phases) + diagrams)
 
 
 def _cost(session: Session, name: str) -> float:
@@ -34,6 +40,28 @@ def _cost(session: Session, name: str) -> float:
     start = time.perf_counter()
     latency = model_cost(built.module.to(session.backend.device), example.inputs, repeats=_FEW, warmup=1)["latency_ms"]
     return time.perf_counter() - start + (REPEATS + WARMUP - _FEW - 1) * (latency or 0.0) / 1000
+
+
+def _speaking(session: Session, names: Sequence[str]) -> float:
+    """Seconds that the models write answers to prompts, from a few tokens of the first one's, by the number of parameters."""
+    wish, splits = session.recipe.evaluate, session.data()
+    count = max(wish.generations, wish.prompts if wish.answer is not None else 0)
+    if session.task.labels != "token" or count == 0:
+        return 0.0
+    modules = [writer(session, name).to(session.backend.device) for name in names]
+    asked = questions(splits, splits.test, modules, count, seed=session.seed(PURPOSE), tokens=wish.tokens)
+    if asked is None:
+        return 0.0
+    tokens = min(_FEW, wish.tokens)
+    spent = 0.0
+    for module in modules:
+        start = time.perf_counter()
+        try:
+            answers(module, splits, asked, tokens)
+        except ModelError:  # one that cannot write is left out of the report, too
+            continue
+        spent += (time.perf_counter() - start) * wish.tokens / tokens
+    return spent
 
 
 def _drawing(count: int) -> float:

@@ -7,22 +7,26 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from . import assemble
 from .assemble import ALONE, Phase
 from .calibration import Labelled, Pace, calibrate, calibrate_labelling
 from .config.load import LoadedRecipe, load_recipe
+from .data.base import Splits
+from .data.language.rows import LanguageExamples
 from .engine.backend import Backend
 from .engine.watch import Journal, Listener, Silent
 from .errors import CodeNotAllowed, LimbeckError
 from .finishing import finishing
 from .labelling import BATCH, SHARD, Labelling, draft, listening
 from .preflight import preflight
+from .rehearsal import rehearse
 from .session import Session
-from .store.manifest import Manifest
+from .store.manifest import TOKENS, Manifest
 from .store.places import Local
 from .store.size import choices, store_size
+from .teachers.base import Teacher
 
 NETWORK = 1.25e9
 """Bytes a second between machines that the estimate assumes: 10 gigabits."""
@@ -67,12 +71,15 @@ class StorePlan:
 
     teacher: str
     examples: int
+    """Of texts documents."""
     bytes: int
-    """Of one view with every signal dense in fp16, as `limbeck label` writes it without `--signal`; all files."""
+    """Of one view as `limbeck label` writes it without `--signal`: every signal dense in fp16, of texts the likeliest tokens; all files."""
     signals: dict[str, dict[str, Any]]
     """By signal: `shape`, and `bytes` of a store of one view with this signal alone, by codec."""
     labelling_seconds: float
     """Of one view."""
+    shard: int = SHARD
+    """Examples of a file; machines divide whole files among them."""
 
 
 @dataclass(frozen=True)
@@ -233,23 +240,40 @@ class _Planner:
             try:
                 if name in {term.from_ for term in phase.objective.values()} and self._keeps(phase, name):
                     self.listener.message(f"timing the labelling of {name} ...")
-                    whole = draft(session, phase, teacher, splits.train, Labelling("", {}, teacher=name), 1)
-                    with tempfile.TemporaryDirectory(prefix="limbeck-plan-") as folder:
-                        found = calibrate_labelling(
-                            session,
-                            teacher,
-                            splits.train,
-                            whole,
-                            Local(Path(folder)),
-                            batch=BATCH,
-                            shard=SHARD,
-                            reads=phase.train.batch_size,
-                            budget=self.budget,
-                        )
-                    self.labelled[name] = found
-                    self.stores[name] = _store(name, whole, found)
+                    speaks = self._documents if isinstance(splits.train, LanguageExamples) else self._examples
+                    self.labelled[name], self.stores[name] = speaks(phase, name, teacher, splits)
             finally:
                 teacher.close()
+
+    def _examples(self, phase: Phase, name: str, teacher: Teacher, splits: Splits) -> tuple[Labelled, StorePlan]:
+        """Labelling of examples."""
+        whole = draft(self.session, phase, teacher, splits.train, Labelling("", {}, teacher=name), 1)
+        with tempfile.TemporaryDirectory(prefix="limbeck-plan-") as folder:
+            found = calibrate_labelling(
+                self.session,
+                teacher,
+                splits.train,
+                whole,
+                Local(Path(folder)),
+                batch=BATCH,
+                shard=SHARD,
+                reads=phase.train.batch_size,
+                budget=self.budget,
+            )
+        return found, _store(name, whole, found)
+
+    def _documents(self, phase: Phase, name: str, teacher: Teacher, splits: Splits) -> tuple[Labelled, StorePlan]:
+        """Labelling of the tokens of documents."""
+        train = cast(LanguageExamples, splits.train)
+        given = rehearse(
+            self.session, teacher, train, splits.info.num_outputs, batch=BATCH, reads=phase.train.batch_size, budget=self.budget
+        )
+        signal = given.whole.signals[TOKENS]
+        about = {"shape": list(signal.shape), "bytes": given.sizes}
+        count = given.whole.examples
+        return given.times, StorePlan(
+            name, count, next(iter(given.sizes.values())), {TOKENS: about}, count * given.times.example, given.shard
+        )
 
     def _keeps(self, phase: Phase, name: str) -> bool:
         """Whether a teacher says the same of an example whenever it is asked; the reason is noted where not."""
@@ -320,8 +344,8 @@ class _Planner:
 
     def _shared_labelling(self, store: StorePlan, count: int) -> float:
         """Whole shards are divided among the machines."""
-        shards = -(-store.examples // SHARD)
-        longest = min(-(-shards // count) * SHARD, store.examples)
+        shards = -(-store.examples // store.shard)
+        longest = min(-(-shards // count) * store.shard, store.examples)
         found = self.labelled[store.teacher]
         return longest * found.example + found.writing
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from torch import nn
 
 from ..evaluate.energy import meter
 from ..evaluate.speed import speed
+from ..session import Session
 from .desk import Panel
 
 
@@ -16,19 +19,20 @@ def costs(panel: Panel) -> None:
     device = session.backend.device
     counter = meter(device)
     for name in panel.said:
-        built = session.models[name]
-        module = built.module.to(device)
-        info = session.data().info.shown(built.request.view)
         measured: dict[str, Any] = {}
         for size in dict.fromkeys(wish.cost):
-            inputs = session.task.example(info, batch=size, device=str(device)).inputs
-
-            def forward(inputs: Any = inputs, module: Any = module) -> Any:
-                return module(**inputs) if isinstance(inputs, Mapping) else module(inputs)
-
+            module, forward = forward_of(session, name, size)
             measured[str(size)] = speed(module, forward, size, device, counter)
         largest = measured[str(max(wish.cost))]
         cost = panel.found[name].cost
         cost |= {"batches": measured, "energy_source": counter.source, "energy_reason": counter.reason}
         cost |= {key: largest[key] for key in ("throughput", "peak_bytes", "energy_j")}
         cost["latency_p99_ms"] = measured[str(min(wish.cost))]["latency_ms"]["p99"]
+
+
+def forward_of(session: Session, name: str, size: int) -> tuple[nn.Module, Callable[[], Any]]:
+    """A model where it runs, and a forward of a batch of so many examples."""
+    built, device = session.models[name], session.backend.device
+    module = built.module.to(device)
+    inputs = session.task.example(session.data().info.shown(built.request.view), batch=size, device=str(device)).inputs
+    return module, lambda: module(**inputs) if isinstance(inputs, Mapping) else module(inputs)

@@ -53,11 +53,15 @@ class Panel:
 
     @cached_property
     def sample(self) -> tuple[Examples, Sequence[int]]:
-        """The training split of the student's last stage, and the examples of it that are looked at, labelled or not, in their order."""
-        session = self.session
-        phase = next((phase for phase in reversed(session.phases) if phase.learner == "student"), session.phases[-1])
-        train = session.data(phase.data).train
-        if len(train) <= MOST:
-            return train, range(len(train))
-        generator = torch.Generator().manual_seed(session.seed("appraisal"))
-        return train, torch.randperm(len(train), generator=generator)[:MOST].sort().values.tolist()
+        """See `trained_rows`."""
+        return trained_rows(self.session)
+
+
+def trained_rows(session: Session) -> tuple[Examples, Sequence[int]]:
+    """The training split of the student's last stage, and the examples of it that are looked at, labelled or not, in their order."""
+    phase = next((phase for phase in reversed(session.phases) if phase.learner == "student"), session.phases[-1])
+    train = session.data(phase.data).train
+    if len(train) <= MOST:
+        return train, range(len(train))
+    generator = torch.Generator().manual_seed(session.seed("appraisal"))
+    return train, torch.randperm(len(train), generator=generator)[:MOST].sort().values.tolist()

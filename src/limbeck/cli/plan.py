@@ -72,11 +72,17 @@ def main(args: argparse.Namespace) -> int:
 def _show(found: Outlook) -> None:
     from rich.console import Console
 
+    from ..store.manifest import TOKENS
+
     console = Console(highlight=False, width=max(Console().width, WIDTH))
     console.print(f"Stages on {found.device}; FLOPs of one example, two a multiply-add", soft_wrap=True)
     console.print(_stages(found))
     for store in found.stores:
-        console.print(f"\nA store of {store.teacher!r}: {store.examples:,} examples, one view", soft_wrap=True, markup=False)
+        console.print(
+            f"\nA store of {store.teacher!r}: {store.examples:,} {'documents' if TOKENS in store.signals else 'examples'}, one view",
+            soft_wrap=True,
+            markup=False,
+        )
         console.print(_store(store))
     for line in [*_totals(found), *(f"note: {note}" for note in found.notes)]:
         console.print(line, soft_wrap=True, markup=False)

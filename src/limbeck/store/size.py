@@ -66,7 +66,7 @@ def choices(shape: tuple[int, ...]) -> dict[str, Signal]:
     found: dict[str, Signal] = {}
     for name in CODECS.names():
         kind: type[Codec] = CODECS.get(name)
-        dtypes = _options(kind, "dtype")
+        dtypes = options(kind, "dtype")
         given = {"k": shape[0] // 2} if name == "topk" and len(shape) == 1 and 2 <= shape[0] <= 10 else {}
         for fields in [{**given, "dtype": dtype} for dtype in dtypes] or [given]:
             signal = Signal(shape, name, fields)
@@ -81,7 +81,7 @@ def choices(shape: tuple[int, ...]) -> dict[str, Signal]:
     return found
 
 
-def _options(kind: type[Codec], field: str) -> tuple[str, ...]:
+def options(kind: type[Codec], field: str) -> tuple[str, ...]:
     """The values that a field with a closed list may have."""
     hint = get_type_hints(kind).get(field)
     return get_args(hint) if get_origin(hint) is Literal else ()

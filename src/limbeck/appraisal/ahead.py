@@ -1,0 +1,36 @@
+"""How much work the wishes of `evaluate` are, before any of it is done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from ..data.corruptions import kinds_of
+from ..evaluate.cost import undisturbed
+from ..evaluate.speed import LEAST, MOST, SECONDS
+from ..session import Session
+from .costs import forward_of
+from .desk import trained_rows
+
+
+def examples_asked(session: Session) -> int:
+    """How many examples every model is asked about, beside those of the test split; texts that may be canaries are among them."""
+    wish, splits = session.recipe.evaluate, session.data()
+    corrupted = len(kinds_of(wish.corruptions, splits.info.kind)) * len(wish.severities) * len(splits.test) if wish.corruptions else 0
+    trained = len(trained_rows(session)[1]) if wish.fidelity or wish.membership else 0
+    return corrupted + trained + len(wish.canaries) * (1 + wish.fills)
+
+
+def cost_seconds(session: Session, names: Sequence[str]) -> float:
+    """Seconds that the costs in full take, from one forward of every size: as many as are timed, or as there is time for."""
+    spent = 0.0
+    for name in names if session.recipe.evaluate.cost else ():
+        for size in dict.fromkeys(session.recipe.evaluate.cost):
+            module, forward = forward_of(session, name, size)
+            with undisturbed(module):
+                forward()
+                start = time.perf_counter()
+                forward()
+                once = time.perf_counter() - start
+            spent += once * (2 + max(LEAST, min(MOST, SECONDS / once)))
+    return spent
