@@ -23,7 +23,7 @@ from mkdocs.structure.files import File, Files
 
 from limbeck.cli import main as command
 from limbeck.cli._show import example, needs_in_words, recipes
-from limbeck.config import data_schema, evaluate_schema, schema, study_schema
+from limbeck.config import data_schema, evaluate_schema, model_schema, schema, study_schema, term_schema, train_schema
 from limbeck.config.spec import Spec
 from limbeck.data.mixing import MIXINGS
 from limbeck.data.selection import SELECTIONS
@@ -69,7 +69,7 @@ PARTS: dict[str, tuple[Registry, str]] = {
 SECTIONS: dict[str, tuple[type[Spec], ...]] = {
     "The recipe": (schema.Recipe, schema.About),
     "Data": (
-        schema.DataSpec,
+        data_schema.DataSpec,
         data_schema.SplitSpec,
         data_schema.MixSpec,
         data_schema.ViewSpec,
@@ -79,16 +79,23 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
         data_schema.CanarySpec,
     ),
     "Models": (
-        schema.ModelSpec,
-        schema.ShrinkSpec,
-        schema.LoraSpec,
-        schema.SourcesSpec,
-        schema.TeacherSpec,
+        model_schema.ModelSpec,
+        model_schema.ShrinkSpec,
+        model_schema.LoraSpec,
+        model_schema.SourcesSpec,
+        model_schema.TeacherSpec,
         schema.PlayerSpec,
-        schema.Normalize,
+        model_schema.Normalize,
     ),
-    "Objective": (schema.TermSpec, schema.AdapterSpec, schema.TargetSpec, schema.Schedule, schema.Kept),
-    "Training": (schema.TrainSpec, schema.MixtureSpec, schema.OptimizerSpec, schema.LRSchedule, schema.EMASpec, schema.EarlyStop),
+    "Objective": (term_schema.TermSpec, term_schema.AdapterSpec, term_schema.TargetSpec, term_schema.Schedule, term_schema.Kept),
+    "Training": (
+        train_schema.TrainSpec,
+        train_schema.MixtureSpec,
+        train_schema.OptimizerSpec,
+        train_schema.LRSchedule,
+        train_schema.EMASpec,
+        train_schema.EarlyStop,
+    ),
     "Stages": (schema.StageSpec, schema.PeerSpec),
     "Evaluation": (evaluate_schema.EvaluateSpec, evaluate_schema.FusedSpec),
     "Studies": (study_schema.StudySpec, study_schema.ArmSpec),
@@ -282,7 +289,7 @@ def parts_page(page: str, registry: Registry, text: str) -> str:
 def keys_page() -> str:
     """Every key of a recipe."""
     listed = {spec for specs in SECTIONS.values() for spec in specs}
-    modules = (schema, data_schema, evaluate_schema, study_schema)
+    modules = (schema, data_schema, model_schema, term_schema, train_schema, evaluate_schema, study_schema)
     known = {c for module in modules for c in vars(module).values() if inspect.isclass(c) and issubclass(c, Spec) and c is not Spec}
     if listed != known:
         raise SystemExit(f"docs/generate.py: SECTIONS must name every model of the schema; it differs by {listed ^ known}.")
@@ -354,7 +361,7 @@ def spec_fields(spec: type[Spec]) -> list[Field]:
             words |= {f.name: f.type for f in describe_file(file, name=cls.__name__, kind="", class_name=cls.__name__).fields}
     found = []
     for name, info in spec.model_fields.items():
-        if spec is schema.TermSpec and name in ("options", "schedules"):
+        if spec is term_schema.TermSpec and name in ("options", "schedules"):
             continue  # the split of a term's own keys; nobody writes them
         default = None if info.is_required() else _yaml(info.get_default(call_default_factory=True))
         found.append(Field(info.alias or name, _named(words[name]), default, " ".join((info.description or "").split())))

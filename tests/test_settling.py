@@ -15,7 +15,7 @@ from limbeck import assemble
 from limbeck.cli.main import main
 from limbeck.config.data_schema import SelectSpec
 from limbeck.config.load import load_recipe
-from limbeck.config.schema import TermSpec
+from limbeck.config.term_schema import TermSpec
 from limbeck.data.selected import Selected, read_selected
 from limbeck.engine.backend import Backend
 from limbeck.engine.watch import Journal, Silent

@@ -19,7 +19,10 @@ from torch import Tensor
 from . import assemble
 from .assemble import STORED, Phase
 from .config.data_schema import DataSpec
-from .config.schema import ModelSpec, Recipe, StageSpec, TeacherSpec, TermSpec, TrainSpec
+from .config.model_schema import ModelSpec, TeacherSpec
+from .config.schema import Recipe, StageSpec
+from .config.term_schema import TermSpec
+from .config.train_schema import TrainSpec
 from .data.base import Examples, Splits
 from .data.language.rows import LanguageExamples
 from .documents import Documents

@@ -11,7 +11,9 @@ from torch import nn
 
 from . import assemble
 from .assemble import Phase
-from .config.schema import OptimizerSpec, PlayerSpec, Recipe, TeacherSpec
+from .config.model_schema import TeacherSpec
+from .config.schema import PlayerSpec, Recipe
+from .config.train_schema import OptimizerSpec
 from .data.base import Examples
 from .engine.backend import Backend
 from .engine.cohort import Cohort

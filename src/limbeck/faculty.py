@@ -14,7 +14,7 @@ from torch import nn
 from . import assemble
 from .assemble import Phase
 from .belonging import belongs, documents_of, weights_of
-from .config.schema import TeacherSpec
+from .config.model_schema import TeacherSpec
 from .data.base import Examples
 from .engine.backend import DTYPES
 from .errors import LimbeckError, UnknownName

@@ -13,7 +13,7 @@ from torch import nn
 from .assemble import own_tokenizer
 from .authoring import Question
 from .company import Company, members, tokenizer_of
-from .config.schema import ModelSpec
+from .config.model_schema import ModelSpec
 from .data.language.load import padding_token
 from .data.language.seq2seq import start_token
 from .data.language.vocabulary import size_of

@@ -14,7 +14,7 @@ from . import assemble
 from .answering import PURPOSE, share_right
 from .company import Company, members, tokenizer_of
 from .config.load import load_recipe
-from .config.schema import ModelSpec
+from .config.model_schema import ModelSpec
 from .data.base import Splits
 from .data.load import load_data
 from .data.loader import eval_loader

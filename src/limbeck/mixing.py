@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import assemble
 from .assemble import STORED, Phase
-from .config.schema import TeacherSpec
+from .config.model_schema import TeacherSpec
 from .data.mixing.base import Mixing
 from .errors import LimbeckError
 from .objective import Term

@@ -17,8 +17,9 @@ from torch import nn
 from . import assemble
 from .assemble import ALONE, Phase
 from .belonging import check_stores
+from .config.data_schema import DataSpec
 from .config.load import LoadedRecipe
-from .config.schema import DataSpec, ModelSpec, TeacherSpec
+from .config.model_schema import ModelSpec, TeacherSpec
 from .data.base import Examples, Splits
 from .data.load import load_data
 from .data.loader import BatchStream, EpochPlan, eval_loader

@@ -16,7 +16,9 @@ from torch import Tensor, nn
 from . import assemble
 from .assemble import ALONE, Phase
 from .config.data_schema import SelectSpec
-from .config.schema import Kept, ModelSpec, Recipe
+from .config.model_schema import ModelSpec
+from .config.schema import Recipe
+from .config.term_schema import Kept
 from .data.base import Examples, Splits
 from .data.duplicates import near
 from .data.loader import BatchStream, EpochPlan, train_loader

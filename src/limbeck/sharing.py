@@ -20,7 +20,8 @@ from safetensors.torch import save_file
 
 from . import assemble
 from .assemble import ALONE, Phase
-from .config.schema import ModelSpec, Recipe
+from .config.model_schema import ModelSpec
+from .config.schema import Recipe
 from .engine import checkpoint
 from .engine.loop import Outcome
 from .files import write_text, writing

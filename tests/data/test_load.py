@@ -1,17 +1,24 @@
 """From a request to splits, over sources that need no files."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
 from limbeck.data.base import DataRequest
-from limbeck.data.load import data_info, is_local_code, load_data
+from limbeck.data.load import data_info, load_data
 from limbeck.errors import CodeNotAllowed, DataError, LimbeckError, UnknownName
 from limbeck.types import IGNORE
 
 
-def load(source, labels="class", kind=None, allow_code=False, **options):
+def load(source, labels: Any = "class", kind=None, allow_code=False, **options):
     return load_data(DataRequest(source, **options), kind=kind, labels=labels, allow_code=allow_code)
+
+
+def held_out(splits):
+    assert splits.valid is not None
+    return splits.valid
 
 
 def test_digits():
@@ -22,15 +29,17 @@ def test_digits():
     assert splits.info.input_shape == (1, 8, 8)
     assert splits.info.num_outputs == 10
     assert splits.info.class_names == tuple("0123456789")
-    assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [1168, 270, 359]
-    batch = splits.test.__getitems__([5, 0])
+    assert [len(part) for part in (splits.train, held_out(splits), splits.test)] == [1168, 270, 359]
+    digits: Any = load_digits()
+    batch: Any = splits.test.__getitems__([5, 0])
     rows = splits.test.rows[[5, 0]]
-    np.testing.assert_allclose(batch.inputs[:, 0], load_digits().images[rows] / 16)
-    assert batch.labels.tolist() == load_digits().target[rows].tolist()
+    np.testing.assert_allclose(batch.inputs[:, 0], digits.images[rows] / 16)
+    assert batch.labels.tolist() == digits.target[rows].tolist()
     assert batch.index.tolist() == [5, 0]
+    info: Any = splits.info
     every = splits.train.__getitems__(range(len(splits.train))).inputs.double()
-    np.testing.assert_allclose(splits.info.mean, [every.mean()])
-    np.testing.assert_allclose(splits.info.std, [every.std(unbiased=False)])
+    np.testing.assert_allclose(info.mean, [every.mean()])
+    np.testing.assert_allclose(info.std, [every.std(unbiased=False)])
 
 
 def test_size_scales_images():
@@ -41,7 +50,7 @@ def test_size_scales_images():
 
 
 def test_digits_as_a_table():
-    info = load("sklearn:digits", kind="tabular").info
+    info: Any = load("sklearn:digits", kind="tabular").info
     assert (info.kind, info.input_shape, len(info.mean)) == ("tabular", (64,), 64)
     assert min(info.std) > 0  # some corner pixels never change
 
@@ -78,7 +87,7 @@ def test_label_fraction_hides_labels_of_training_only():
     assert set(part.train.labels[shown].tolist()) == set(range(10))
     assert torch.equal(part.train.labels[shown], full.train.labels[shown])
     assert torch.equal(part.test.labels, full.test.labels)
-    assert torch.equal(part.valid.labels, full.valid.labels)
+    assert torch.equal(held_out(part).labels, held_out(full).labels)
     only = load("sklearn:digits", label_fraction=0.05, unlabelled=False)
     assert len(only.train) == 58
     assert torch.equal(only.train.rows, part.train.rows[shown])
@@ -136,12 +145,6 @@ def test_errors(options, error, text):
     assert text in str(caught.value)
 
 
-def test_is_local_code():
-    assert is_local_code("mine:data")
-    assert not is_local_code("sklearn:digits")
-    assert not is_local_code("csv:C:/x.csv")
-
-
 class TestOwnCode:
     @pytest.fixture
     def module(self, tmp_path, monkeypatch):
@@ -159,7 +162,7 @@ class TestOwnCode:
 
     def test_pairs_parts_and_images(self, module):
         splits = load(f"{module}:pair", allow_code=True, args={"n": 60})
-        assert len(splits.train) + len(splits.valid) + len(splits.test) == 60
+        assert len(splits.train) + len(held_out(splits)) + len(splits.test) == 60
         splits = load(f"{module}:parts", allow_code=True)
         assert len(splits.test) == 10
         assert load(f"{module}:images", allow_code=True).info.input_shape == (3, 8, 8)

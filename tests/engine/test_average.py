@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from limbeck import assemble
-from limbeck.config.schema import EMASpec
+from limbeck.config.train_schema import EMASpec
 from limbeck.engine.ema import EMA
 from limbeck.engine.stage import Plan
 from limbeck.run import distill

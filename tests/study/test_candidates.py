@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from limbeck.config.schema import ModelSpec
+from limbeck.config.model_schema import ModelSpec
 from limbeck.errors import LimbeckError, RunError
 from limbeck.study.candidates import read_candidates, size_of, variants
 

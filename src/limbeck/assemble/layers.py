@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..config.schema import Recipe, TeacherSpec
+from ..config.model_schema import TeacherSpec
+from ..config.schema import Recipe
 from ..objective import Term
 from ..objective.layers import all_written_out
 from ..store.manifest import read_manifest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..config.schema import MixtureSpec
+from ..config.train_schema import MixtureSpec
 from ..data.base import Splits
 from ..data.language.rows import LanguageExamples
 from ..engine.mixture import Mixture, probe_of

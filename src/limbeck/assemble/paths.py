@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..config.data_schema import DataSpec
 from ..config.load import LoadedRecipe
-from ..config.schema import DataSpec, Recipe, StageSpec, TeacherSpec
+from ..config.model_schema import TeacherSpec
+from ..config.schema import Recipe, StageSpec
 from .teachers import STORED
 
 PATH_SCHEMES = ("folder", "idx", "npz", "csv", "jsonl", "parquet", "squad", "text", "hf")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from ..config.schema import EMASpec
+from ..config.train_schema import EMASpec
 from ..data.loader import EpochPlan
 from ..engine.ema import EMA
 from ..engine.optim import LRPlan

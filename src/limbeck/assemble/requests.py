@@ -6,7 +6,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..config.schema import DataSpec, ModelSpec, Normalize, Recipe, TeacherSpec
+from ..config.data_schema import DataSpec
+from ..config.model_schema import ModelSpec, Normalize, TeacherSpec
+from ..config.schema import Recipe
 from ..data.arguments import build
 from ..data.base import DataRequest
 from ..data.joint import DatasetRequest

@@ -6,7 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..config.schema import DataSpec, OptimizerSpec, PeerSpec, Recipe, StageSpec, TeacherSpec, TermSpec, TrainSpec
+from ..config.data_schema import DataSpec
+from ..config.model_schema import TeacherSpec
+from ..config.schema import PeerSpec, Recipe, StageSpec
+from ..config.term_schema import TermSpec
+from ..config.train_schema import OptimizerSpec, TrainSpec
 from ..errors import LimbeckError
 from ..registry import LOSSES, STEPS
 from ..tasks.base import Task

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ..config.schema import Recipe, TeacherSpec
+from ..config.model_schema import TeacherSpec
+from ..config.schema import Recipe
 from ..errors import LimbeckError
 from ..registry import TEACHERS
 from ..teachers.base import Teacher

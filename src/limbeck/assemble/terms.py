@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ..config.schema import Kept, Schedule, TargetSpec, TermSpec
 from ..config.stages import PEERS
+from ..config.term_schema import Kept, Schedule, TargetSpec, TermSpec
 from ..errors import LimbeckError, UnknownName
 from ..objective import Ramp, Term
 from ..objective.schedules import between, scaled

@@ -17,8 +17,8 @@ from ..errors import LimbeckError, UnknownName
 from ..registry import TEACHERS, Registry
 from .marks import Node, Parts, Report, found
 from .messages import explain, unknown_key
+from .model_schema import TeacherSpec
 from .references import BUILT_IN_MODELS, check_code
-from .schema import TeacherSpec
 from .terms import MISSING, adapter_of, default_of, hyper_parameters
 
 

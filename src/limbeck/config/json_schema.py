@@ -18,7 +18,8 @@ from ..registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TARGETS, TASKS, TEACHER
 from .messages import fields
 from .optimizers import optimizers
 from .references import BUILT_IN_MODELS
-from .schema import Recipe, Schedule, TermSpec
+from .schema import Recipe
+from .term_schema import Schedule, TermSpec
 from .terms import RESERVED, adapter_of, default_of, hyper_parameters
 
 Json = dict[str, Any]

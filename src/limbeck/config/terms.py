@@ -15,7 +15,7 @@ from ..registry import LOSSES
 from ..types import Needs
 from .marks import Node, Parts, Report, found
 from .messages import explain, unknown_key
-from .schema import Schedule, TermSpec
+from .term_schema import Schedule, TermSpec
 
 MISSING = dataclasses.MISSING
 """Default of a hyper-parameter that has none."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..types import LabelKind
 from .base import DataRequest
-from .load import build_source
+from .opening import build_source
 from .sources.base import Kind, Wanted
 
 MOST = 50

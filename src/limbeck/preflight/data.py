@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..assemble import data_request
-from ..config.schema import DataSpec
+from ..config.data_schema import DataSpec
 from ..data.load import data_info
 from ..tasks.base import Task
 from ..types import DataInfo

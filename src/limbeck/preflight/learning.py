@@ -9,7 +9,7 @@ from torch import nn
 
 from .. import assemble, mixing
 from ..assemble import ALONE, Phase
-from ..config.schema import TeacherSpec
+from ..config.model_schema import TeacherSpec
 from ..engine.learner import Learner
 from ..errors import ModelError, NotFetched, TapError
 from ..models.base import BuiltModel

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from ..assemble import model_request
-from ..config.schema import ModelSpec
+from ..config.model_schema import ModelSpec
 from ..errors import LimbeckError
 from ..models.base import BuiltModel
 from ..models.build import build_model

@@ -10,7 +10,7 @@ import torch
 
 from ..assemble import Phase, build_teacher, teacher_kind, teacher_specs
 from ..belonging import check_named
-from ..config.schema import TeacherSpec
+from ..config.model_schema import TeacherSpec
 from ..errors import LimbeckError, UnknownName
 from ..objective import Objective, Term
 from ..objective.forms import check_form, check_speech

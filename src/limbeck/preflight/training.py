@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ..assemble import ALONE, STORED, Phase, build_term, teacher_specs
-from ..config.schema import TeacherSpec, TermSpec
+from ..config.model_schema import TeacherSpec
+from ..config.term_schema import TermSpec
 from ..engine.backend import check_precision, check_trackers
 from ..errors import LimbeckError
 from ..models.build import is_local_code

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..assemble import data_request, own_tokenizer, teacher_specs
-from ..config.schema import ModelSpec
+from ..config.model_schema import ModelSpec
 from ..data.language.agreement import agreement
 from ..data.language.vocabulary import CHARACTERS, llama2c_file, size_of
 from ..data.load import load_data

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from ..config.schema import ModelSpec
+from ..config.model_schema import ModelSpec
 from ..errors import LimbeckError, RunError, did_you_mean
 from ..run import recipe_file
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .. import assemble
 from ..config.load import load_recipe
-from ..config.schema import ModelSpec
+from ..config.model_schema import ModelSpec
 from ..data.load import load_data
 from ..engine.backend import Backend
 from ..engine.checkpoint import seed_everything
