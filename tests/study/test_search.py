@@ -109,3 +109,9 @@ def test_the_same_pipeline_is_a_finalist_once() -> None:
 def test_a_storage_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"the storage 'sqlite:////no/such/folder/x\.db' cannot be used"):
         Search("sqlite:////no/such/folder/x.db", "s", seed=0, owner="me")
+
+
+def test_a_driver_that_is_missing_is_named_and_the_password_is_not() -> None:
+    with pytest.raises(RunError) as error:
+        Search("mssql+pymssql://me:secret@host/db", "name", seed=0, owner="here")
+    assert str(error.value) == ("the storage 'mssql+pymssql://me:***@host/db' cannot be used: its driver is missing: pip install pymssql")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -73,8 +74,7 @@ class Search:
                 storage=url, study_name=name, direction="maximize", load_if_exists=True, sampler=sampler, pruner=optuna.pruners.NopPruner()
             )
         except Exception as error:  # a driver that is missing, a server that is away, a file that is none: each has errors of its own
-            first = str(error).strip().split("\n")[0]
-            raise RunError(f"the storage {url!r} cannot be used: {type(error).__name__}: {first}") from error
+            raise RunError(f"the storage {without_password(url)!r} cannot be used: {_reason(error)}") from error
         self._states = optuna.trial.TrialState
 
     def over(self, space: Space) -> None:
@@ -201,3 +201,15 @@ def best(candidates: Sequence[Candidate], count: int, *, always: str = PLAIN) ->
     plain = next((c for c in found if c.role == always), None)
     kept = found[:count]
     return kept if plain is None or plain in kept else [*kept[: count - 1], plain]
+
+
+def without_password(url: str) -> str:
+    """An address of a database as it may be shown."""
+    return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+
+
+def _reason(error: Exception) -> str:
+    driver = error.__cause__
+    if isinstance(driver, ModuleNotFoundError):
+        return f"its driver is missing: pip install {driver.name}"
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
