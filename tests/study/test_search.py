@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("optuna")
+from sqlalchemy.exc import IntegrityError
 
 from limbeck.errors import RunError
+from limbeck.study import search
 from limbeck.study.pipeline import Pipeline
 from limbeck.study.search import PLAIN, PROPOSED, SAMPLED, Candidate, Search, best, storage_url
 from limbeck.study.space import Choice, Range, Space
@@ -115,3 +117,24 @@ def test_a_driver_that_is_missing_is_named_and_the_password_is_not() -> None:
     with pytest.raises(RunError) as error:
         Search("mssql+pymssql://me:secret@host/db", "name", seed=0, owner="here")
     assert str(error.value) == ("the storage 'mssql+pymssql://me:***@host/db' cannot be used: its driver is missing: pip install pymssql")
+
+
+def test_machines_that_begin_at_once_make_the_tables_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "PAUSES", (0.0, 0.0))
+    tries: list[int] = []
+
+    def late(fails: int) -> object:
+        def opened() -> str:
+            tries.append(1)
+            if len(tries) <= fails:
+                raise IntegrityError("create table", {}, Exception("duplicate key"))
+            return "study"
+
+        tries.clear()
+        return opened
+
+    assert search._first_come(late(2)) == "study"  # pyright: ignore[reportArgumentType]
+    assert len(tries) == 3
+    with pytest.raises(IntegrityError):
+        search._first_come(late(9))  # pyright: ignore[reportArgumentType]
+    assert len(tries) == 3

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ RANDOM = 6
 """Trials before the sampler (TPE) begins to learn from them."""
 PLAIN, PROPOSED, SAMPLED = "plain", "proposed", "sampled"
 """Where a pipeline comes from."""
+
+
+PAUSES = (0.5, 1.0, 2.0, 4.0)
+"""Seconds to wait for another machine that makes the tables of an empty database."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +74,14 @@ class Search:
         self._space: Space | None = None
         self.owner = owner
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=RANDOM)
-        try:
-            self._study = optuna.create_study(
+
+        def opened() -> Any:
+            return optuna.create_study(
                 storage=url, study_name=name, direction="maximize", load_if_exists=True, sampler=sampler, pruner=optuna.pruners.NopPruner()
             )
+
+        try:
+            self._study = _first_come(opened)
         except Exception as error:  # a driver that is missing, a server that is away, a file that is none: each has errors of its own
             raise RunError(f"the storage {without_password(url)!r} cannot be used: {_reason(error)}") from error
         self._states = optuna.trial.TrialState
@@ -201,6 +210,18 @@ def best(candidates: Sequence[Candidate], count: int, *, always: str = PLAIN) ->
     plain = next((c for c in found if c.role == always), None)
     kept = found[:count]
     return kept if plain is None or plain in kept else [*kept[: count - 1], plain]
+
+
+def _first_come(opened: Callable[[], Any]) -> Any:
+    """What `opened` gives; tried again where another machine was making the same tables at that moment."""
+    from sqlalchemy.exc import IntegrityError, ProgrammingError
+
+    for pause in PAUSES:
+        try:
+            return opened()
+        except (IntegrityError, ProgrammingError):
+            time.sleep(pause)
+    return opened()
 
 
 def without_password(url: str) -> str:
