@@ -74,7 +74,7 @@ def writing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         yield temporary
-        for file in temporary.iterdir():
+        for file in (own for own in temporary.rglob("*") if own.is_file()):
             with file.open("rb+") as handle:
                 os.fsync(handle.fileno())
         shutil.rmtree(path, ignore_errors=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from . import assemble
 from .files import write_json, write_text
+from .models.base import BuiltModel
 from .models.checkpoints import save_weights
 from .models.sources.hf import configuration_of
 from .session import Session
@@ -32,6 +33,12 @@ def _special(tokenizer: Any) -> dict[str, int | None]:
     return {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
 
 
+def _prompted(built: BuiltModel) -> dict[str, Any]:
+    """What is to be known of a prompt to build the model again."""
+    prompt = built.request.prompt
+    return {} if prompt is None else {"prompt": {"length": prompt.length, "kind": prompt.kind}}
+
+
 def student_card(session: Session) -> dict[str, Any]:
     """The contents of student/model.json."""
     built, recipe = session.models["student"], session.recipe
@@ -41,7 +48,7 @@ def student_card(session: Session) -> dict[str, Any]:
     return {
         "format": 1,
         "task": recipe.task,
-        "model": {"model": built.request.model, "args": dict(built.request.args)},
+        "model": {"model": built.request.model, "args": dict(built.request.args), **_prompted(built)},
         "normalization": {"mean": list(norm.mean), "std": list(norm.std)} if norm else None,
         "data": {
             "kind": info.kind,

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from .assemble import Phase
 from .models.base import BuiltModel
 from .models.checkpoints import load_into
+from .models.prompt import begin_behind
 from .models.scaling import begin as begin_scaled
 from .models.scaling import fill
 
@@ -34,7 +35,7 @@ def begin(phase: Phase, models: Mapping[str, BuiltModel], restart: Callable[[str
 
 
 def begin_as(phase: Phase, models: Mapping[str, BuiltModel]) -> None:
-    """Gives the learner of a stage the weights of the model that its `start` names.
+    """Gives the learner of a stage the weights of the model that its `start` names; one with a prompt keeps a head of its own.
 
     Raises:
         ModelError: where the two have not the same layers.
@@ -42,6 +43,9 @@ def begin_as(phase: Phase, models: Mapping[str, BuiltModel]) -> None:
     learner, first = models[phase.learner], models[phase.start].module.state_dict()
     if learner.request.sources is not None:
         begin_scaled(learner.module, first, phase.start)
+        return
+    if learner.request.prompt is not None:
+        begin_behind(learner.module, first, f"the model {phase.start!r}")
         return
     load_into(learner.module, first, source=f"the model {phase.start!r}")
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..config.data_schema import DataSpec
 from ..config.load import LoadedRecipe
-from ..config.model_schema import TeacherSpec
+from ..config.model_schema import ModelSpec, TeacherSpec
 from ..config.schema import Recipe, StageSpec
 from .teachers import STORED
 
 PATH_SCHEMES = ("folder", "idx", "npz", "csv", "jsonl", "parquet", "squad", "text", "hf")
 """Data sources whose location may be a path."""
+
+
+def _prompt(spec: ModelSpec, key: str, path: Callable[[str | None, str], str | None]) -> dict[str, Any]:
+    """The prompt of a model, where it has one."""
+    own = spec.prompt
+    return {} if own is None else {"prompt": own.model_copy(update={"weights": path(own.weights, f"{key}.prompt.weights")})}
 
 
 def located(loaded: LoadedRecipe) -> Recipe:
@@ -29,6 +36,7 @@ def located(loaded: LoadedRecipe) -> Recipe:
         scheme, _, rest = spec.model.partition(":")
         reference = f"{scheme}:{path(rest, f'{key}.model')}" if scheme in ("hf", "llama2c") else spec.model
         changes: dict[str, Any] = {"model": reference, "weights": path(spec.weights, f"{key}.weights")}
+        changes |= _prompt(spec, key, path)
         if isinstance(spec, TeacherSpec) and spec.kind == STORED:
             changes["path"] = path(str((spec.model_extra or {}).get("path")), f"{key}.path")
         return spec.model_copy(update=changes)

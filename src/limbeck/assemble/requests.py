@@ -19,6 +19,7 @@ from ..data.pools import PoolRequest
 from ..data.views import ViewRequest
 from ..models.base import ModelRequest, Normalization
 from ..models.lora import Lora
+from ..models.prompt import Prompt
 from ..models.scaling import Sources
 from ..models.shrink import Shrink
 from ..registry import TASKS
@@ -50,6 +51,7 @@ def model_request(spec: ModelSpec) -> ModelRequest:
         gradient_checkpointing=spec.gradient_checkpointing,
         shrink=Shrink(**{**spec.shrink.model_dump(), "keep": tuple(spec.shrink.keep)}) if spec.shrink is not None else None,
         lora=Lora(**{**spec.lora.model_dump(), "targets": tuple(spec.lora.targets)}) if spec.lora is not None else None,
+        prompt=Prompt(**spec.prompt.model_dump()) if spec.prompt is not None else None,
         sources=Sources(**{**spec.sources.model_dump(), "models": tuple(spec.sources.models)}) if spec.sources is not None else None,
     )
 

@@ -161,6 +161,7 @@ def _shorthands(schema: Json, definitions: Json) -> None:
         for short in (text, whole, {"type": "array", "items": whole}):
             _admit(definitions[model], "shrink", short)
         _admit(definitions[model], "lora", whole)
+        _admit(definitions[model], "prompt", whole)
     _admit(definitions["LoraSpec"], "targets", text)
     stage, train, data = definitions["StageSpec"], definitions["TrainSpec"], definitions["DataSpec"]
     for place in (schema, stage):

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
-from ..types import NonNegativeInt, Positive, PositiveInt
+from ..types import NonNegative, NonNegativeInt, Positive, PositiveInt
 from .spec import TAGS, Spec, form
 
 
@@ -57,6 +57,23 @@ class LoraSpec(Spec):
     """Whether the head learns as a whole; where absent, that of classifiers does, and that of language models does not."""
 
 
+class PromptSpec(Spec):
+    """A soft prompt before a transformers model whose own weights stay as they are (arXiv:2110.07602)."""
+
+    length: PositiveInt = 20
+    """Number of prompt tokens."""
+    kind: Literal["prefix"] = "prefix"
+    """What a prompt token is: keys and values in every layer (`prefix`)."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout of the keys and values."""
+    spread: NonNegative = 1.0
+    """Standard deviation of the keys and values at first."""
+    head: bool | None = None
+    """Whether the head learns as a whole; where absent, that of classifiers does, and that of language models does not."""
+    weights: str | None = None
+    """A run, or a file of weights, whose prompt it begins as; its classifier is not read."""
+
+
 class SourcesSpec(Spec):
     """A model made of what others of the recipe have learnt from the same beginning: their changes are scaled, and only the scales and the
     head learn (arXiv:2310.01217)."""
@@ -98,6 +115,8 @@ class ModelSpec(Spec):
     list of those that are kept (`shrink: [0, 2, 5]`)."""
     lora: LoraSpec | None = None
     """Learn adapters beside a transformers model instead of the model itself: a mapping, or just their rank (`lora: 8`)."""
+    prompt: PromptSpec | None = None
+    """Learn a soft prompt instead of a transformers model itself: a mapping, or just its length (`prompt: 20`)."""
     sources: SourcesSpec | None = None
     """Learn how far to go where other models of the recipe went; of the student only."""
 

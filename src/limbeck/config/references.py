@@ -97,16 +97,22 @@ def check_model(report: Report, tree: Node, path: Parts, node: Node) -> str | No
     weights = node.get("weights")
     if weights is not None and weights.text is not None:
         _check_weights(report, tree, (*path, "weights"), weights, weights.text)
+    prompt = node.get("prompt")
+    weights = prompt.get("weights") if prompt is not None else None
+    if weights is not None and weights.text is not None:
+        _check_weights(report, tree, (*path, "prompt", "weights"), weights, weights.text, words=False)
     return code
 
 
-def _check_weights(report: Report, tree: Node, path: Parts, node: Node, text: str) -> None:
-    if text in ("pretrained", "random") or (text.startswith("hub:") and text != "hub:"):
+def _check_weights(report: Report, tree: Node, path: Parts, node: Node, text: str, *, words: bool = True) -> None:
+    """Checks where weights come from; with `words` it may also be one of the words that stand for some."""
+    if words and (text in ("pretrained", "random") or (text.startswith("hub:") and text != "hub:")):
         return
     place = find_path(text, folders_of(tree, node)) if text else None
     if place is None:
-        hint = did_you_mean(text, ["pretrained", "random"], count=1) or near_files(text, folders_of(tree, node))
-        expected = "a weights file, a run directory, 'pretrained', 'random' or hub:ID"
+        near = did_you_mean(text, ["pretrained", "random"], count=1) if words else ""
+        hint = near or near_files(text, folders_of(tree, node))
+        expected = "a weights file, a run directory, 'pretrained', 'random' or hub:ID" if words else "a weights file or a run directory"
         report.at_value(tree, path, f"expected {expected}, found {found(text)}, which does not exist.{hint}")
     elif place.is_file() and place.suffix not in WEIGHT_SUFFIXES:
         report.at_value(tree, path, f"expected a file ending in {', '.join(WEIGHT_SUFFIXES)}, found {found(text)}.")

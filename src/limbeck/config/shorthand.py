@@ -124,7 +124,7 @@ def _teacher(node: Node) -> Node:
 
 
 def _model(node: Node) -> Node:
-    return _entries(_keyed("model")(node), shrink=_shrink, lora=_lora)
+    return _entries(_keyed("model")(node), shrink=_shrink, lora=_lora, prompt=_keyed("length", int))
 
 
 def _shrink(node: Node) -> Node:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..ops.soft_prompt import prompt_length
 
 AT_ONCE = 16
 """Prompts that are answered side by side."""
@@ -101,7 +102,7 @@ def positions(module: nn.Module) -> int | None:
     settings = model.config.get_text_config(decoder=True)
     name = settings.attribute_map.get("max_position_embeddings", "max_position_embeddings")
     found = settings.to_dict().get(name)
-    return found if isinstance(found, int) and found > 0 else None
+    return found - prompt_length(module) if isinstance(found, int) and found > 0 else None
 
 
 def _generates(module: nn.Module) -> bool:

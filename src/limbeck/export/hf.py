@@ -14,8 +14,14 @@ from torch import nn
 from ..data.language.vocabulary import llama2c_file, of_llama2c
 from ..errors import MissingDependency, RunError
 from ..files import writing_folder
+from ..models.prompt import has_prompt, without_prompt, write_prompt
 from .base import BATCH_SIZES, ExportResult, largest_difference, size_on_disk
 from .student import Deployable, Student
+
+_PROMPT = "prompt"
+"""The folder of a student's prompt, within that of the model."""
+_PEFT_TASKS = {None: "SEQ_CLS", "token_classification": "TOKEN_CLS", "span_extraction": "QUESTION_ANS", "causal_lm": "CAUSAL_LM"}
+"""Peft's words for what models do, by `DataInfo.language`."""
 
 
 def export(student: Student, out: Path, tolerance: float) -> ExportResult:
@@ -56,7 +62,8 @@ def _transformers(student: Student, name: str, folder: Path) -> tuple[Callable[[
         module.config.label2id = {label: i for i, label in enumerate(student.info.class_names)}
     if student.info.language == "causal_lm":
         module.config.use_cache = True  # it is to generate from now on
-    module.save_pretrained(folder)
+    prompted = has_prompt(module)
+    module.save_pretrained(folder, state_dict=without_prompt(module.state_dict()) if prompted else None)
     generation = student.folder / "generation_config.json"
     if generation.is_file():
         shutil.copy(generation, folder)
@@ -66,7 +73,27 @@ def _transformers(student: Student, name: str, folder: Path) -> tuple[Callable[[
     else:
         _save_processor(student, folder)
     auto, _ = auto_class(student.info)
+    if prompted:
+        return _with_prompt(student, folder, auto)
     return lambda path: auto.from_pretrained(path, local_files_only=True), f"load with transformers.{auto.__name__}.from_pretrained('{{}}')"
+
+
+def _with_prompt(student: Student, folder: Path, auto: Any) -> tuple[Callable[[Path], nn.Module], str]:
+    """Writes the prompt beside the model, as peft reads it."""
+    try:
+        import peft
+    except ImportError as error:
+        raise MissingDependency("peft", "lora", "export of a student with a prompt") from error
+    task = _PEFT_TASKS.get(student.info.language)
+    if task is None:
+        raise RunError(f"peft has no prompts for {auto.__name__}. This student supports: safetensors, pt2.")
+    write_prompt(student.module, folder / _PROMPT, task)
+    whole: Any = peft.PeftModel
+
+    def reload(path: Path) -> nn.Module:
+        return whole.from_pretrained(auto.from_pretrained(path, local_files_only=True), path / _PROMPT)
+
+    return reload, f"load with peft.PeftModel.from_pretrained(transformers.{auto.__name__}.from_pretrained('{{0}}'), '{{0}}/{_PROMPT}')"
 
 
 def _save_tokenizer(student: Student, name: str, folder: Path) -> None:

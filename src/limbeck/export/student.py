@@ -15,6 +15,7 @@ from ..files import read_json
 from ..models.base import ModelRequest, Normalization
 from ..models.build import build_model
 from ..models.checkpoints import load_into, read_state_dict
+from ..models.prompt import Prompt
 from ..types import DataInfo
 
 
@@ -124,11 +125,12 @@ def load_student(run: Path, *, allow_code: bool = False) -> Student:
         info, norm = _info(card["data"]), card["normalization"]
         normalization = Normalization(tuple(norm["mean"]), tuple(norm["std"])) if norm else None
         reference, args = str(card["model"]["model"]), dict(card["model"].get("args") or {})
+        prompt = Prompt(**card["model"]["prompt"]) if "prompt" in card["model"] else None
     except (KeyError, TypeError) as error:
         raise RunError(f"{card_file} is no card of a student: {error!r} is missing or of the wrong kind. Run the recipe again.") from error
     if (folder / "config.json").is_file():  # all that a model of transformers needs lies beside its weights
         reference, args = f"hf:{folder}", {}
-    request = ModelRequest(reference, str(weights), args=args, normalize=normalization or "none")
+    request = ModelRequest(reference, str(weights), args=args, normalize=normalization or "none", prompt=prompt)
     try:
         module = build_model(request, info, allow_code=allow_code).module
     except ModelError:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import ShapeMismatch
 from .lora import Lora
+from .prompt import Prompt
 from .scaling import Sources
 from .shrink import Shrink
 
@@ -75,6 +76,8 @@ class ModelRequest:
     """What is kept of the model."""
     lora: Lora | None = None
     """Adapters that learn beside the model, which then stays as it is."""
+    prompt: Prompt | None = None
+    """A prompt that learns before the model, which then stays as it is."""
     sources: Sources | None = None
     """Models whose changes are scaled, beside which only the scales and the head learn."""
 
@@ -87,4 +90,4 @@ class BuiltModel:
     normalization: Normalization | None
     request: ModelRequest
     frozen: frozenset[str] = frozenset()
-    """Names of the parameters that never learn: those beside adapters."""
+    """Names of the parameters that never learn: those beside adapters or a prompt."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import ModelError, UnknownName, did_you_mean
 from ..registry import Registry, load_code
@@ -21,6 +21,7 @@ from .base import BuiltModel, ModelRequest, Normalization
 from .checkpoints import find_weights, load_into, read_state_dict, saved_normalization
 from .documents import read_documents
 from .lora import add_adapters
+from .prompt import add_prompt, load_prompt, of_prompt, without_prompt
 from .scaling import add_scales
 from .shrink import Batches, shrink
 from .sources.hf import LANGUAGE_MODELS
@@ -57,6 +58,7 @@ def build_model(
     info = info.shown(request.view)
     prefix, _, name = request.model.partition(":")
     own: Normalization | None = None
+    state: dict[str, Tensor] = {}
     if ":" not in request.model:
         module = _builtin(request, info)
     elif prefix in SOURCES:
@@ -68,19 +70,15 @@ def build_model(
         own = saved_normalization(request.weights)
         if load:
             path = find_weights(request.weights)
-            load_into(module, read_state_dict(path), prefix=request.prefix, source=str(path))
+            state = read_state_dict(path)
+            _check_prompt(state, request, str(path))
+            load_into(module, without_prompt(state), prefix=request.prefix, source=str(path))
     _prepare(module, request, info)
     if request.shrink is not None:
         module, changes = shrink(module, request.shrink, request.model, batches)
         request = replace(request, args={**request.args, **changes}, shrink=None)
         _prepare(module, request, info)
-    frozen: frozenset[str] = frozenset()
-    if request.lora is not None:
-        frozen = add_adapters(module, request.lora, request.model, classifier=info.language not in LANGUAGE_MODELS)
-    if request.sources is not None:
-        if request.lora is not None:
-            raise ModelError(f"{request.model}: lora and sources both leave the weights as they are; choose one of them.")
-        frozen = add_scales(module, request.sources, request.model)
+    frozen = _added(module, request, info, state, load=load)
     return BuiltModel(module, _normalization(request, info, own), request, frozen)
 
 
@@ -94,6 +92,36 @@ def _prepare(module: nn.Module, request: ModelRequest, info: DataInfo) -> None:
         module.to(torch.bfloat16 if request.dtype == "bf16" else torch.float16)
     if request.gradient_checkpointing:
         checkpoint_layers(module, request.model)
+
+
+def _check_prompt(state: Mapping[str, Tensor], request: ModelRequest, source: str) -> None:
+    """Refuses to leave out a prompt without a word."""
+    length = next((len(value) for name, value in state.items() if of_prompt(name)), None)
+    if length is not None and request.prompt is None:
+        raise ModelError(f"{source}: these weights go with a prompt of {length} tokens; give {request.model} one: prompt: {length}.")
+
+
+def _added(module: nn.Module, request: ModelRequest, info: DataInfo, state: Mapping[str, Tensor], *, load: bool) -> frozenset[str]:
+    """Puts beside the model what learns in its place; the names of what then never learns."""
+    asked = {"lora": request.lora, "prompt": request.prompt, "sources": request.sources}
+    several = [name for name, how in asked.items() if how is not None]
+    if len(several) > 1:
+        raise ModelError(f"{request.model}: {' and '.join(several)} both leave the weights as they are; choose one of them.")
+    classifier = info.language not in LANGUAGE_MODELS
+    if request.lora is not None:
+        return add_adapters(module, request.lora, request.model, classifier=classifier)
+    if request.sources is not None:
+        return add_scales(module, request.sources, request.model)
+    if request.prompt is None:
+        return frozenset()
+    if info.kind != "text":
+        raise ModelError(f"{request.model}: prompt is for models of texts; the data is {info.kind}.")
+    frozen = add_prompt(module, request.prompt, request.model, tokens=info.input_shape[0], classifier=classifier)
+    if any(of_prompt(name) for name in state):
+        load_prompt(module, state, str(request.weights))
+    if request.prompt.weights is not None and load:
+        load_prompt(module, read_state_dict(request.prompt.weights), request.prompt.weights)
+    return frozen
 
 
 def _normalization(request: ModelRequest, info: DataInfo, own: Normalization | None) -> Normalization | None:

@@ -21,7 +21,8 @@ import torch
 from torch import nn
 
 from ..errors import MissingDependency, ModelError, UnknownName
-from ..taps.head import find_head
+from .around import around_body
+from .prompt import has_prompt, prompt_names, switch
 
 _ADAPTER = "default"
 
@@ -67,7 +68,7 @@ def add_adapters(module: nn.Module, how: Lora, reference: str, *, classifier: bo
         from peft import LoraConfig, inject_adapter_in_model
     except ImportError as error:
         raise MissingDependency("peft", "lora", "lora") from error
-    head = _head(module)
+    head = around_body(module)
     paths = _paths(module, how, head, reference)
     config: Any = LoraConfig(
         r=how.rank,
@@ -85,15 +86,6 @@ def add_adapters(module: nn.Module, how: Lora, reference: str, *, classifier: bo
     for parameter in module.parameters():
         parameter.requires_grad_(id(parameter) in learn)
     return frozenset(name for name, parameter in module.named_parameters() if id(parameter) not in learn)
-
-
-def _head(module: Any) -> set[nn.Module]:
-    """What stands behind the body that all models of a kind share: the layer of the logits, and what leads to it."""
-    body, output = module.base_model, module.get_output_embeddings()
-    around = [] if body is module else [part for part in module.children() if not any(inner is body for inner in part.modules())]
-    if not around and output is None:
-        around = [find_head(module)]
-    return {layer for part in around for layer in part.modules()} | ({output} if output is not None else set())
 
 
 def _paths(module: nn.Module, how: Lora, head: set[nn.Module], reference: str) -> list[str]:
@@ -136,31 +128,35 @@ def _layers(module: nn.Module) -> list[tuple[str, Any]]:
 
 @contextmanager
 def without_adapters(module: nn.Module, frozen: Collection[str]) -> Iterator[None]:
-    """While it lasts, a model is what it was before its adapters learnt; which parameters ask for a gradient does not change.
+    """While it lasts, a model is what it was before its adapters (or its prompt) learnt; which parameters ask for a gradient stays.
 
     Args:
-        module: a model with adapters.
-        frozen: what `add_adapters` said never learns; empty for a model without adapters.
+        module: a model with adapters or a prompt.
+        frozen: what `add_adapters` or `add_prompt` said never learns; empty for a model without either.
 
     Raises:
         ModelError: for a model without adapters, and where more than these learn.
     """
     if not frozen:
         raise ModelError("the student has no adapters to switch off: give it some with `lora`, such as student: {lora: {rank: 8}}.")
-    known = {name for name, _ in adapters(module)}
+    prompted = has_prompt(module)
+    own = [] if prompted else adapters(module)
+    known = {*prompt_names(module), *(name for name, _ in own)}
     moved = [name for name, _ in module.named_parameters() if name not in frozen and name not in known]
     if moved:
         raise ModelError(
             f"the student's head learns, too ({moved[0]}), so that without its adapters it is not what it was; "
-            "lora: {head: false} leaves the head as it is."
+            f"{'prompt' if prompted else 'lora'}: {{head: false}} leaves the head as it is."
         )
-    layers = [layer for _, layer in _layers(module)]
-    asking = [(parameter, parameter.requires_grad) for _, parameter in adapters(module)]
+    layers = [] if prompted else [layer for _, layer in _layers(module)]
+    asking = [(parameter, parameter.requires_grad) for _, parameter in own]
     try:
+        switch(module, on=False)
         for layer in layers:
             layer.enable_adapters(False)
         yield
     finally:
+        switch(module, on=True)
         for layer in layers:
             layer.enable_adapters(True)
         for parameter, asks in asking:
