@@ -6,7 +6,8 @@ python evidence/run.py --part 1/2          every second of them, for two process
 python evidence/run.py --list              what would be run
 
 What is found is written after every recipe, and a stopped one goes on where it was. Stages that recipes have in common (most of those on
-digits share teachers) are trained once. Recipes that ask for data of the user's own, or for those that torchvision fetches, are left out.
+digits share teachers) are trained once. Recipes that ask for data of the user's own, or for what must be fetched, are left out
+(evidence/needs.json). Recipes that take too long are shortened (`SHORTER`), and their evidence says so (`over`).
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,16 +28,25 @@ import torch
 
 from limbeck.config.load import load_recipe
 from limbeck.errors import LimbeckError, RecipeError
-from limbeck.evidence import slug
-from limbeck.files import write_text
+from limbeck.evidence import need, needs, slug
+from limbeck.files import read_json, write_json, write_text
 from limbeck.study.conduct import Wish, study
+from limbeck.study.execute import Quiet
 from limbeck.study.judging import judge
+from limbeck.study.runs import Job
 from limbeck.version import __version__
 
 HERE = Path(__file__).resolve().parent
 RECIPES = HERE.parent / "recipes"
 WORK = HERE.parent / "studies" / "evidence"
 SEEDS = 5
+SHORTER: dict[str, dict[str, Any]] = {}
+"""By slug: what is laid over a recipe whose five seeds would take more than five minutes on two cores. Chosen by the time of an update
+alone, before any of these recipes was run over its seeds; what is claimed of a shortened run holds of that."""
+MADE: dict[str, tuple[str, ...]] = {
+    "spoken_digits": ("examples/spoken_digits.py", "../shared/data/fsdd/fsdd_8khz.npz", "spoken"),
+}
+"""By slug: what must be run first, from the top of the repository, for a recipe to find its data: the folder where they end up is last."""
 
 
 def main() -> None:
@@ -49,7 +62,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="only say which recipes would be run")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found = recipes()
+    found = recipes(make=not args.list)
     if unknown := set(args.only) - set(found):
         parser.error(f"no such recipe: {', '.join(sorted(unknown))}. Known: {', '.join(found)}")
     todo = args.only or [name for name, path in found.items() if not fresh(args.out / f"{name}.json", path)]
@@ -62,26 +75,33 @@ def main() -> None:
         print(f"{number}/{len(todo)} {name}: {run(name, found[name], args)}", flush=True)
 
 
-def recipes() -> dict[str, Path]:
-    """Slug to file of every recipe that can be read on this machine; those on digits, which are quick, come first."""
+def recipes(*, make: bool) -> dict[str, Path]:
+    """Slug to file of every recipe that can be read on this machine; those on digits, which are quick, come first.
+
+    Args:
+        make: whether data that recipes must be given first are made.
+    """
     paths: dict[str, tuple[bool, Path]] = {}
+    asks = needs(HERE)
     for path in sorted(RECIPES.rglob("*.yaml")):
-        if path.parent.name == "base":
+        name = slug(path)
+        if path.parent.name == "base" or need(path, asks) is not None:
             continue
+        if make and name in MADE and not (HERE.parent / MADE[name][-1]).exists():
+            subprocess.run([sys.executable, *MADE[name]], cwd=HERE.parent, check=True)  # noqa: S603 - of the table above
         try:
             source = load_recipe(path).recipe.data.source
-        except RecipeError:
+        except RecipeError as error:
+            print(f"{name} cannot be run here: {str(error).splitlines()[0]}", file=sys.stderr)
             continue
-        if source.startswith("torchvision:"):
-            continue
-        paths[slug(path)] = (not source.startswith("sklearn:"), path)
+        paths[name] = (not source.startswith("sklearn:"), path)
     return {name: path for name, (_, path) in sorted(paths.items(), key=lambda item: (item[1][0], item[0]))}
 
 
 def key(path: Path) -> str:
-    """What a recipe says, but for its description and its claims: evidence of another key is stale."""
+    """What a recipe and what is laid over it say, but for its description and its claims: evidence of another key is stale."""
     apart = {"about": True, "study": {"claims", "confidence", "correction", "baseline"}}
-    recipe = load_recipe(path).recipe.model_dump(mode="json", exclude=apart, exclude_defaults=True)
+    recipe = load_recipe(path, set=SHORTER.get(slug(path), {})).recipe.model_dump(mode="json", exclude=apart, exclude_defaults=True)
     return hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -104,19 +124,49 @@ def run(name: str, path: Path, args: argparse.Namespace) -> str:
     folder = args.work / name
     mine = load_recipe(path).recipe.study
     seeds = None if mine is not None else args.seeds
-    began = time.perf_counter()
+    over, begun = SHORTER.get(name, {}), (folder / "study.json").exists()
+    clock = Clock(args.work / f"{name}.json")
     try:
-        wish = Wish(
-            seeds=seeds, out=folder, resume=(folder / "study.json").exists(), device="cpu", report=False, shared=args.work / "shared"
-        )
-        done = study(path, wish)
+        wish = Wish(over, seeds=seeds, out=folder, resume=begun, device="cpu", report=False, shared=args.work / "shared")
+        done = study(path, wish, clock)
     except LimbeckError as error:
         return f"stopped: {str(error).splitlines()[0]}"
-    evidence = {**trimmed(done.results), "key": key(path), "elapsed": round(time.perf_counter() - began, 1)}
+    clock.keep()
+    shortened = {"over": over} if over else {}
+    evidence = {**trimmed(done.results), **shortened, "key": key(path), **{part: round(spent, 1) for part, spent in clock.spent.items()}}
     write_text(args.out / f"{name}.json", lines(evidence))
     shutil.rmtree(folder)
+    clock.file.unlink()
     said = ", ".join(f"{claim['text']}: {claim['verdict']}" for claim in evidence["claims"]) or "no claim"
-    return f"{said} ({evidence['elapsed']:.0f} s{', some runs failed' if evidence['failed'] else ''})"
+    failed = ", some runs failed" if evidence["failed"] else ""
+    return f"{said} ({evidence['elapsed']:.0f} s, {evidence['processor']:.0f} of a processor{failed})"
+
+
+class Clock(Quiet):
+    """What a study takes, also one that is stopped and gone on with: `elapsed` seconds, and those of a `processor`, which say more where
+    others are at work on the machine."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.spent: dict[str, float] = read_json(file) if file.exists() else {"elapsed": 0.0, "processor": 0.0}
+        self._before = self._now()
+
+    def ended(self, job: Job, error: str | None) -> None:
+        """Writes down what was spent until the end of a run."""
+        self.keep()
+
+    def keep(self) -> None:
+        """Writes down what was spent until now."""
+        now = self._now()
+        self.spent = {part: held + now[part] - self._before[part] for part, held in self.spent.items()}
+        self._before = now
+        write_json(self.file, self.spent)
+
+    @staticmethod
+    def _now() -> dict[str, float]:
+        times = os.times()
+        processor = times.user + times.system + times.children_user + times.children_system
+        return {"elapsed": time.perf_counter(), "processor": processor}
 
 
 def trimmed(results: Any) -> dict[str, Any]:

@@ -1,14 +1,18 @@
-"""How well a language model does in each domain of its texts (`data.domain`)."""
+"""How well a language model does in each domain of its texts (`data.domain`), and of prompts and answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .engine.evaluation import Collected
 from .session import Session
 from .tokens import Hidden, part_of
+
+PARTS = ("answers", "prompts")
+"""Tokens of which a model that is trained on both is judged apart, too."""
 
 
 def of_domains(session: Session, said: Collected) -> dict[str, float]:
@@ -21,6 +25,21 @@ def of_domains(session: Session, said: Collected) -> dict[str, float]:
     for number, name in enumerate(domains.names):
         rows = (own == number).nonzero().flatten()
         if len(rows):
-            own_part: Any = part_of(said.logits, rows)
-            found[f"{name}.perplexity"] = session.task.report(own_part, said.labels[rows], torch.arange(len(rows)))["perplexity"]
+            found[f"{name}.perplexity"] = _perplexity(session, said, rows)
     return found
+
+
+def of_parts(session: Session, said: Collected) -> dict[str, float]:
+    """Perplexity of the answers and of the prompts of the test examples, as `answers.perplexity` and `prompts.perplexity`; empty where not
+    both are judged (`data.train_on: all`)."""
+    if said.given is None or not isinstance(said.logits, Hidden):
+        return {}
+    own = {name: (said.given == number).nonzero().flatten() for number, name in enumerate(PARTS)}
+    if not all(len(rows) for rows in own.values()):
+        return {}
+    return {f"{name}.perplexity": _perplexity(session, said, rows) for name, rows in own.items()}
+
+
+def _perplexity(session: Session, said: Collected, rows: Tensor) -> float:
+    part: Any = part_of(said.logits, rows)
+    return session.task.report(part, said.labels[rows], torch.arange(len(rows)))["perplexity"]

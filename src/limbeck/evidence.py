@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,10 @@ class Entry:
     """Empty where the study was not run, or claims nothing."""
     seeds: int
     """How many the study has; 0 where it was not run."""
+    needs: str | None = None
+    """What the study of the recipe asks for that no repository can bring, such as `your data`; None where it can be run."""
+    over: Mapping[str, Any] = field(default_factory=dict)
+    """What was laid over the recipe, by dotted key, to be done in minutes: its claims are then those of a shorter run."""
 
 
 def slug(path: Path | None) -> str:
@@ -75,16 +79,27 @@ def entries(folder: Path) -> list[Entry]:
     paths = {slug(path): path.relative_to(folder.parent).as_posix() for path in files}
     pages = read_json(folder / "pages.json")["pages"] if (folder / "pages.json").is_file() else {}
     parity = read_json(folder / "parity.json")["methods"] if (folder / "parity.json").is_file() else {}
-    names = sorted({*paths, *found})
-    return [_entry(name, found.get(name, {}), paths.get(name), folder.parent, pages, parity) for name in names]
+    asks = needs(folder)
+    shown: list[Entry] = []
+    for name in sorted({*paths, *found}):
+        held = found.get(name, {})
+        recipe = paths.get(name) or str(held.get("recipe", ""))
+        claims = tuple(Claimed(*(claim[key] for key in ("text", "verdict", "estimate", "low", "high"))) for claim in held.get("claims", ()))
+        asked = need(Path(recipe), asks) if not held else None
+        page, agrees = pages.get(Path(recipe).stem), _parity(folder.parent / recipe, parity)
+        shown.append(Entry(name, recipe, page, agrees, claims, len(held.get("seeds", ())), asked, held.get("over", {})))
+    return shown
 
 
-def _entry(
-    name: str, held: Mapping[str, Any], path: str | None, root: Path, pages: Mapping[str, int], parity: Mapping[str, Mapping[str, Any]]
-) -> Entry:
-    recipe = path or str(held.get("recipe", ""))
-    claims = tuple(Claimed(*(claim[key] for key in ("text", "verdict", "estimate", "low", "high"))) for claim in held.get("claims", ()))
-    return Entry(name, recipe, pages.get(Path(recipe).stem), _parity(root / recipe, parity), claims, len(held.get("seeds", ())))
+def needs(folder: Path) -> dict[str, str]:
+    """What recipes, or all of a folder below `recipes/`, ask for that no repository can bring (`needs.json` of a folder of evidence)."""
+    return read_json(folder / "needs.json")["needs"] if (folder / "needs.json").is_file() else {}
+
+
+def need(recipe: Path, asks: Mapping[str, str]) -> str | None:
+    """What a recipe asks for, of what `needs` says; None where nothing."""
+    name = recipe.with_suffix("").as_posix()
+    return next((what for part, what in asks.items() if f"/{name}/".partition("/recipes/")[2].startswith(f"{part}/")), None)
 
 
 def _parity(recipe: Path, methods: Mapping[str, Mapping[str, Any]]) -> str | None:

@@ -13,7 +13,7 @@ from .appraisal import appraise
 from .assemble import ALONE
 from .beginnings import before, flips, recovered
 from .data.loader import BatchStream
-from .domains import of_domains
+from .domains import of_domains, of_parts
 from .endings import endings
 from .engine.evaluation import Collected
 from .errors import NonFinite, ShapeMismatch
@@ -156,7 +156,9 @@ def _model(session: Session, name: str, said: Mapping[str, Collected | None], te
     return {
         "role": role,
         "reference": built.request.model,
-        "metrics": _learnt(session, name, role, session.task.report(own.logits, own.labels, own.examples)) | of_domains(session, own),
+        "metrics": _learnt(session, name, role, session.task.report(own.logits, own.labels, own.examples))
+        | of_domains(session, own)
+        | of_parts(session, own),
         "agreement": session.task.agreement(own.logits, theirs.logits, own.labels) if matched and theirs else None,
         "cost": model_cost(built.module, example.inputs),
         "reliability": details.get("reliability"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..config.schema import Recipe
+from ..domains import PARTS
 from ..tasks.base import Task
 
 
@@ -22,6 +23,8 @@ def asked(recipe: Recipe, task: Task) -> dict[str, bool]:
         found |= {"membership_auc": False, "membership_tpr": False}
     if spec.canaries or recipe.data.canaries is not None:
         found["exposure"] = False
+    if task.labels == "token" and recipe.data.train_on == "all":
+        found |= {f"{part}.{main}": more for part in PARTS}
     if spec.answer is not None:
         found["exact_match"] = True
     if spec.cost:

@@ -28,6 +28,8 @@ class Collected:
     labels: Tensor
     examples: Tensor | None = None
     """Number of the example that each row belongs to; of windows of a text, of the question that is asked about it."""
+    given: Tensor | None = None
+    """Of the tokens of a causal language model, whether each belongs to a prompt (1) or not (0)."""
 
     def fits(self, other: Collected) -> bool:
         """Whether the two can be compared: the same examples and, but for language models, the same number of outputs."""
@@ -44,6 +46,7 @@ class _Parts:
     labels: list[Tensor]
     index: list[Tensor]
     examples: list[Tensor]
+    given: list[Tensor]
     head: Projection | None = None
     rows: bool = False
     """Whether there is a row for each of several tokens of an example."""
@@ -60,12 +63,16 @@ class _Parts:
         self.labels.append(batch.labels.cpu() if batch.labels is not None else torch.zeros(len(batch)))
         self.index.append(index.cpu())
         self.examples.append(batch.extra["questions"].cpu() if "questions" in batch.extra else index.cpu())
+        if "given" in batch.extra:
+            self.given.append(batch.extra["given"].cpu())
 
-    def all(self) -> tuple[Tensor, Tensor, Tensor, Tensor, bool] | None:
-        """Numbers of the examples, values, labels, what they belong to, and whether they are rows; None where there is nothing."""
+    def all(self) -> tuple[Tensor, Tensor, Tensor, Tensor, bool, Tensor | None] | None:
+        """Numbers of the examples, values, labels, what they belong to, whether they are rows, and whether these are of prompts; None where
+        there is nothing."""
         if not self.index:
             return None
-        return torch.cat(self.index), torch.cat(self.values), torch.cat(self.labels), torch.cat(self.examples), self.rows
+        values, labels, examples = (torch.cat(own) for own in (self.values, self.labels, self.examples))
+        return torch.cat(self.index), values, labels, examples, self.rows, torch.cat(self.given) if self.given else None
 
 
 def _of_rows(batch: Batch) -> Tensor:
@@ -90,7 +97,7 @@ def collect(
     Raises:
         NonFinite: where its outputs are not numbers; `name` is what the message calls the model.
     """
-    said = _Parts([], [], [], [])
+    said = _Parts([], [], [], [], [])
     mode = module.training
     module.eval()
     autocast: Any = torch.autocast(backend.device.type, precision) if precision else nullcontext()
@@ -114,7 +121,9 @@ def collect(
             f"{name}: its outputs are not a number for {int(broken.sum())} of {len(broken)} held-out examples, such as {which}. "
             "Where it was just trained, its weights have become useless: try a smaller learning rate, `train.clip: 1.0` or warm-up."
         )
-    return Collected(values if said.head is None else Hidden(values, _on_cpu(said.head)), labels, examples)
+    prompts = [part[5] for part in parts if part[5] is not None]
+    given = torch.cat(prompts)[first] if len(prompts) == len(parts) else None
+    return Collected(values if said.head is None else Hidden(values, _on_cpu(said.head)), labels, examples, given)
 
 
 def _on_cpu(head: Projection) -> Projection:

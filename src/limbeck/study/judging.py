@@ -69,7 +69,8 @@ def _fault(loaded: LoadedRecipe, name: Name, arms: Sequence[Arm], task: Task) ->
         meant = readings(name if name.arm != "*" else Name(arms[0].name, name.model, name.metric), by_name)
     except UnknownName as error:
         return str(error)
-    several = bool(loaded.recipe.data.datasets) or task.on.__func__ is not Task.on  # metrics that depend on the data
+    data = loaded.recipe.data
+    several = bool(data.datasets) or data.domain is not None or task.on.__func__ is not Task.on  # metrics that depend on the data
     metrics = [*task.better, *(key for arm in arms for key in asked(arm.loaded.recipe, task)), *COSTS]
     for arm, model, metric in meant:
         models = _models(by_name[arm])
@@ -93,7 +94,7 @@ def _known(metric: str, metrics: Sequence[str]) -> bool:
 def _models(arm: Arm) -> list[str]:
     recipe = arm.loaded.recipe
     teachers = ["teacher"] if recipe.teacher is not None else []
-    return [STUDENT, *(["alone"] if recipe.baseline else []), *teachers, *recipe.teachers, *recipe.models]
+    return [STUDENT, *(["alone"] if recipe.baseline else []), *teachers, *recipe.teachers, *recipe.models, *recipe.evaluate.fused]
 
 
 def _problem(loaded: LoadedRecipe, position: int, error: ClaimError) -> Problem:
