@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from limbeck.cli.main import main
-from limbeck.evidence import Claimed, entries, place, slug
+from limbeck.evidence import Claimed, entries, need, needs, place, slug
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,6 +76,29 @@ def test_json_has_four_keys(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert found[0] == {"slug": "one", "page": None, "parity": "pass", "claims": []}
 
 
+def test_what_asks_for_data_of_ones_own_is_not_missing_without_a_word(folder: Path, capsys: pytest.CaptureFixture[str]):
+    asks = {"needs": {"text": "data and a GPU", "two": "your data", "on": "nothing"}}
+    (folder / "needs.json").write_text(json.dumps(asks))
+    assert [entry.needs for entry in entries(folder)] == [None, "data and a GPU", None]
+    assert need(Path("recipes/two.yaml"), asks["needs"]) == "your data"
+    assert main(["evidence", "--folder", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[2].split() == ["text-one", "pass", "needs", "data", "and", "a", "GPU"]
+    assert main(["evidence", "--json", "--folder", str(folder)]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found[1] == {"slug": "text-one", "page": None, "parity": "pass", "claims": [], "needs": "data and a GPU"}
+    assert "needs" not in found[0]
+
+
+def test_what_was_shortened_is_told(folder: Path, capsys: pytest.CaptureFixture[str]):
+    held = json.loads((folder / "two.json").read_text())
+    (folder / "two.json").write_text(json.dumps({**held, "over": {"train.steps": 5, "data.only": ["a", "b"]}}))
+    assert entries(folder)[2].over == {"train.steps": 5, "data.only": ["a", "b"]}
+    assert main(["evidence", "--folder", str(folder)]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "two was shortened: train.steps=5, data.only=[a, b]"
+    assert main(["evidence", "--json", "--folder", str(folder)]) == 0
+    assert json.loads(capsys.readouterr().out)[2]["over"] == {"train.steps": 5, "data.only": ["a", "b"]}
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["evidence", "--folder", str(tmp_path / "no")]) == 2
     assert f"found nothing: {tmp_path / 'no'} is no folder, or name one with --folder." in capsys.readouterr().err
@@ -84,8 +110,50 @@ def test_the_evidence_of_the_repository_is_whole():
         assert (ROOT / entry.recipe).is_file(), entry.slug
         assert all(one.verdict in ("holds", "fails", "undecided") for one in entry.claims)
         assert entry.seeds == 0 or entry.seeds >= 5, entry.slug
+    assert all((ROOT / "recipes" / name).is_dir() or (ROOT / "recipes" / f"{name}.yaml").is_file() for name in needs(ROOT / "evidence"))
     held = [json.loads(file.read_text()) for file in (ROOT / "evidence").glob("*.json")]
     for study in [one for one in held if one.get("kind") == "study"]:
         assert study["failed"] == {}
         for arm in study["arms"].values():
             assert all(len(values) == len(study["seeds"]) for model in arm["values"].values() for values in model.values())
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """evidence/run.py as a module."""
+    spec = importlib.util.spec_from_file_location("evidence_run", ROOT / "evidence" / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "evidence_run", module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_time_of_a_stopped_study_is_kept(script: Any, tmp_path: Path):
+    file = tmp_path / "clock.json"
+    file.write_text(json.dumps({"elapsed": 100.0, "processor": 50.0}))
+    clock = script.Clock(file)
+    until = time.process_time() + 0.05
+    while time.process_time() < until:
+        pass
+    clock.ended(None, None)
+    first = json.loads(file.read_text())
+    assert 100.04 < first["elapsed"] < 200
+    assert 50.04 < first["processor"] < 60
+    clock.keep()
+    assert first["processor"] <= clock.spent["processor"] < first["processor"] + 1
+    assert script.Clock(tmp_path / "new.json").spent == {"elapsed": 0.0, "processor": 0.0}
+
+
+def test_what_is_laid_over_a_recipe_is_a_part_of_what_its_evidence_is_of(script: Any, monkeypatch: pytest.MonkeyPatch):
+    recipe = ROOT / "recipes" / "quickstart.yaml"
+    whole = script.key(recipe)
+    assert whole == json.loads((ROOT / "evidence" / "quickstart.json").read_text())["key"]
+    monkeypatch.setitem(script.SHORTER, "quickstart", {"train.epochs": 1})
+    assert script.key(recipe) != whole
+
+
+def test_every_recipe_that_is_shortened_or_given_data_is_there(script: Any):
+    slugs = {slug(path) for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "base"}
+    assert {*script.SHORTER, *script.MADE} <= slugs

@@ -20,6 +20,7 @@ from limbeck.labelling import Labelling, label
 from limbeck.preflight import preflight
 from limbeck.run import distill
 from limbeck.store.manage import parse_codec
+from limbeck.study.conduct import Wish, plan
 from tests.coloured import coloured
 from tests.text_models import save_text_model, sentences
 
@@ -214,6 +215,8 @@ def test_runs_for_two_updates(name: str, own_data: dict[str, Any], tmp_path: Pat
     checked = preflight(load_recipe(RECIPES / f"{name}.yaml", set=overrides), allow_code=False)
     assert checked.problems == []
     assert checked.notes == []
+    if recipe.study is not None and not name.startswith(("studies/", "cifar100/")):
+        assert plan(load_recipe(RECIPES / f"{name}.yaml", set=overrides), Wish(overrides, device="cpu")).claims == recipe.study.claims
 
     result = distill(RECIPES / f"{name}.yaml", set=overrides, out=tmp_path / "run", device="cpu", allow_code=False)
     stages = [stage["updates"] for stage in result.results["stages"] if stage["learner"] != "alone"]

@@ -8,11 +8,9 @@ import torch
 from torch import Tensor
 
 from .engine.evaluation import Collected
+from .evaluate.tokens import PARTS
 from .session import Session
 from .tokens import Hidden, part_of
-
-PARTS = ("answers", "prompts")
-"""Tokens of which a model that is trained on both is judged apart, too."""
 
 
 def of_domains(session: Session, said: Collected) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..config.schema import Recipe
-from ..domains import PARTS
+from ..evaluate.tokens import PARTS
 from ..tasks.base import Task
 
 

@@ -22,6 +22,8 @@ from .reliability import BINS, calibration_error_of, reliability_of
 BYTES = 256 * 2**20
 """Logits that are held at once."""
 TOP = 5
+PARTS = ("answers", "prompts")
+"""Tokens in which a model that is trained on both is judged apart, too."""
 
 
 @dataclass(frozen=True)
