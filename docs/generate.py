@@ -235,13 +235,14 @@ def parity_section(name: str) -> list[str]:
 def evidence_section(name: str) -> list[str]:
     """What the study of the recipe that is called like the loss says of its claims, also where they fail."""
     found = next((entry for entry in entries(ROOT / "evidence") if Path(entry.recipe).stem == name), None)
-    if found is None:
+    if found is None or not found.seeds:
         return []
     lines = [
         "## Evidence",
         "",
         f"What `{found.recipe}` claims, over {found.seeds} seeds ([how claims are decided](../studies.md#claims)):",
         "",
+        *([f"To be done in minutes, it was shortened by `{_cell(found.shortened)}`.", ""] if found.over else []),
     ]
     lines += ["| claim | verdict | left less right | interval |", "|---|---|---|---|"]
     for claim in found.claims:
@@ -257,7 +258,10 @@ def evidence_page() -> str:
     text = (
         "What the recipes claim, and what their [studies](studies.md) say: real runs on real data, kept in `evidence/` with every value. "
     )
-    text += "`make evidence ONLY=NAME` repeats one. A claim that fails is shown as failing."
+    text += (
+        "`make evidence ONLY=NAME` repeats one. A claim that fails is shown as failing. Recipes that take too long for that are shortened "
+    )
+    text += "(below); what is claimed of them then holds of the shorter run."
     lines = ["# Evidence", "", text, ""]
     verdicts = [claim.verdict for entry in found for claim in entry.claims]
     lines += [", ".join(f"{verdicts.count(word)} {word}" for word in ("holds", "fails", "undecided") if word in verdicts) + ".", ""]
@@ -267,6 +271,13 @@ def evidence_page() -> str:
             wide = "" if claim.estimate is None else f"{claim.estimate:+.3g}"
             wide += "" if claim.low is None else f" ({claim.low:+.3g} to {claim.high:+.3g})"
             lines.append(f"| {entry.slug} | `{_cell(claim.text)}` | **{claim.verdict}** | {wide} | {entry.parity or ''} |")
+    if shorter := [entry for entry in found if entry.over]:
+        lines += ["", "## What was shortened", "", "| recipe | what was laid over it |", "|---|---|"]
+        lines += [f"| {entry.slug} | `{_cell(entry.shortened)}` |" for entry in shorter]
+    lines += ["", "## Recipes without evidence", "", "| recipe | why |", "|---|---|"]
+    lines += [
+        f"| {entry.slug} | {f'needs {entry.needs}' if entry.needs is not None else 'not run yet'} |" for entry in found if not entry.seeds
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -94,7 +94,7 @@ def test_what_was_shortened_is_told(folder: Path, capsys: pytest.CaptureFixture[
     (folder / "two.json").write_text(json.dumps({**held, "over": {"train.steps": 5, "data.only": ["a", "b"]}}))
     assert entries(folder)[2].over == {"train.steps": 5, "data.only": ["a", "b"]}
     assert main(["evidence", "--folder", str(folder)]) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "two was shortened: train.steps=5, data.only=[a, b]"
+    assert capsys.readouterr().out.splitlines()[-1] == 'two was shortened: train.steps=5, data.only=["a", "b"]'
     assert main(["evidence", "--json", "--folder", str(folder)]) == 0
     assert json.loads(capsys.readouterr().out)[2]["over"] == {"train.steps": 5, "data.only": ["a", "b"]}
 

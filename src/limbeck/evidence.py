@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class Entry:
     """What the study of the recipe asks for that no repository can bring, such as `your data`; None where it can be run."""
     over: Mapping[str, Any] = field(default_factory=dict)
     """What was laid over the recipe, by dotted key, to be done in minutes: its claims are then those of a shorter run."""
+
+    @property
+    def shortened(self) -> str:
+        """What was laid over the recipe, as with `--set`; empty where nothing was."""
+        return ", ".join(f"{key}={json.dumps(value)}" for key, value in self.over.items())
 
 
 def slug(path: Path | None) -> str:

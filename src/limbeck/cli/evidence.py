@@ -23,7 +23,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Runs the command."""
-    from ..config.render import flow
     from ..errors import LimbeckError
     from ..evidence import entries, place
     from ._show import print_json, table
@@ -47,7 +46,7 @@ def main(args: argparse.Namespace) -> int:
     print(f"\n{sum(entry.seeds > 0 for entry in found)} of {len(found)} recipes have evidence: {counts}.")
     for entry in found:
         if entry.over:
-            print(f"{entry.slug} was shortened: {', '.join(f'{key}={flow(value)}' for key, value in entry.over.items())}")
+            print(f"{entry.slug} was shortened: {entry.shortened}")
     return 0
 
 
