@@ -259,9 +259,9 @@ def evidence_page() -> str:
         "What the recipes claim, and what their [studies](studies.md) say: real runs on real data, kept in `evidence/` with every value. "
     )
     text += (
-        "`make evidence ONLY=NAME` repeats one. A claim that fails is shown as failing. Recipes that take too long for that are shortened "
+        "`make evidence ONLY=NAME` repeats one. A claim that fails is shown as failing. Recipes that take too long are shortened (below); "
     )
-    text += "(below); what is claimed of them then holds of the shorter run."
+    text += "what is claimed of them then is claimed of the shorter run."
     lines = ["# Evidence", "", text, ""]
     verdicts = [claim.verdict for entry in found for claim in entry.claims]
     lines += [", ".join(f"{verdicts.count(word)} {word}" for word in ("holds", "fails", "undecided") if word in verdicts) + ".", ""]

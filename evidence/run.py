@@ -40,9 +40,16 @@ HERE = Path(__file__).resolve().parent
 RECIPES = HERE.parent / "recipes"
 WORK = HERE.parent / "studies" / "evidence"
 SEEDS = 5
-SHORTER: dict[str, dict[str, Any]] = {}
-"""By slug: what is laid over a recipe whose five seeds would take more than five minutes on two cores. Chosen by the time of an update
-alone, before any of these recipes was run over its seeds; what is claimed of a shortened run holds of that."""
+SHORTER: dict[str, dict[str, Any]] = {
+    "dlf": {"train.steps": 60},
+    "fashion_mnist": {"data.limit": 6000},
+    "gsm8k": {"data.args.test": None, "data.split.valid": 0.01, "data.split.test": 0.02, "train.steps": 100, "evaluate.answer": None},
+    "llava_kd": {"data.limit": 800, "train.steps": 80, "stages.teacher.train.steps": 120},
+    "shakespeare": {"train.steps": 100, "stages.teacher.train.steps": 130},
+    "topics": {"train.steps": 70, "stages.teacher.train.steps": 100},
+}
+"""By slug: what is laid over a recipe whose five seeds would take more than five minutes on two cores. Chosen by the time of an update and
+of an evaluation alone, before any of these recipes was run over its seeds; what is claimed of a shortened run is claimed of that."""
 MADE: dict[str, tuple[str, ...]] = {
     "spoken_digits": ("examples/spoken_digits.py", "../shared/data/fsdd/fsdd_8khz.npz", "spoken"),
 }
