@@ -41,12 +41,19 @@ RECIPES = HERE.parent / "recipes"
 WORK = HERE.parent / "studies" / "evidence"
 SEEDS = 5
 SHORTER: dict[str, dict[str, Any]] = {
-    "dlf": {"train.steps": 60},
+    "dlf": {"train.steps": 60, "evaluate.generations": 0},
     "fashion_mnist": {"data.limit": 6000},
-    "gsm8k": {"data.args.test": None, "data.split.valid": 0.01, "data.split.test": 0.02, "train.steps": 100, "evaluate.answer": None},
-    "llava_kd": {"data.limit": 800, "train.steps": 80, "stages.teacher.train.steps": 120},
-    "shakespeare": {"train.steps": 100, "stages.teacher.train.steps": 130},
-    "topics": {"train.steps": 70, "stages.teacher.train.steps": 100},
+    "gsm8k": {
+        "data.args.test": None,
+        "data.split.valid": 0.01,
+        "data.split.test": 0.02,
+        "train.steps": 100,
+        "evaluate.answer": None,
+        "evaluate.generations": 0,
+    },
+    "llava_kd": {"data.limit": 800, "train.steps": 80, "stages.teacher.train.steps": 120, "evaluate.generations": 0},
+    "shakespeare": {"train.steps": 100, "stages.teacher.train.steps": 130, "evaluate.generations": 0},
+    "topics": {"train.steps": 70, "stages.teacher.train.steps": 100, "evaluate.generations": 0},
 }
 """By slug: what is laid over a recipe whose five seeds would take more than five minutes on two cores. Chosen by the time of an update and
 of an evaluation alone, before any of these recipes was run over its seeds; what is claimed of a shortened run is claimed of that."""
