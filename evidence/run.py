@@ -41,6 +41,7 @@ RECIPES = HERE.parent / "recipes"
 WORK = HERE.parent / "studies" / "evidence"
 SEEDS = 5
 SHORTER: dict[str, dict[str, Any]] = {
+    "clinc150": {"train.epochs": 3, "stages.teacher.train.epochs": 2},
     "dlf": {"train.steps": 60, "evaluate.generations": 0},
     "fashion_mnist": {"data.limit": 6000},
     "gsm8k": {
@@ -53,6 +54,7 @@ SHORTER: dict[str, dict[str, Any]] = {
     },
     "llava_kd": {"data.limit": 800, "train.steps": 80, "stages.teacher.train.steps": 120, "evaluate.generations": 0},
     "shakespeare": {"train.steps": 100, "stages.teacher.train.steps": 130, "evaluate.generations": 0},
+    "sst2_small": {"train.epochs": 4},
     "topics": {"train.steps": 70, "stages.teacher.train.steps": 100, "evaluate.generations": 0},
 }
 """By slug: what is laid over a recipe whose five seeds would take more than five minutes on two cores. Chosen by the time of an update and
