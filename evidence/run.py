@@ -146,6 +146,7 @@ def run(name: str, path: Path, args: argparse.Namespace) -> str:
         wish = Wish(over, seeds=seeds, out=folder, resume=begun, device="cpu", report=False, shared=args.work / "shared")
         done = study(path, wish, clock)
     except LimbeckError as error:
+        clock.keep()
         return f"stopped: {str(error).splitlines()[0]}"
     clock.keep()
     shortened = {"over": over} if over else {}
