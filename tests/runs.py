@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,9 @@ SMALL: dict[str, Any] = {
     "train": {"epochs": 2, "batch_size": 32, "optimizer": {"name": "adamw", "lr": 0.01}, "log_every": 2},
 }
 """A student of a random teacher: nothing to learn, everything to compute."""
+
+PATIENCE = 900
+"""Seconds after which a process that should have ended is given up; how fast anything is plays no part, so that busy machines pass."""
 
 PLAIN = {"model": "mlp", "args": {"hidden": [16]}}
 """A model without batch statistics: its gradient is a sum over examples."""
@@ -40,17 +41,3 @@ def digest(run: Path) -> str:
 def environment() -> dict[str, str]:
     """An environment in which a command gives the same numbers every time."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
-
-
-def command(*words: str, cwd: Path, **options: Any) -> subprocess.CompletedProcess[str]:
-    """Runs `limbeck` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "limbeck", *words],
-        cwd=cwd,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        **options,
-    )

@@ -15,6 +15,7 @@ import pytest
 from limbeck.config.load import load_recipe
 from limbeck.data.mixing import MIXINGS
 from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TARGETS, TASKS, TEACHERS
+from tests.runs import PATIENCE
 
 pytest.importorskip("mkdocs")
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,7 +65,7 @@ def site(tmp_path_factory) -> Path:
         str(folder),
     ]
     environment = {**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted((ROOT / "docs").rglob("*.md")) == before, "generated pages must not be written among the sources"
     return folder

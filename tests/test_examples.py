@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.runs import PATIENCE
+
 FILES = sorted((Path(__file__).resolve().parents[1] / "examples").glob("*.py"))
 
 
@@ -19,7 +21,7 @@ def accuracies(name: str) -> dict[str, float]:
     """What an example prints."""
     file = next(file for file in FILES if file.stem == name)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([sys.executable, str(file)], env=environment, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     return {row: float(value) for row, value in re.findall(r"^(\w+) +([\d.]+)%$", done.stdout, flags=re.MULTILINE)}
 
@@ -92,7 +94,7 @@ def test_spoken_digits(tmp_path):
     np.savez(tmp_path / "clips.npz", audio=audio, offsets=offsets, **about)
     file = next(file for file in FILES if file.stem == "spoken_digits")
     words = [sys.executable, str(file), str(tmp_path / "clips.npz"), str(tmp_path / "out")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     digit, voice = (np.load(tmp_path / "out" / f"{name}.npz") for name in ("digit", "voice"))
     assert digit["y_train"].tolist() == [2, 4, 6]

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -17,7 +15,8 @@ import torch
 
 from limbeck.store.manifest import StoreError
 from limbeck.store.reader import StoreReader
-from tests.runs import command, environment
+from tests.processes import Command, command
+from tests.runs import PATIENCE, environment
 
 WORDS = ("label", "recipe.yaml", "--views", "3", "--shard", "48", "--batch", "16", "--device", "cpu", "--signal", "logits=dense:dtype=fp32")
 
@@ -51,14 +50,12 @@ def test_killed_at_random_moments(place: Path) -> None:
     store = place / "killed"
     for _ in range(2):
         before = len(list(store.glob("view*")))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "limbeck", *WORDS, "--out", "killed"], cwd=place, env=environment(), stdout=subprocess.DEVNULL
-        )
-        while len(list(store.glob("view*"))) == before and process.poll() is None:
-            time.sleep(0.001)
-        time.sleep(chance.random() * 0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        with Command(*WORDS, "--out", "killed", cwd=place) as process:
+            while len(list(store.glob("view*"))) == before and process.poll() is None:
+                time.sleep(0.001)
+            time.sleep(chance.random() * 0.05)
+            if process.poll() is None:
+                process.kill()
         if (store / "manifest.json").exists():
             break
         with pytest.raises(StoreError, match="begun and never finished"):
@@ -73,7 +70,9 @@ def test_killed_at_random_moments(place: Path) -> None:
 def test_two_processes_write_what_one_writes(place: Path) -> None:
     words = ["-m", "accelerate.commands.launch", "--cpu", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     words += ["--num_processes", "2", "-m", "limbeck", *WORDS, "--out", "two"]
-    done = subprocess.run([sys.executable, *words], cwd=place, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, *words], cwd=place, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert contents(place / "two") == contents(place / "whole")
 

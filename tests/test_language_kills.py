@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +15,8 @@ from safetensors.torch import load_file
 
 from tests.language_data import WORDS, save_tokenizer, write_jsonl
 from tests.language_models import tiny
-from tests.runs import command, environment
+from tests.processes import Command, command
+from tests.runs import PATIENCE
 
 LORA = {"rank": 2, "alpha": 8, "dropout": 0.1, "targets": ["q_proj", "v_proj"]}
 
@@ -39,21 +37,16 @@ def recipe(folder: Path, **student: Any) -> dict[str, Any]:
     }
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "limbeck", *words], cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-
-
-def killed(process: subprocess.Popen[bytes], ready: Any, chance: random.Random) -> None:
-    """Kills a process a moment after `ready` says so."""
-    limit = time.monotonic() + 240
-    while not ready() and process.poll() is None:
-        assert time.monotonic() < limit
-        time.sleep(0.002)
-    time.sleep(chance.random() * 0.2)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+def killed(folder: Path, *words: str, ready: Callable[[], bool], chance: random.Random) -> None:
+    """Starts a process and kills it a moment after `ready` says so."""
+    limit = time.monotonic() + PATIENCE
+    with Command(*words, cwd=folder) as process:
+        while not ready() and process.poll() is None:
+            assert time.monotonic() < limit
+            time.sleep(0.002)
+        time.sleep(chance.random() * 0.2)
+        if process.poll() is None:
+            process.kill()
 
 
 @pytest.mark.slow
@@ -67,8 +60,7 @@ def test_training(tmp_path: Path, adapters: bool):
     for _ in range(2):
         pointer = tmp_path / "killed" / "checkpoints" / "latest.json"
         before = pointer.read_text() if pointer.exists() else ""
-        process = start(tmp_path, *words)
-        killed(process, lambda old=before, file=pointer: file.exists() and file.read_text() != old, chance)
+        killed(tmp_path, *words, ready=lambda old=before, file=pointer: file.exists() and file.read_text() != old, chance=chance)
         if (tmp_path / "killed" / "student" / "model.safetensors").exists():
             break
         words = ["run", "killed", "--resume", "--device", "cpu"]
@@ -91,7 +83,7 @@ def test_labelling_tokens(tmp_path: Path):
     store = tmp_path / "killed"
     for _ in range(2):
         before = len(list(store.glob("view*")))
-        killed(start(tmp_path, *words, "--out", "killed"), lambda count=before: len(list(store.glob("view*"))) != count, chance)
+        killed(tmp_path, *words, "--out", "killed", ready=lambda count=before: len(list(store.glob("view*"))) != count, chance=chance)
     done = command(*words, "--out", "killed", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     held = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.is_file()} for name in ("whole", "killed")]

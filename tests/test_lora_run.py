@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from limbeck.session import Session
 from tests.language_data import save_tokenizer
 from tests.language_models import tiny
 from tests.language_runs import sums
-from tests.runs import environment
+from tests.processes import pair
 from tests.text_models import save_text_model, sentences
 
 LORA = {"rank": 2, "alpha": 8, "targets": ["q_proj", "v_proj", "down_proj"]}
@@ -141,9 +139,7 @@ def test_two_processes_learn_what_one_does(tmp_path: Path):
     wanted["train"] = {"steps": 3, "batch_size": 12, "optimizer": {"name": "sgd", "lr": 0.5}, "schedule": "constant", "select": "last"}
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(wanted))
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", "run", str(file)]
-    options = ["--out", str(tmp_path / "two"), "--device", "cpu"]
-    done = subprocess.run([sys.executable, *words, *options], env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    done = pair("run", str(file), "--out", str(tmp_path / "two"), "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     distill(wanted, out=tmp_path / "one", device="cpu")
     one, two = (load_file(tmp_path / name / "student" / "model.safetensors") for name in ("one", "two"))

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.runs import PATIENCE
 
 from limbeck.cli import main as cli
 from limbeck.cli.main import commands, main
@@ -22,7 +23,7 @@ HEAVY = ("torch", "numpy", "accelerate", "pydantic", "sklearn", "transformers", 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     variables = {key: value for key, value in os.environ.items() if key != "LIMBECK_DEBUG"} | environment
     return subprocess.run(
-        [sys.executable, "-m", "limbeck", *words], capture_output=True, text=True, env=variables, timeout=120, check=False
+        [sys.executable, "-m", "limbeck", *words], capture_output=True, text=True, env=variables, timeout=PATIENCE, check=False
     )
 
 
@@ -38,7 +39,7 @@ def test_words_without_models_are_quick_and_load_nothing_heavy(words: list[str])
         "import json; print(json.dumps([status, heavy, len(out.getvalue())]))\n"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, timeout=PATIENCE, check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     status, heavy, length = json.loads(done.stdout)
     assert (status, heavy) == (0, [])
@@ -49,7 +50,7 @@ def test_words_without_models_are_quick_and_load_nothing_heavy(words: list[str])
 
 def test_importing_the_package_loads_nothing_heavy():
     code = f"import sys, limbeck; print([name for name in {HEAVY!r} if name in sys.modules], limbeck.__version__)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=True)
     assert done.stdout.startswith("[] ")
 
 
@@ -177,6 +178,6 @@ def test_a_reader_that_goes_away_is_no_fault(root: Path):
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=PATIENCE) == 0
     assert process.stderr.read() == b""
     process.stderr.close()

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.runs import digest, environment
+from tests.runs import PATIENCE, digest, environment
 
 from limbeck.cli.main import main
 from limbeck.run import distill
@@ -197,7 +197,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(recipe: Path, tiny_disk:
         with (tiny_disk / "others").open("wb") as file:  # leaves a few KiB
             free = shutil.disk_usage(tiny_disk).free
             file.write(b"x" * max(free - 8192, 0))
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 2, err
@@ -213,7 +213,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(recipe: Path, tiny_disk:
 
 
 def _wait_for(process: subprocess.Popen[str], file: Path, text: str = "") -> None:
-    limit = time.monotonic() + 120
+    limit = time.monotonic() + PATIENCE
     while not (file.exists() and text in file.read_text()):
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < limit
@@ -236,7 +236,7 @@ def test_ctrl_c_at_every_phase(moment: str, recipe: Path, tmp_path: Path, whole:
     process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     _wait_for(process, tmp_path / "run" / "metrics.jsonl", f'"{moment}"')
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, err
     assert re.search(r"stopped at update \d+ of stage '\w+'; everything is saved\. Go on with: limbeck run run --resume", err), err
     assert "Traceback" not in err
@@ -256,7 +256,7 @@ def test_two_ctrl_c_stop_at_once(recipe: Path, tmp_path: Path):
     _wait_for(process, tmp_path / "run" / "metrics.jsonl", '"teach"')
     for _ in range(2):
         process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in err
 
@@ -271,7 +271,7 @@ def test_ctrl_c_while_the_program_starts(recipe: Path, tmp_path: Path):
         "sys.exit(main.main(['run', 'small.yaml']))\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert done.returncode == 130
     assert done.stderr == "\ninterrupted\n"

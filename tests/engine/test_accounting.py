@@ -6,8 +6,6 @@ the gradient of transformers' own logits, a document at a time.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,8 @@ from limbeck.data.base import DataRequest
 from limbeck.data.language.request import TokenRequest
 from limbeck.data.load import load_data
 from tests.language_data import save_tokenizer, write_jsonl
-from tests.runs import environment, weights
+from tests.processes import pair
+from tests.runs import weights
 
 SIZES = {"num_attention_heads": 2, "num_key_value_heads": 2, "max_position_embeddings": 64, "vocab_size": 45}
 STUDENT: dict[str, Any] = {**SIZES, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
@@ -110,9 +109,9 @@ def test_every_cut_gives_one_gradient(models: Path, gradient: dict[str, Tensor],
 def test_two_processes_give_the_gradient_of_one(models: Path, gradient: dict[str, Tensor], tmp_path: Path, pack: bool) -> None:
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe(tmp_path, models)))
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", "run", str(file)]
-    options = ["--out", str(tmp_path / "two"), "--device", "cpu", "--set", f"data.pack={str(pack).lower()}"]
-    done = subprocess.run([sys.executable, *words, *options], env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    done = pair(
+        "run", str(file), "--out", str(tmp_path / "two"), "--device", "cpu", "--set", f"data.pack={str(pack).lower()}", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert_gradient(gradient_of(models, tmp_path / "two"), gradient)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,8 @@ from limbeck.engine.checkpoint import latest, load
 from limbeck.errors import RecipeError
 from limbeck.run import distill
 from tests.engine.test_doors import ROOT, _killed_is_whole, _last
-from tests.runs import PLAIN, SMALL, environment
+from tests.processes import pair
+from tests.runs import PLAIN, SMALL
 
 BANK: dict[str, Any] = {
     **SMALL,
@@ -28,7 +27,9 @@ BANK: dict[str, Any] = {
 
 
 def state(run: Path) -> dict[str, torch.Tensor]:
-    groups, _ = load(latest(run / "checkpoints"))
+    newest = latest(run / "checkpoints")
+    assert newest is not None
+    groups, _ = load(newest)
     return {f"{group}/{name}": value for group, own in groups.items() for name, value in own.items()}
 
 
@@ -73,11 +74,7 @@ def test_a_bank_spans_two_processes(tmp_path: Path) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(BANK, sort_keys=False))
     one = distill(BANK, out=tmp_path / "one", device="cpu")
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", "run", "recipe.yaml"]
-    options = ["--out", "two", "--device", "cpu", "--allow-code"]
-    done = subprocess.run(
-        [sys.executable, *words, *options], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False
-    )
+    done = pair("run", "recipe.yaml", "--out", "two", "--device", "cpu", "--allow-code", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     mine, theirs = _last(one.folder), _last(tmp_path / "two")
     names = [name for name in mine if "bank" in name]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +25,8 @@ from limbeck.objective import Counts, Objective, Ramp, Term
 from limbeck.run import distill
 from limbeck.types import Batch, Signals
 from tests.engine.test_resume import kill_after, lines
-from tests.runs import PLAIN, SMALL, command, digest, environment
+from tests.processes import command, pair
+from tests.runs import PLAIN, SMALL, digest
 
 COHORT: dict[str, Any] = {
     "task": "classification",
@@ -390,11 +389,7 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path) -> None:
     recipe = {**COHORT, "data": {**COHORT["data"], "label_fraction": 0.5}, "models": models, "train": train}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     one = distill(recipe, out=tmp_path / "one", device="cpu")
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", "run", "recipe.yaml"]
-    options = ["--out", "two", "--device", "cpu", "--allow-code"]
-    done = subprocess.run(
-        [sys.executable, *words, *options], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False
-    )
+    done = pair("run", "recipe.yaml", "--out", "two", "--device", "cpu", "--allow-code", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     mine, theirs = (load_file(run / "checkpoints" / "models.safetensors") for run in (one.folder, tmp_path / "two"))
     for name, value in mine.items():

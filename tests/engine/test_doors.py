@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,8 @@ from limbeck.engine.checkpoint import latest, load
 from limbeck.errors import LimbeckError, ShapeMismatch
 from limbeck.run import distill
 from tests.engine.test_resume import kill_after, lines
-from tests.runs import PLAIN, SMALL, command, digest, environment
+from tests.processes import command, pair
+from tests.runs import PLAIN, SMALL, digest
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +49,7 @@ GENERATIONS: dict[str, Any] = {
 
 def test_a_second_player_has_its_own_optimizer_and_step(tmp_path: Path) -> None:
     result = distill(PLAYERS, out=tmp_path / "run", device="cpu")
-    groups, state = load(latest(result.folder / "checkpoints"))
+    groups, state = _newest(result.folder)
     critic, learner = (state["players"][name]["optimizer"]["groups"][0] for name in ("critic", "learner"))
     assert "decoupled_weight_decay" in learner
     assert critic["weight_decay"] == 0
@@ -87,8 +86,14 @@ def _killed_is_whole(tmp_path: Path, recipe: dict[str, Any], count: int) -> None
         assert torch.equal(one[1], other[1]), one[0]
 
 
+def _newest(run: Path) -> tuple[dict[str, dict[str, torch.Tensor]], dict[str, Any]]:
+    folder = latest(run / "checkpoints")
+    assert folder is not None
+    return load(folder)
+
+
 def _last(run: Path) -> dict[str, torch.Tensor]:
-    groups, _ = load(latest(run / "checkpoints"))
+    groups, _ = _newest(run)
     return {f"{group}/{name}": value for group, own in groups.items() if not group.startswith("random") for name, value in own.items()}
 
 
@@ -97,11 +102,7 @@ def test_memory_of_every_example_spans_two_processes(tmp_path: Path) -> None:
     (tmp_path / "tests").symlink_to(ROOT / "tests")
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(MEMORY, sort_keys=False))
     one = distill(MEMORY, out=tmp_path / "one", device="cpu")
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", "run", "recipe.yaml"]
-    options = ["--out", "two", "--device", "cpu", "--allow-code"]
-    done = subprocess.run(
-        [sys.executable, *words, *options], cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False
-    )
+    done = pair("run", "recipe.yaml", "--out", "two", "--device", "cpu", "--allow-code", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     mine, theirs = _last(one.folder)["samples-past/rows"], _last(tmp_path / "two")["samples-past/rows"]
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)

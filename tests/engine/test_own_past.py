@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ import yaml
 from limbeck.run import distill
 from tests.engine.test_doors import _killed_is_whole, _last
 from tests.engine.test_resume import lines
-from tests.runs import SMALL, environment
+from tests.processes import pair
+from tests.runs import SMALL
 
 PAST: dict[str, Any] = {
     **SMALL,
@@ -69,16 +68,7 @@ def test_two_processes_keep_one_table(tmp_path: Path) -> None:
     }
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     one = distill(recipe, out=tmp_path / "one", device="cpu")
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", "run", "recipe.yaml"]
-    done = subprocess.run(
-        [sys.executable, *words, "--out", "two", "--device", "cpu"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    done = pair("run", "recipe.yaml", "--out", "two", "--device", "cpu", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     for mine, theirs in zip(table(one.folder), table(tmp_path / "two"), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)

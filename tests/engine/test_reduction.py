@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ import torch
 import yaml
 
 import limbeck
-from tests.runs import PLAIN, SMALL, environment, weights
+from tests.processes import pair
+from tests.runs import PATIENCE, PLAIN, SMALL, environment, weights
 
 EVERY_KIND = {
     "labels": {"loss": "cross_entropy", "weight": 0.3},
@@ -26,7 +28,7 @@ BATCH_QUANTITIES = {
 }
 
 
-def recipe(objective: dict[str, object]) -> dict[str, object]:
+def recipe(objective: Mapping[str, object]) -> dict[str, object]:
     train = {"steps": 3, "batch_size": 24, "optimizer": {"name": "sgd", "lr": 0.1}, "schedule": "constant", "select": "last"}
     return {
         **SMALL,
@@ -53,6 +55,12 @@ def test_accumulation_is_exact(tmp_path: Path, accumulate: int) -> None:
         assert one["values"] == pytest.approx(other["values"], rel=1e-4, abs=1e-6)
 
 
+def torchrun(*words: str) -> subprocess.CompletedProcess[str]:
+    """As a user starts two processes."""
+    line = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", *words]
+    return subprocess.run(line, env=environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("objective", [EVERY_KIND, BATCH_QUANTITIES], ids=["per_example", "batch_quantities"])
 def test_two_processes_give_the_gradient_of_one(tmp_path: Path, objective: dict[str, object]) -> None:
@@ -60,9 +68,8 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path, objective: dict[
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe(objective)))
     one = limbeck.distill(file, out=tmp_path / "one", device="cpu")
-    words = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "limbeck", "run", str(file)]
-    options = ["--out", str(tmp_path / "two"), "--device", "cpu"]
-    done = subprocess.run([sys.executable, *words, *options], env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    words = ["run", str(file), "--out", str(tmp_path / "two"), "--device", "cpu"]
+    done = torchrun(*words) if objective is EVERY_KIND else pair(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     for name, value in weights(one.folder).items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=2e-5, atol=2e-6)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,8 @@ import yaml
 
 from limbeck.errors import RunError
 from limbeck.run import distill
-from tests.runs import SMALL, command, digest, environment
+from tests.processes import Command, command
+from tests.runs import SMALL, digest
 
 EVERYTHING: dict[str, Any] = {
     **SMALL,
@@ -64,9 +62,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kill_after(folder: Path, count: int, *, resume: bool, words: tuple[str, ...] = ()) -> bool:
     """Starts (or resumes) the run and kills it -9 once `count` lines of metrics are there. Returns whether it was killed."""
     options = [*words, *(["--resume"] if resume else [])]
-    line = [sys.executable, "-m", "limbeck", "run", "recipe.yaml", "--out", "run", "--device", "cpu", *options]
     metrics = folder / "run" / "metrics.jsonl"
-    with subprocess.Popen(line, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+    with Command("run", "recipe.yaml", "--out", "run", "--device", "cpu", *options, cwd=folder) as process:
         while process.poll() is None:
             if metrics.exists() and metrics.read_text().count("\n") >= count:
                 process.kill()
@@ -108,13 +105,13 @@ def _names(run: Path) -> list[str]:
 
 def test_ctrl_c_saves_says_how_to_go_on_and_exits_130(tmp_path: Path, whole: Path) -> None:
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(EVERYTHING, sort_keys=False))
-    words = [sys.executable, "-m", "limbeck", "run", "recipe.yaml", "--out", "run", "--device", "cpu"]
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     metrics = tmp_path / "run" / "metrics.jsonl"
-    while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
-        time.sleep(0.001)
-    os.kill(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    with Command("run", "recipe.yaml", "--out", "run", "--device", "cpu", cwd=tmp_path) as process:
+        while not (metrics.exists() and metrics.read_text().count("\n") >= 3):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
     assert process.returncode == 130, errors
     assert "everything is saved" in errors
     assert "limbeck run run --resume" in errors

@@ -10,6 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from tests.runs import PATIENCE
 
 from limbeck.errors import RunError
 from limbeck.report import write_report
@@ -257,7 +258,7 @@ def test_nothing_scrolls_sideways_in_a_browser(trained, tmp_path, width, several
     flags += " --disable-sync --no-first-run"
     command = [str(BROWSER), *flags.split(), "--allow-file-access-from-files", f"--user-data-dir={tmp_path / 'profile'}"]
     command += ["--window-size=1400,1000", "--virtual-time-budget=5000", "--dump-dom", probe.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     (title,) = re.findall(r"<title>(.*?)</title>", done.stdout)
     found = json.loads(title)
     assert found["inner"] == width

@@ -340,7 +340,7 @@ def test_a_redirection_is_not_followed_with_the_key(served):
 
 
 def test_no_more_than_so_many_are_asked_at_a_time(served):
-    barrier = threading.Barrier(2, timeout=5)
+    barrier = threading.Barrier(2, timeout=60)
     served.first = [lambda body: vllm(body) if barrier.wait() >= 0 else None] * 2
     teacher(served, concurrency=2).signals(batch())
     alone = teacher(served, concurrency=1)

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.runs import PATIENCE
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +110,7 @@ def test_marks(tool: ModuleType):
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, str(folder / "tools" / "mutate.py"), *words]
-    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 OPERATION = '''"""An operation."""
@@ -179,7 +180,7 @@ def test_tests_that_fail_anyway_prove_nothing(copy: Path):
 def test_folders_within_a_package(root: Path):
     """A file there is tested by its own tests or by those of its folder, later by all there; what it uses counts it as a user."""
     code = "import json, mutate; print(json.dumps({job.module: [job.tests, job.later] for job in mutate.jobs([])}))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=root / "tools", capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=root / "tools", capture_output=True, text=True, timeout=PATIENCE, check=True)
     jobs = json.loads(done.stdout)
     fused = "tests/losses/fused/test_fused.py"
     others = sorted(str(path.relative_to(root)) for path in (root / "tests/losses/fused").glob("test_*.py") if path.name != "test_fused.py")
