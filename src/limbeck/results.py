@@ -12,6 +12,7 @@ from . import assemble
 from .appraisal import appraise
 from .assemble import ALONE
 from .beginnings import before, flips, recovered
+from .config.term_schema import Alike
 from .data.loader import BatchStream
 from .domains import of_domains, of_parts
 from .endings import endings
@@ -115,6 +116,8 @@ def _said(session: Session, name: str) -> Collected | None:
 def _stage(session: Session, item: Any) -> dict[str, Any]:
     outcome = item.outcome
     phase = next(phase for phase in session.phases if phase.name == item.name)
+    plain = settled(session, phase)
+    tied = {label: plain.objective[label].weight for label, term in phase.objective.items() if isinstance(term.weight, Alike)}
     monitor = phase.train.monitor or session.task.monitor
 
     def best(value: float | None, step: float | None) -> dict[str, Any] | None:
@@ -128,11 +131,12 @@ def _stage(session: Session, item: Any) -> dict[str, Any]:
         "name": item.name,
         "learner": item.learner,
         "round": item.round,
-        "train": len(session.data(settled(session, phase).data).train),
+        "train": len(session.data(plain.data).train),
         "updates": outcome.updates,
         "epochs": outcome.epochs,
         "seconds": outcome.seconds,
         "best": best(outcome.best, outcome.best_step),
+        **({"weights": tied} if tied else {}),
         **({"peers": peers} if peers else {}),
     }
 

@@ -18,7 +18,7 @@ from .assemble import ALONE, Phase
 from .config.data_schema import SelectSpec
 from .config.model_schema import ModelSpec
 from .config.schema import Recipe
-from .config.term_schema import Kept
+from .config.term_schema import Alike, Kept, TermSpec
 from .data.base import Examples, Splits
 from .data.duplicates import near
 from .data.loader import BatchStream, EpochPlan, train_loader
@@ -30,6 +30,7 @@ from .engine.optim import build_optimizer
 from .engine.watch import Listener
 from .errors import LimbeckError
 from .evaluate.surprise import surprise
+from .likeness import EXAMPLES, first_states, similarity_in, weight_at, write_similarity
 from .models.base import BuiltModel
 from .taps.head import find_head
 from .taps.tapped import Tapped
@@ -78,14 +79,34 @@ def settled(host: Host, phase: Phase) -> Phase:
             spec = SelectSpec(method="random", fraction=spec.fraction, top=spec.top, among=spec.among)
         manifest = SelectSpec(manifest=str(_manifest(host, phase, spec)))
         phase = replace(phase, data=phase.data.model_copy(update={"select": manifest}))
-    if not any(isinstance(term.weight, Kept) for term in phase.objective.values()):
+    tied = {label: term for label, term in phase.objective.items() if isinstance(term.weight, Kept | Alike)}
+    if not tied:
         return phase
-    kept = host.data(phase.data).kept
-    terms = {
-        label: term.model_copy(update={"weight": assemble.weight_of(term, kept)}) if isinstance(term.weight, Kept) else term
-        for label, term in phase.objective.items()
-    }
-    return replace(phase, objective=terms)
+    weights = {label: _weight(host, phase, label, term) for label, term in tied.items()}
+    terms = {label: term.model_copy(update={"weight": weights[label]}) for label, term in tied.items()}
+    return replace(phase, objective={**phase.objective, **terms})
+
+
+def _weight(host: Host, phase: Phase, label: str, term: TermSpec) -> Any:
+    """The number that a weight is, once the stage begins; of one that is tied to two models, it is written into the run's folder."""
+    if not isinstance(term.weight, Alike):
+        return assemble.weight_of(term, host.data(phase.data).kept)
+    wish, path = term.weight, host.folder / "weights" / f"{phase.name}-{label}.json"
+    if not path.exists():
+        examples = host.data(phase.data).train
+        rows = torch.arange(min(len(examples), EXAMPLES))
+        states: list[Tensor] = []
+        for name in wish.alike:
+            built = host.models[name]
+            built.module.to(host.backend.device)
+            batches = (batch.to(host.backend.device) for batch in _batches(examples, rows))
+            states.append(first_states(built, name, host.call(name), batches))
+        if host.backend.is_main:
+            write_similarity(path, states[0], states[1], wish)
+        host.backend.wait()
+        told, similarity = " and ".join(wish.alike), similarity_in(path)
+        host.listener.message(f"{phase.name}: {told} are alike by {similarity:.3f}, so {label} weighs {weight_at(wish, similarity):.4g}")
+    return weight_at(wish, similarity_in(path))
 
 
 def _manifest(host: Host, phase: Phase, spec: SelectSpec) -> Path:

@@ -293,3 +293,29 @@ def test_membership_of_several_data_sets_is_refused():
     desk = Desk(load_recipe({**SMALL, "evaluate": {"membership": True}}), False)
     _check_privacy(desk, Joint())
     assert [problem.key for problem in desk.found.problems] == ["evaluate.membership"]
+
+
+@pytest.mark.parametrize("column", ["topic", "length"])
+def test_groups_of_texts(tmp_path, column):
+    """A column that the models do not see, and the length."""
+    lines = sentences(80)
+    rows = [f"{line},{('bad', 'good')[label]},{'ab'[i // 3 % 2]}" for i, (line, label) in enumerate(lines)]
+    (tmp_path / "reviews.csv").write_text("\n".join(["text,label,topic", *rows]) + "\n")
+    model = save_text_model(tmp_path / "model", hidden=16, layers=1)
+    wanted = {
+        "task": "text_classification",
+        "data": {"source": f"csv:{tmp_path / 'reviews.csv'}", "max_length": 16, "split": {"test": 0.5}},
+        "student": {"model": f"hf:{model}", "weights": "pretrained"},
+        "objective": {"labels": "cross_entropy"},
+        "train": {"steps": 3, "optimizer": {"name": "adamw", "lr": 0.02}},
+        "evaluate": {"groups": column},
+    }
+    student = limbeck.distill(wanted, out=tmp_path / "run", device="cpu", report=False).results["models"]["student"]
+    groups, metrics = student["fairness"]["groups"], student["metrics"]
+    assert set(groups) == ({"a", "b"} if column == "topic" else {"short", "middle", "long"})
+    assert sum(group["examples"] for group in groups.values()) == 40
+    accuracies = [group["metrics"]["accuracy"] for group in groups.values()]
+    assert metrics["accuracy_gap"] == pytest.approx(max(accuracies) - min(accuracies))
+    assert metrics["worst_accuracy"] == pytest.approx(min(accuracies))
+    whole = sum(group["examples"] * group["metrics"]["accuracy"] for group in groups.values()) / 40
+    assert metrics["accuracy"] == pytest.approx(whole)

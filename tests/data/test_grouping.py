@@ -8,6 +8,7 @@ import pytest
 from limbeck.data.base import DataRequest
 from limbeck.data.grouping import group_names
 from limbeck.data.joint import DatasetRequest
+from limbeck.data.sources._lengths import by_length
 from limbeck.errors import DataError
 
 
@@ -61,3 +62,34 @@ def test_rows_are_those_of_the_splits(people):
     groups = group_names(people, "sex", kind="tabular", labels="class")
     ages = splits.test.__getitems__(range(len(splits.test))).inputs[:, 0].numpy()
     assert np.array_equal(groups[splits.test.rows.numpy()] == "m", ages % 2 == 1)
+
+
+def test_texts_by_length():
+    texts = ["a b c", "a", ("a b", "c d e"), "a b c d", " a  b ", "a b c d e f"]
+    assert by_length(texts).tolist() == ["middle", "short", "long", "middle", "short", "long"]
+    assert by_length(["a b", "c d", "e f"]).tolist() == ["short"] * 3
+    assert by_length(["a", "a b", "a b c"]).tolist() == ["short", "middle", "long"]
+
+
+def reviews(tmp_path, *columns):
+    with (tmp_path / "reviews.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label", *columns])
+        writer.writerows([["good " * (1 + i % 3), i % 2, *["xy"[i % 2] for _ in columns]] for i in range(12)])
+    return DataRequest(f"csv:{tmp_path / 'reviews.csv'}")
+
+
+def test_groups_of_texts(tmp_path):
+    found = group_names(reviews(tmp_path), "length", kind="text", labels="class")
+    assert found.tolist() == ["short", "middle", "long"] * 4
+    found = group_names(reviews(tmp_path, "topic"), "topic", kind="text", labels="class")
+    assert found.tolist() == ["x", "y"] * 6
+    found = group_names(reviews(tmp_path, "length"), "length", kind="text", labels="class")
+    assert found.tolist() == ["x", "y"] * 6
+    with pytest.raises(DataError, match=r"evaluate.groups: no column is called 'topic'.* Columns: text, label"):
+        group_names(reviews(tmp_path), "topic", kind="text", labels="class")
+
+
+def test_tables_have_no_length(people):
+    with pytest.raises(DataError, match=r"evaluate.groups: no column is called 'length'"):
+        group_names(people, "length", kind="tabular", labels="class")

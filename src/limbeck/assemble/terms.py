@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from ..config.stages import PEERS
-from ..config.term_schema import Kept, Schedule, TargetSpec, TermSpec
+from ..config.term_schema import Alike, Kept, Schedule, TargetSpec, TermSpec
 from ..errors import LimbeckError, UnknownName
 from ..objective import Ramp, Term
 from ..objective.schedules import between, scaled
@@ -71,7 +71,9 @@ def build_term(label: str, spec: TermSpec, *, allow_code: bool) -> Term:
 
 
 def weight_of(spec: TermSpec, kept: float = 1.0) -> float | Ramp:
-    """The weight of a term, where a share `kept` of the training examples is kept."""
+    """The weight of a term, where a share `kept` of the training examples is kept; of one that is tied to two models, the largest."""
+    if isinstance(spec.weight, Alike):
+        return spec.weight.scale
     if isinstance(spec.weight, Kept):
         return between(spec.weight.kept, kept)
     return _ramp(spec.weight) if isinstance(spec.weight, Schedule) else spec.weight

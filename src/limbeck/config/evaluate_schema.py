@@ -48,7 +48,8 @@ class EvaluateSpec(Spec):
     """How strong the corruptions are, from 1 to 5."""
     groups: str | None = None
     """A column of the source (or another kind of groups that it knows) that says which group an example belongs to: the metrics of every
-    group, and the gaps between them. A column of a table stays an input unless `data.args.drop` names it."""
+    group, and the gaps between them. A column of a table stays an input unless `data.args.drop` names it. Texts that are
+    classified also have `length`: `short`, `middle` and `long`."""
     fidelity: bool = False
     """Judge the models on the training examples, too: how far the student follows its teacher there, and what it fails to generalise."""
     membership: bool = False

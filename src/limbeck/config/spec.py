@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-TAGS = ("<mapping>", "<scalar>", "<kept>")
+TAGS = ("<mapping>", "<scalar>", "<kept>", "<alike>")
 """Names of the forms of a value that may be a mapping or a scalar; they appear in pydantic's locations only."""
 
 

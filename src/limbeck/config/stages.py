@@ -47,6 +47,7 @@ class Stages:
         for term in self.terms_below((*path, "objective")):
             self.signals(term)
             self.origin(term, node, learner)
+            self.alike(term, node)
         for name in self.peers(node):
             self.peer((*path, "peers", name), name, node, learner)
 
@@ -95,6 +96,7 @@ class Stages:
             self.no_objective(path, name)
         for term in self.terms_below((*path, "objective")):
             self.signals(term)
+            self.alike(term, node)
             self.origin(term, node, name, [learner or "student", *self.peers(node)])
         shared = self.terms_below((*path[:-2], "objective")) if own is None or own.value is None else ()
         for term in shared:
@@ -211,6 +213,16 @@ class Stages:
             )
         elif name not in known:
             self.report.at_value(self.tree, where, self._choose(name, [*known, *([PEERS] if others else [])]))
+
+    def alike(self, term: Term, node: Node) -> None:
+        """The models that a weight is tied to are those of the recipe."""
+        weight = term.node.mapping.get("weight")
+        names = weight.mapping.get("alike") if weight is not None else None
+        known = ["student", *self.teachers(node), *keys_of(self.tree, "models")]
+        for position, name in enumerate(names.value if names is not None and isinstance(names.value, list) else ()):
+            if name.text is not None and name.text not in known:
+                where = (*term.path, "weight", "alike", position)
+                self.report.at_value(self.tree, where, str(UnknownName("model of this recipe", name.text, known)))
 
     def _listens_to(self, term: Term) -> str | None:
         """Whom a term asks; None where nobody, or where its value is no text."""

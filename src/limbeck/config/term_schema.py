@@ -32,13 +32,29 @@ class Kept(Spec):
     """Points `[share, weight]` in ascending order; linear between them and constant beyond."""
 
 
+class Alike(Spec):
+    """A weight that is the larger the more alike two models of transformers are when the stage begins (after arXiv:2208.10160)."""
+
+    alike: Annotated[list[str], Field(min_length=2, max_length=2)]
+    """Two models of the recipe, such as one with the prompt of a source task and one with that of the target."""
+    scale: NonNegative = 1.0
+    """The weight of models that say the same: the mean cosine of their last hidden states at the first token, over at most 1,000 training
+    texts of the stage, is multiplied by it; below 0 it is 0."""
+
+
 def _weight(value: Any) -> str:
-    kept = isinstance(value, Kept) or (isinstance(value, dict) and "kept" in value)
-    return TAGS[2] if kept else form(value)
+    for tag, key, kind in ((TAGS[2], "kept", Kept), (TAGS[3], "alike", Alike)):
+        if isinstance(value, kind) or (isinstance(value, dict) and key in value):
+            return tag
+    return form(value)
 
 
 Weight = Annotated[
-    Annotated[Schedule, Tag(TAGS[0])] | Annotated[NonNegative, Tag(TAGS[1])] | Annotated[Kept, Tag(TAGS[2])], Discriminator(_weight)
+    Annotated[Schedule, Tag(TAGS[0])]
+    | Annotated[NonNegative, Tag(TAGS[1])]
+    | Annotated[Kept, Tag(TAGS[2])]
+    | Annotated[Alike, Tag(TAGS[3])],
+    Discriminator(_weight),
 ]
 
 

@@ -67,7 +67,7 @@ def split_term(report: Report, tree: Node, path: Parts, node: Node, *, allow_cod
     weight = node.get("weight")
     if weight is not None and "kept" in weight.mapping:
         _kept(report, tree, (*path, "weight", "kept"), weight.mapping["kept"])
-    elif weight is not None and weight.mapping:
+    elif weight is not None and weight.mapping and "alike" not in weight.mapping:
         _schedule(report, tree, (*path, "weight"), weight, hint=None, minimum=0.0)
     return term
 

@@ -116,6 +116,8 @@ def _added(module: nn.Module, request: ModelRequest, info: DataInfo, state: Mapp
         return frozenset()
     if info.kind != "text":
         raise ModelError(f"{request.model}: prompt is for models of texts; the data is {info.kind}.")
+    if request.gradient_checkpointing:
+        raise ModelError(f"{request.model}: with gradient_checkpointing layers would not see the prompt; choose one of the two.")
     frozen = add_prompt(module, request.prompt, request.model, tokens=info.input_shape[0], classifier=classifier)
     if any(of_prompt(name) for name in state):
         load_prompt(module, state, str(request.weights))

@@ -116,8 +116,6 @@ def add_prompt(module: nn.Module, how: Prompt, reference: str, *, tokens: int, c
             f"{reference}: {type(body).__name__} takes no keys and values beside its own, so it can have no prompt. BERT, RoBERTa, "
             "ELECTRA, GPT-2, Llama and the like do; `lora` is for every model."
         )
-    if module.is_gradient_checkpointing:
-        raise ModelError(f"{reference}: with gradient_checkpointing layers would not see the prompt; choose one of the two.")
     known = settings.to_dict()
     if set(known.get("layer_types") or ()) - {"full_attention"}:
         raise ModelError(f"{reference}: not all of its layers attend to the whole text, so a prompt would be out of sight for some.")

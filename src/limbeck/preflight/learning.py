@@ -10,8 +10,10 @@ from torch import nn
 from .. import assemble, mixing
 from ..assemble import ALONE, Phase
 from ..config.model_schema import TeacherSpec
+from ..config.term_schema import Alike, TermSpec
 from ..engine.learner import Learner
 from ..errors import ModelError, NotFetched, TapError
+from ..likeness import check_alike
 from ..models.base import BuiltModel
 from ..models.lora import without_adapters
 from ..objective import Objective, Term
@@ -140,11 +142,21 @@ class Learning:
         for label, spec in assemble.objective_of(self.phase, member).items():
             with self.desk.at(f"{prefix}objective.{label}"):
                 assemble.build_term(label, spec, allow_code=self.desk.allow_code)
+                self._alike(spec)
                 good[label] = spec
         if member in self.phase.peers:
             peers = {**self.phase.peers, member: self.phase.peers[member].model_copy(update={"objective": good})}
             return assemble.member_terms(replace(self.phase, peers=peers), member, allow_code=self.desk.allow_code, shares=self.info.shares)
         return assemble.member_terms(replace(self.phase, objective=good), member, allow_code=self.desk.allow_code, shares=self.info.shares)
+
+    def _alike(self, spec: TermSpec) -> None:
+        """Whether the models that a weight is tied to can be compared."""
+        if isinstance(spec.weight, Alike):
+            there = [(name, self.models.built[name]) for name in spec.weight.alike if name in self.models.built]
+            missing = [name for name in spec.weight.alike if name not in self.models.built]
+            if missing:
+                raise ModelError(f"{missing[0]!r} has no model of its own here, so nothing can be alike to it.")
+            check_alike(there[0], there[1])
 
     def _named(self, terms: list[Term], prefix: str, member: str) -> list[Term]:
         """The terms with every layer named that a star stands for; those whose layers do not fit are problems."""

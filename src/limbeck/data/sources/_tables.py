@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, did_you_mean
+from ._lengths import LENGTH, by_length
 from .base import Column, Pool, Source, Wanted, all_train, as_part, existing, joined
 
 Cells = NDArray[Any] | Sequence[Any]
@@ -76,9 +77,11 @@ class TableSource(Source):
         ):
             _check_columns(key, names, columns, where)
         labels, names = self._labels(columns, targets, wanted, where)
-        groups = self._groups(columns, wanted, where)
         if texts:
-            return Pool("text", _texts([columns[name] for name in texts], where), labels, parts, names, groups=groups)
+            read = _texts([columns[name] for name in texts], where)
+            groups = by_length(read) if wanted.group == LENGTH and LENGTH not in columns else self._groups(columns, wanted, where)
+            return Pool("text", read, labels, parts, names, groups=groups)
+        groups = self._groups(columns, wanted, where)
         out = {*targets, *_listed(self.drop), wanted.group}
         chosen = self.columns or [name for name in columns if name not in out]
         if leaked := [name for name in chosen if name in targets]:
