@@ -27,7 +27,7 @@ from typing import Any
 import torch
 
 from limbeck.config.load import load_recipe
-from limbeck.errors import LimbeckError, RecipeError
+from limbeck.errors import Interrupted, LimbeckError, RecipeError
 from limbeck.evidence import need, needs, slug
 from limbeck.files import read_json, write_json, write_text
 from limbeck.study.conduct import Wish, study
@@ -145,6 +145,9 @@ def run(name: str, path: Path, args: argparse.Namespace) -> str:
     try:
         wish = Wish(over, seeds=seeds, out=folder, resume=begun, device="cpu", report=False, shared=args.work / "shared")
         done = study(path, wish, clock)
+    except Interrupted as stop:
+        clock.keep()
+        raise SystemExit(f"{name}: {str(stop).partition(' Go on with')[0]} The same command goes on.") from None
     except LimbeckError as error:
         clock.keep()
         return f"stopped: {str(error).splitlines()[0]}"

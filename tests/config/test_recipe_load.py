@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from recipe_problems import problems, recipe
 
 from limbeck.config.load import LoadedRecipe, load_recipe
@@ -419,3 +420,21 @@ def test_a_resolved_recipe_says_only_what_its_cut_reads(split: dict[str, Any], t
     file = tmp_path / "recipe.yaml"
     file.write_text(loaded.resolved(tmp_path))
     assert load_recipe(file).recipe == loaded.recipe
+
+
+@pytest.mark.parametrize("scheme", ["hf", "llama2c"])
+def test_models_in_files_are_found_from_another_folder(scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "models" / "large.bin").mkdir(parents=True)
+    for name in ("recipes", "run/inner"):
+        (tmp_path / name).mkdir(parents=True)
+    model = f"{scheme}:../models/large.bin"
+    given = {"task": "classification", "data": "sklearn:digits", "student": "mlp", "teacher": model, "objective": {"a": "kd"}}
+    (tmp_path / "recipes" / "mine.yaml").write_text(yaml.safe_dump(given))
+    monkeypatch.chdir(tmp_path / "recipes")
+    loaded = load_recipe("mine.yaml")
+    again = tmp_path / "run" / "inner" / "recipe.yaml"
+    again.write_text(loaded.resolved(again.parent))
+    monkeypatch.chdir(tmp_path)
+    teacher = load_recipe(again).recipe.teacher
+    assert teacher is not None
+    assert teacher.model == f"{scheme}:../../models/large.bin"

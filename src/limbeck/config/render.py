@@ -22,6 +22,8 @@ _COLUMN = 44
 _INHERITED = ("data", "teacher", "objective", "train")
 _PATHS = ("weights", "source", "model", "tokenizer", "chat_template")
 _PATHS_OF_ARMS = ("recipe", "extends", "stored", "manifest")
+_OF_FILES = ("hf", "llama2c")
+"""Schemes of models that may lie in files."""
 _UNSAFE = set("#:,?[]{}&*!|>'\"%@`\\\n\t")
 
 
@@ -148,7 +150,7 @@ class _Writer:
         scheme, colon, rest = value.partition(":")
         text, prefix = value, ""
         if key in ("source", "model"):
-            if not colon or (scheme != "hf" and (key == "model" or scheme in NAMED_SCHEMES)):
+            if not colon or (scheme not in _OF_FILES and (key == "model" or scheme in NAMED_SCHEMES)):
                 return value
             text, prefix = rest, f"{scheme}:"
         place = self.loaded.find(text, path)
