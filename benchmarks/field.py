@@ -6,7 +6,7 @@ weights, batch size, optimizer, schedule and number of updates are the same, onl
 are first compared in value on a batch. Accuracies are compared pair by pair over the seeds; seconds are those of training the student.
 
     python benchmarks/field.py            5 seeds, 6,000 images of 14x14 pixels, 5 epochs: a few minutes
-    python benchmarks/field.py --quick    2 seeds, 1,500 images, 2 epochs: half a minute
+    python benchmarks/field.py --quick    2 seeds, 600 images, 1 epoch, for a look
     python benchmarks/field.py --json     one JSON object on standard output
 
 The four .gz files of the data are looked for in ../shared/data/fashion_mnist; --data names another folder.
@@ -320,7 +320,7 @@ def judge(line: Mapping[str, list[float]]) -> dict[str, Any]:
 def main() -> int:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="two seeds, few images, two epochs")
+    parser.add_argument("--quick", action="store_true", help="two seeds, few images, one epoch")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
     parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data" / "fashion_mnist", help="folder of the four .gz files")
     args = parser.parse_args()
@@ -328,7 +328,7 @@ def main() -> int:
         parser.error(f"{args.data} is not there; --data names the folder of Fashion-MNIST's four .gz files")
     torch.set_num_threads(1)
     data = args.data.resolve()
-    settings = Settings(data, 2, 1500, 2) if args.quick else Settings(data, 5, 6000, 5)
+    settings = Settings(data, 2, 600, 1) if args.quick else Settings(data, 5, 6000, 5)
     results = measure(settings, (lambda text: None) if args.json else (lambda text: print(text, flush=True)))
     if args.json:
         print(json.dumps(results))

@@ -5,7 +5,7 @@ time over the other just beside it), and the median over the turns is reported. 
 backward, optimizer, schedule, log), as `limbeck run` builds them.
 
     python benchmarks/store.py            the table (some minutes on two cores)
-    python benchmarks/store.py --quick    about a minute
+    python benchmarks/store.py --quick    a quarter of a minute, for a look
     python benchmarks/store.py --json     one JSON object on standard output
     python benchmarks/store.py --plan     how near `limbeck plan` comes to real runs, instead
 """
@@ -244,7 +244,7 @@ def resident() -> float:
 
 def one_file_a_sample(work: Path, quick: bool) -> dict[str, float]:
     """The way of torchdistill 1.1.4, whose cache had a file for every sample, beside shards: writing, reading, bytes on disk."""
-    count = 2_000 if quick else 10_000
+    count = 500 if quick else 10_000
     logits = torch.randn(count, 1000)
     files = work / "files"
     files.mkdir()
@@ -266,7 +266,7 @@ def one_file_a_sample(work: Path, quick: bool) -> dict[str, float]:
     def from_files() -> Tensor:
         return torch.stack([torch.load(files / f"{i}.pt", weights_only=True)["logits"].float() for i in rows_of("files").tolist()])
 
-    times = take_turns({"files": from_files, "shards": lambda: reader.read(rows_of("shards"), 0, ["logits"])}, 10 if quick else 40, 2)
+    times = take_turns({"files": from_files, "shards": lambda: reader.read(rows_of("shards"), 0, ["logits"])}, 4 if quick else 40, 2)
     disk = {name: sum(path.stat().st_blocks * 512 for path in (work / name).iterdir()) for name in ("files", "shards")}
     return {
         "write_files_over_shards": saving / sharding,
@@ -308,7 +308,7 @@ def planned(work: Path) -> dict[str, dict[str, float]]:
 
 def measure(quick: bool, work: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """What `--json` gives, and what else was measured."""
-    how = Builds(1, 30) if quick else Builds(5, 60)
+    how = Builds(1, 6, warmup=1) if quick else Builds(5, 60)
     more: dict[str, Any] = {}
     found: dict[str, Any] = {}
     for pair in TEACHERS:
