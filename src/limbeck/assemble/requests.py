@@ -77,6 +77,7 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
         group=spec.split.group,
         classes=[str(name) for name in spec.classes],
         label_fraction=spec.label_fraction,
+        wrong=spec.wrong,
         unlabelled=spec.unlabelled,
         limit=spec.limit,
         size=spec.size,

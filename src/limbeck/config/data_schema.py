@@ -128,6 +128,9 @@ class DataSpec(Spec):
     """How a source without splits of its own is cut."""
     label_fraction: Fraction = 1.0
     """Share of the training examples that keep their label, stratified; the rest stay as unlabelled."""
+    wrong: Fraction = 0.0
+    """Classes: how likely it is that the label of a training example is another class's, to see what a method makes of it. Validation and
+    test labels stay right."""
     classes: list[str | int] = Field(default_factory=list)
     """Train and validate on these classes only, by name; all where empty. The outputs and the test part stay those of all classes."""
     unlabelled: bool = True

@@ -50,6 +50,8 @@ class DataRequest:
     """Names of the classes that training and validation are limited to; all where empty."""
     label_fraction: float = 1.0
     """Share of the training examples that keep their label."""
+    wrong: float = 0.0
+    """How likely it is that the label of a training example is wrong."""
     unlabelled: bool = True
     """Keep the training examples without a label."""
     limit: int | None = None

@@ -13,8 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..types import IGNORE, DataInfo, LabelKind, LanguageKind
+from ..types import DataInfo, LabelKind, LanguageKind
 from .base import DataRequest, Examples, Splits
+from .hiding import hidden_labels, wrong_labels
 from .language.load import check_no_tokens, language_info, load_language
 from .opening import read_source
 from .prepare import Prepared, info_of, prepare
@@ -66,6 +67,10 @@ def load_data(
     if standardises(request.args):
         values, note = standardise(values, prepared.kept, labels, prepared.labels.names, request.source)
         notes.append(note)
+    hidden = hidden_labels(values, prepared.candidates, prepared.kept, labels)
+    if request.wrong:
+        hidden, note = wrong_labels(hidden, prepared.kept, request.wrong, len(prepared.labels.names), request.split_seed)
+        notes.append(note)
     mean, std = moments(store, torch.from_numpy(prepared.measured), pool.kind)
     views, seen = _views(prepared, request, store, allow_code=allow_code)
     shift = tuple(parse_transforms(request.test_transforms, allow_code=allow_code))
@@ -75,7 +80,7 @@ def load_data(
     test = examples.judged("test", shift)
     info = replace(info_of(prepared, labels, store.shape), mean=mean, std=std, views=_measured(prepared, labels, views, seen))
     return Splits(
-        examples.training(transforms, labels),
+        examples.training(transforms, hidden),
         examples.judged("valid", shift) if "valid" in prepared.parts else None,
         test.augmented(request.split_seed, 0) if shift else test,
         info,
@@ -95,12 +100,11 @@ class _Examples:
     """Label of every row."""
     views: Mapping[str, View]
 
-    def training(self, transforms: tuple[Transform, ...], labels: LabelKind) -> Examples:
-        """The training part, of which only the rows that keep their label show it."""
-        values = self._hidden(labels)
+    def training(self, transforms: tuple[Transform, ...], hidden: Tensor) -> Examples:
+        """The training part with the labels that it shows."""
 
         def shown(rows: Tensor, among: Examples | None = None) -> Examples:
-            return Examples(self.store, values[rows], rows, transforms, self.views, self._groups(rows), among)
+            return Examples(self.store, hidden[rows], rows, transforms, self.views, self._groups(rows), among)
 
         rows, every = torch.from_numpy(self.prepared.parts["train"]), torch.from_numpy(self.prepared.candidates)
         return shown(rows) if torch.equal(rows, every) else shown(rows, shown(every))
@@ -110,15 +114,6 @@ class _Examples:
         rows = torch.from_numpy(self.prepared.parts[part])
         plain = {name: replace(view, transforms=()) for name, view in self.views.items()}
         return Examples(self.store, self.values[rows], rows, transforms, plain, self._groups(rows))
-
-    def _hidden(self, labels: LabelKind) -> Tensor:
-        values = self.values.clone()
-        without = torch.from_numpy(np.setdiff1d(self.prepared.candidates, self.prepared.kept))
-        if labels == "joint":
-            values[without, 1:] = torch.nan  # which data set an example comes from stays known
-        else:
-            values[without] = IGNORE if labels == "class" else torch.nan
-        return values
 
     def _groups(self, rows: Tensor) -> Tensor | None:
         joint = self.prepared.joint

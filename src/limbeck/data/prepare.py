@@ -16,6 +16,7 @@ from ..errors import DataError
 from ..types import IGNORE, DataInfo, LabelKind, labelled
 from .base import DataRequest
 from .groups import cut_groups, groups_of
+from .hiding import check_wrong
 from .joint import DatasetRequest, Joint, cut_joint, only_of, read_joint
 from .labels import Labels, encode_labels
 from .narrow import of_classes
@@ -73,6 +74,7 @@ def prepare(request: DataRequest, kind: Kind | None, labels: LabelKind, *, allow
         encoded = encode_labels(pool.labels, labels, names=pool.names, where=request.source)
     if kind is not None and pool.kind != kind:
         raise DataError(f"{request.source} gives {pool.kind} data, the task needs {kind} data. Choose another source or task.")
+    check_wrong(request.wrong, labels)
     known = labelled(encoded.values).numpy()
     classes = joint.strata() if joint is not None else encoded.values.numpy() if labels == "class" else None
     notes = list(pool.notes)

@@ -275,6 +275,7 @@ _ELSEWHERE: Mapping[str, str] = {
     "datasets": "datasets",
     "classes": "classes",
     "size": "size",
+    "wrong": "wrong",
 }
 """Fields of a request that language models do not read, by their keys in a recipe."""
 
