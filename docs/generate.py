@@ -21,16 +21,19 @@ from latex2mathml.converter import convert
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from limbeck import survey
 from limbeck.cli import main as command
 from limbeck.cli._show import example, needs_in_words, recipes
 from limbeck.config import data_schema, evaluate_schema, model_schema, schema, study_schema, term_schema, train_schema
+from limbeck.config.load import load_recipe
 from limbeck.config.spec import Spec
 from limbeck.data.mixing import MIXINGS
 from limbeck.data.selection import SELECTIONS
 from limbeck.data.sources import SOURCES
 from limbeck.data.transforms import TRANSFORMS
 from limbeck.describe import FAMILIES, Doc, Field, describe, describe_file
-from limbeck.evidence import entries
+from limbeck.errors import RecipeError
+from limbeck.evidence import NO_RECIPES, entries
 from limbeck.models.build import BUILTINS
 from limbeck.registry import ACTIONS, ADAPTERS, LOSSES, STEPS, TARGETS, TASKS, TEACHERS, Registry
 from limbeck.testing.parity.compared import compared
@@ -125,6 +128,13 @@ WHERE = {
 """Where in a recipe each of the schema's models stands."""
 
 
+COVERAGE = (
+    "The axes are those of Xu et al., *A Survey on Knowledge Distillation of Large Language Models*, 2024, arXiv:2402.13116, section 3. "
+    "What covers an entry follows from what the parts say of themselves: a kind of teacher from where its model comes from, a loss from "
+    "what it reads. Texts that a teacher writes (`limbeck generate`) are learnt as labels, and count as such. The skills and domains of "
+    "the survey are those of the data, and have no entry here."
+)
+
 # hooks of MkDocs
 
 
@@ -143,7 +153,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the generated pages."""
     pages = {f"losses/{name}.md": loss_page(describe(LOSSES, name)) for name in LOSSES.files()}
     pages |= {f"parts/{page}.md": parts_page(page, registry, text) for page, (registry, text) in PARTS.items()}
-    pages |= {"keys.md": keys_page(), "commands.md": commands_page(), "evidence.md": evidence_page()}
+    pages |= {"keys.md": keys_page(), "commands.md": commands_page(), "evidence.md": evidence_page(), "coverage.md": coverage_page()}
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     return files
@@ -286,6 +296,41 @@ def evidence_page() -> str:
         f"| {entry.slug} | {f'needs {entry.needs}' if entry.needs is not None else 'not run yet'} |" for entry in found if not entry.seeds
     ]
     return "\n".join(lines) + "\n"
+
+
+def coverage_page() -> str:
+    """Which entries of a survey's taxonomy the registered parts cover, and which pairs the shipped recipes train."""
+    lines = ["# Coverage", "", COVERAGE, "", "## How knowledge is elicited", "", *_covered(survey.elicitations())]
+    lines += ["", "## How the student learns it", "", *_covered(survey.algorithms())]
+    count: dict[tuple[str, str], list[str]] = {}
+    for path in sorted((ROOT / "recipes").rglob("*.yaml")):
+        try:
+            found = survey.cells(load_recipe(path).recipe.model_dump(by_alias=True)) if path.parent.name != NO_RECIPES else set()
+        except RecipeError:  # its data are the reader's own
+            continue
+        for cell in found:
+            count.setdefault(cell, []).append(path.stem)
+    text = "Number of shipped recipes with such a term, and one of them; those that need data of one's own are left out."
+    lines += ["", "## What the recipes train", "", text, ""]
+    lines += [f"| | {' | '.join(survey.ALGORITHMS)} |", "|---|" + "---|" * len(survey.ALGORITHMS)]
+    for kind in ("labels", *survey.ELICITATION):
+        cells = [count.get((kind, algorithm), []) for algorithm in survey.ALGORITHMS]
+        lines.append(f"| {kind} | {' | '.join(f'{len(own)} ({own[0]})' if own else '–' for own in cells)} |")  # noqa: RUF001
+    return "\n".join(lines) + "\n"
+
+
+def _covered(found: Iterable[survey.Covered]) -> list[str]:
+    """A line for each entry, with the parts that cover it; losses are linked."""
+    lines = ["| entry | meaning | covered by |", "|---|---|---|"]
+    for entry in found:
+        parts = [f"{kind}: {', '.join(_part(kind, name) for name in names)}" for kind, names in entry.parts.items()]
+        lines.append(f"| {entry.name} | {entry.meaning} | {'; '.join(parts) or 'nothing'} |")
+    return lines
+
+
+def _part(kind: str, name: str) -> str:
+    """A part of a registry with a link to what it says of itself."""
+    return f"[{name}](losses/{name}.md)" if kind == "losses" else f"[{name}](parts/{kind}.md)"
 
 
 def parts_page(page: str, registry: Registry, text: str) -> str:

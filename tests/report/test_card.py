@@ -80,10 +80,10 @@ def test_what_nobody_has_said_is_told():
 
 
 def test_groups_and_energy_where_they_were_measured():
-    student = {"metrics": {}, "cost": {"energy": {"joules": 3.0}}, "fairness": {"column": "sex"}}
+    student = {"metrics": {}, "cost": {"energy_j": 3.0}, "fairness": {"column": "sex"}}
     made = content(results__models={"student": student})
     assert made["groups"] == {"student": {"column": "sex"}}
-    assert made["cost"]["energy"] == {"student": {"joules": 3.0}}
+    assert made["cost"]["energy"] == {"student": 3.0}
 
 
 def test_kinds_of_answers():
@@ -96,6 +96,23 @@ def test_kinds_of_answers():
     assert "- none" in markdown(alone)
     assert content(recipe__teacher=None, recipe__peers={"wide": {}})["answers"] == [
         "self-knowledge: answers of peers that learn in the same updates"
+    ]
+
+
+def test_what_else_was_checked_and_what_not():
+    student = {"metrics": {}, "cost": {}, "robustness": {"mean": 0.5}, "canaries": []}
+    made = content(results__models={"student": student})["checks"]
+    assert made["robustness to corrupted inputs"] == "measured"
+    assert made["exposure of planted secrets"] == UNMEASURED
+    assert len(made) == 6
+    assert set(content(results__models={})["checks"].values()) == {UNMEASURED}
+
+
+def test_feedback_and_chosen_examples_are_kinds_of_answers():
+    made = content(recipe__stages={"distil": {"train": {"step": {"name": "feedback"}}}}, recipe__data={"source": "x", "select": {"a": 1}})
+    assert made["answers"][1:] == ["feedback: the teacher learns from what became of the student", "curation: examples that were chosen"]
+    assert content(recipe__teacher={"kind": "mine:Teacher"})["answers"] == [
+        "feature: what the teacher says of each example, read during training"
     ]
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ..survey import elicitation_of
+
 UNSAID, UNMEASURED = "not stated", "not measured"
 
 FIELDS = {
@@ -26,6 +28,7 @@ FIELDS = {
     "selection": "How the weights were picked; when the test examples were read",
     "results": "Metrics of all models on the test examples",
     "groups": "Metrics by group",
+    "checks": "What else the student was checked for, and what it was not",
     "cost": "Time, size, operations, latency, energy",
     "machine": "Devices and versions",
     "repeat": "How to run it again",
@@ -41,7 +44,20 @@ LICENCES = {
     "sklearn:breast_cancer": "CC BY 4.0 (UCI Breast Cancer Wisconsin)",
 }
 """Of data that come with a library; of others the card says that it was not told."""
-_SELF = {"ema", "snapshot", "adapter_off"}
+_SAID = {
+    "self-knowledge": "self-knowledge: answers of an earlier or averaged student",
+    "labelling": "labelling: answers that were written down before",
+    "feature": "feature: what the teacher says of each example, read during training",
+}
+CHECKS = {
+    "robustness": "robustness to corrupted inputs",
+    "fairness": "groups of examples",
+    "membership": "membership inference",
+    "canaries": "exposure of planted secrets",
+    "train": "training examples, beside those of the test split",
+    "reliability": "calibration",
+}
+"""Entries of a model in results.json beside its metrics, and what is checked there."""
 
 
 def card(results: Mapping[str, Any], recipe: Mapping[str, Any], machine: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,7 +76,7 @@ def card(results: Mapping[str, Any], recipe: Mapping[str, Any], machine: Mapping
         "purpose": {key: about.get(key) or UNSAID for key in ("title", "claim", "paper", "notes")},
         "data": {"source": data["source"], "licence": LICENCES.get(data["source"], UNSAID), **counts},
         "preparation": {
-            **{key: data[key] for key in ("split", "label_fraction", "select", "transforms", "mix", "pool") if data.get(key)},
+            **{key: data[key] for key in ("split", "label_fraction", "wrong", "select", "transforms", "mix", "pool") if data.get(key)},
             "notes": results["data"].get("notes", []),
         },
         "teachers": {name: _model(spec, found.get(name)) for name, spec in teachers.items()} or "none",
@@ -79,6 +95,7 @@ def card(results: Mapping[str, Any], recipe: Mapping[str, Any], machine: Mapping
         },
         "results": {name: model.get("metrics", {}) for name, model in found.items()},
         "groups": groups or UNMEASURED,
+        "checks": {text: "measured" if found.get("student", {}).get(key) else UNMEASURED for key, text in CHECKS.items()},
         "cost": {
             "seconds": results["seconds"],
             "models": {name: model.get("cost", {}) for name, model in found.items()},
@@ -102,17 +119,21 @@ def _model(spec: Mapping[str, Any], found: Mapping[str, Any] | None) -> dict[str
 
 def _answers(recipe: Mapping[str, Any], teachers: Mapping[str, Any]) -> list[str]:
     """Kinds of knowledge that the student had."""
-    kinds = {"self" if spec.get("kind") in _SELF else "stored" if spec.get("stored") else "live" for spec in teachers.values()}
-    said: list[str] = []
-    if "self" in kinds:
-        said.append("self-knowledge: answers of an earlier or averaged student")
-    if "stored" in kinds:
-        said.append("labelling: answers that were written down before")
-    if "live" in kinds:
-        said.append("feature: what the teacher says of each example, read during training")
+    kinds = {"labelling" if spec.get("stored") else elicitation_of(str(spec.get("kind") or "frozen")) for spec in teachers.values()}
+    said = [text for kind, text in _SAID.items() if kind in kinds]
     if recipe.get("peers"):
         said.append("self-knowledge: answers of peers that learn in the same updates")
+    if any("feedback" in _step(owner) for owner in (recipe, *(recipe.get("stages") or {}).values())):
+        said.append("feedback: the teacher learns from what became of the student")
+    if recipe["data"].get("select"):
+        said.append("curation: examples that were chosen")
     return said or ["none: the labels alone"]
+
+
+def _step(owner: Any) -> str:
+    """The step of a recipe or a stage, as it is written."""
+    train = owner.get("train") if isinstance(owner, Mapping) else None
+    return str((train or {}).get("step") or "")
 
 
 def _terms(recipe: Mapping[str, Any], stage: str) -> Any:
@@ -121,7 +142,8 @@ def _terms(recipe: Mapping[str, Any], stage: str) -> Any:
 
 
 def _energy(found: Mapping[str, Any]) -> Any:
-    known = {name: model["cost"]["energy"] for name, model in found.items() if model.get("cost", {}).get("energy")}
+    """Joules an example, of the models of which they were counted."""
+    known = {name: joules for name, model in found.items() if (joules := model.get("cost", {}).get("energy_j")) is not None}
     return known or UNMEASURED
 
 
