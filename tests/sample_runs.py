@@ -137,7 +137,7 @@ def cost(model: nn.Module) -> dict[str, float]:
         model(one)
         times.append(1000 * (time.perf_counter() - begun))
     parameters = sum(p.numel() for p in model.parameters())
-    return {"parameters": parameters, "flops": counter.get_total_flops(), "size_bytes": 4 * parameters, "latency_ms": sorted(times)[20]}
+    return {"parameters": parameters, "flops": counter.get_total_flops(), "bytes": 4 * parameters, "latency_ms": sorted(times)[20]}
 
 
 @torch.no_grad()

@@ -60,7 +60,7 @@ def arm(folder: Path, name: str) -> dict[str, Any]:
             flat |= {
                 "parameters": cost["parameters"],
                 "flops": cost["flops"],
-                "bytes": cost["size_bytes"],
+                "bytes": cost["bytes"],
                 "latency_ms": cost["latency_ms"],
             }
             for key, value in flat.items():

@@ -202,7 +202,7 @@ def test_costs_and_layers(tmp_path):
         cost = model["cost"]
         assert list(cost["batches"]) == ["1", "8"]
         assert cost["throughput"] == cost["batches"]["8"]["throughput"] > 0
-        assert cost["peak_bytes"] == cost["batches"]["8"]["peak_bytes"] > cost["batches"]["1"]["peak_bytes"] > cost["size_bytes"]
+        assert cost["peak_bytes"] == cost["batches"]["8"]["peak_bytes"] > cost["batches"]["1"]["peak_bytes"] > cost["bytes"]
         assert cost["latency_p99_ms"] == cost["batches"]["1"]["latency_ms"]["p99"]
         assert (cost["energy_j"] is None) == (cost["energy_source"] is None) == bool(cost["energy_reason"])
     similarity = result.results["similarity"]

@@ -95,7 +95,7 @@ def test_numbers_are_those_of_the_run(run, tmp_path):
 def test_svg_texts_are_texts_and_colours_follow_the_theme(run, tmp_path):
     text, _, _ = rendered([run], tmp_path / "r.html")
     drawings = re.findall(r"<svg.*?</svg>", text, flags=re.DOTALL)
-    assert len(drawings) == 4 + 3  # validation and three stages; three reliability diagrams
+    assert len(drawings) == 4 + 3 + 1  # validation and three stages; three reliability diagrams; layers
     for drawing in drawings:
         assert "<text" in drawing
         assert "var(--muted)" in drawing

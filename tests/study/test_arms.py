@@ -167,6 +167,7 @@ def test_two_arms_of_one_name_are_refused(tmp_path: Path):
     ("claim", "message"),
     [
         ("distilled.accuracy > alon.accuracy", "column 22: no arm is called 'alon'. Did you mean 'alone'?"),
+        ("distilled.size_bytes > 0.5", "column 1: size_bytes is called bytes."),
         ("distilled.accurracy > 0.5", "column 1: no metric of this task is called 'accurracy'. Did you mean 'accuracy'?"),
         (
             "distilled.techer.accuracy > 0",

@@ -46,7 +46,7 @@ def test_every_run_is_a_run_directory_and_the_results_hold_its_values(done: Path
             assert (done / own["runs"][seed] / "report.html").exists()
             for model, values in own["values"].items():
                 assert values["accuracy"][seed] == run["models"][model]["metrics"]["accuracy"]
-                assert values["bytes"][seed] == run["models"][model]["cost"]["size_bytes"]
+                assert values["bytes"][seed] == run["models"][model]["cost"]["bytes"]
             assert own["values"]["student"]["agreement.top1"][seed] == run["models"]["student"]["agreement"]["top1"]
             assert own["valid"]["student"]["accuracy"][seed] == run["models"]["student"]["valid"]["accuracy"]
     assert set(results["arms"]["distilled"]["values"]) == {"student", "teacher", "alone"}

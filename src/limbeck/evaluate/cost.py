@@ -30,7 +30,7 @@ def model_cost(
         warmup: forwards before them.
 
     Returns:
-        `parameters` (shared ones once), `flops` (two a multiply-add, of matrix products and convolutions), `size_bytes`
+        `parameters` (shared ones once), `flops` (two a multiply-add, of matrix products and convolutions), `bytes`
         (parameters and buffers with floats as float32) and `latency_ms` (with torch's threads as they are set).
     """
     example = next(iter(inputs.values())) if isinstance(inputs, Mapping) else inputs
@@ -43,7 +43,7 @@ def model_cost(
         return {
             "parameters": count_parameters(module),
             "flops": _flops(forward),
-            "size_bytes": size_bytes(module),
+            "bytes": size_bytes(module),
             "latency_ms": _latency(forward, example.device, repeats, warmup) if latency and not meta else None,
         }
 

@@ -27,7 +27,7 @@ class Key:
     """CSS variable of its colour."""
     dash: str = "solid"
     shape: str = "line"
-    """`line` or `dot`, as in the drawing."""
+    """`line`, `dot`, or the shape of a mark (`circle`, `square`, `diamond`, `ring`), as in the drawing."""
 
 
 @dataclass(frozen=True)

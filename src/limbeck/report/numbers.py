@@ -87,7 +87,6 @@ METRICS = {
         Metric("parameters", "Parameters", "lower", "amount"),
         Metric("flops", "FLOPs", "lower", "amount", "one example, forward"),
         Metric("bytes", "Size", "lower", "size", "weights as stored"),
-        Metric("size_bytes", "Size", "lower", "size", "weights as stored"),
         Metric("latency_ms", "Latency", "lower", "milliseconds", "median, batch of one, on the machine of the run"),
         Metric("step_time", "Time of an update", "lower", "seconds", "on the machine of the run"),
         Metric("seconds", "Time", "lower", "seconds", "the whole run"),

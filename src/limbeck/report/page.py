@@ -10,12 +10,14 @@ from typing import Any
 
 from ..errors import RunError
 from ..files import write_text
+from .audits import of_run, sections
 from .compare import common_metric, compare, over_seeds
 from .figures import cost_bars, overlaid_figures, reliability_figures, training_figures
 from .generations import generations
 from .headline import headline
+from .lenient import mapping
 from .matrices import confusion, similarity
-from .numbers import ABSENT, duration, finite, metric
+from .numbers import ABSENT, duration, finite, metric, primary_metric
 from .recipes import differences
 from .rundir import RunFiles, read_runs
 from .table import summary_table
@@ -58,14 +60,14 @@ def write_report(run_dirs: Sequence[Path], out: Path) -> Path:
 def _single(run: RunFiles) -> str:
     results, models = run.results, run.models
     student, teacher = models.get("student") or {}, models.get("teacher") or {}
-    data = _dict(results.get("data"))
+    data = mapping(results.get("data"))
     return (
         environment()
         .get_template("run.html")
         .render(
             run=run,
             title=run.title,
-            about={"claim": "", "paper": "", "notes": "", **_dict(results.get("about"))},
+            about={"claim": "", "paper": "", "notes": "", **mapping(results.get("about"))},
             facts=_facts(run),
             headline=headline(results),
             table=summary_table(results),
@@ -73,12 +75,13 @@ def _single(run: RunFiles) -> str:
             training=training_figures(run),
             reliability=reliability_figures(results),
             confusion=confusion(student.get("confusion"), teacher.get("confusion"), data.get("classes") or ()),
-            similarity=similarity(_dict(results.get("similarity"))),
+            similarity=similarity(mapping(results.get("similarity"))),
+            audits=sections(of_run(results), primary_metric(models)),
             costs=cost_bars(results),
             generations=generations(results),
             data=flat({key: value for key, value in data.items() if key != "classes"}),
             environment=flat(run.environment),
-            adapters=flat(_dict(results.get("adapters"))),
+            adapters=flat(mapping(results.get("adapters"))),
             commands=_commands(run),
             version=results.get("limbeck") or "",
         )
@@ -108,7 +111,7 @@ def _several(runs: Sequence[RunFiles]) -> str:
 
 
 def _facts(run: RunFiles) -> list[str]:
-    results, data = run.results, _dict(run.results.get("data"))
+    results, data = run.results, mapping(run.results.get("data"))
     facts = [str(results.get("task") or "").replace("_", " "), str(data.get("source") or "")]
     labelled, train = finite(data.get("labelled")), finite(data.get("train"))
     if train is not None:
@@ -125,7 +128,7 @@ def _facts(run: RunFiles) -> list[str]:
 def _stages(results: Mapping[str, Any]) -> list[StageRow]:
     rows = []
     for stage in results.get("stages") or []:
-        best = _dict(stage.get("best"))
+        best = mapping(stage.get("best"))
         text = ABSENT
         if best:
             known = metric(str(best.get("metric")))
@@ -156,7 +159,3 @@ def _commands(run: RunFiles) -> list[tuple[str, str]]:
 def _common_title(runs: Sequence[RunFiles]) -> str:
     titles = {run.title for run in runs}
     return f"{titles.pop()}: {len(runs)} runs" if len(titles) == 1 else f"Comparison of {len(runs)} runs"
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

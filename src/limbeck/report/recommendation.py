@@ -10,9 +10,10 @@ from markupsafe import Markup
 
 from ..errors import RunError
 from ..files import write_text
+from .numbers import duration, metric
 from .templating import environment
 
-WIDTH, HEIGHT, EDGE = 640, 220, 34
+WIDTH, HEIGHT, EDGE = 345, 216, 34
 NAMES = {"recommended": "Recommended", "plain": "Plain distillation", "alone": "No distillation"}
 
 
@@ -34,6 +35,8 @@ def write_page(contents: Mapping[str, Any], out: Path) -> Path:
         page.render(
             title=f"Recommendation for {Path(contents['recipe']).stem or 'a recipe'}",
             contents=contents,
+            metric=metric(contents["primary"]),
+            facts=_facts(contents),
             arms=_arms(contents),
             differences=_differences(contents),
             trials=_trials(contents["trials"]),
@@ -45,14 +48,20 @@ def write_page(contents: Mapping[str, Any], out: Path) -> Path:
     return out
 
 
+def _facts(contents: Mapping[str, Any]) -> list[str]:
+    trials = len(contents["trials"])
+    facts = [str(contents["task"]).replace("_", " "), f"{trials} trial{'s' if trials != 1 else ''}"]
+    return [*facts, f"budget {duration(contents['budget'])}", f"took {duration(contents['seconds'])}"]
+
+
 def _arms(contents: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    metric, tested = contents["primary"], contents["test"]
+    key, tested = contents["primary"], contents["test"]
     found = []
     for arm, values in (tested.get("arms") or {}).items():
-        numbers = values[metric]
+        numbers = values[key]
         found.append((NAMES[arm], f"{sum(numbers) / len(numbers):.4f}", ", ".join(f"{value:.4f}" for value in numbers)))
     if tested.get("teacher"):
-        found.append(("Teacher", f"{tested['teacher'][metric]:.4f}", ""))
+        found.append(("Teacher", f"{tested['teacher'][key]:.4f}", ""))
     return found
 
 
@@ -98,17 +107,20 @@ def history(trials: Sequence[Mapping[str, Any]]) -> str:
         height = (max(score, low) - low) / ((high - low) or 1.0)
         return EDGE + number / last * (WIDTH - 2 * EDGE), HEIGHT - EDGE - height * (HEIGHT - 2 * EDGE)
 
-    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y in (place(*point) for point in points))
+    dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="var(--distilled)"/>' for x, y in (place(*point) for point in points))
     best, corners = points[0][1], []
     for number, score in points:
         corners.append(place(number, best))
         best = max(best, score)
         corners.append(place(number, best))
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in corners)
+    said = f"Score of {len(points)} trials in their order, from {points[0][1]:.4f} of the first to {high:.4f} of the best"
+    floor = HEIGHT - EDGE + 6
     return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="score by trial" fill="currentColor" style="max-width:100%">'
-        f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-width="1.5" opacity="0.6"/>{dots}'
-        f'<text x="{EDGE}" y="{EDGE - 12}" font-size="12">{high:.4f}</text>'
-        f'<text x="{EDGE}" y="{HEIGHT - 8}" font-size="12">trial 0</text>'
-        f'<text x="{WIDTH - EDGE}" y="{HEIGHT - 8}" font-size="12" text-anchor="end">trial {last}</text></svg>'
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{said}" fill="var(--muted)" font-size="12">'
+        f'<path d="M{EDGE} {floor}H{WIDTH - EDGE}" stroke="var(--line)"/>'
+        f'<polyline points="{line}" fill="none" stroke="var(--muted)" stroke-width="1.5"/>{dots}'
+        f'<text x="{EDGE}" y="{EDGE - 14}">best {high:.4f}</text>'
+        f'<text x="{EDGE}" y="{HEIGHT - 8}">trial 0</text>'
+        f'<text x="{WIDTH - EDGE}" y="{HEIGHT - 8}" text-anchor="end">trial {last}</text></svg>'
     )

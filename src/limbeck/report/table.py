@@ -182,7 +182,7 @@ def _best(values: list[float | None], roles: tuple[str, ...], *, lower: bool) ->
 COSTS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
     ("parameters", "Parameters", amount, ""),
     ("flops", "FLOPs", amount, "one example, forward"),
-    ("size_bytes", "Size", size, "weights as stored"),
+    ("bytes", "Size", size, "weights as stored"),
     ("latency_ms", "Latency", milliseconds, "median, batch of one, on the machine of the run"),
     ("latency_p99_ms", "Latency, 99th percentile", milliseconds, "smallest batch that was measured"),
     ("throughput", "Throughput", amount, "examples a second, largest batch that was measured"),

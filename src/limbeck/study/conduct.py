@@ -17,6 +17,7 @@ from ..environment import environment
 from ..errors import CodeNotAllowed, Interrupted, LimbeckError, RecipeError, UnknownName
 from ..evidence import slug
 from ..files import read_json, write_json
+from ..measured import measured, table
 from ..run import recipe_file
 from ..store.manage import parse_codec
 from ..version import __version__
@@ -25,7 +26,6 @@ from .arms import Arm, Arms, arms_of, seeds_of
 from .execute import Quiet, Teller, execute
 from .judging import better, claim_problems, claims_of, judge, task_of
 from .runs import How, Job, jobs_of
-from .values import measured, table
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from ..appraisal import asked
 from ..config.load import LoadedRecipe
 from ..config.study_schema import StudySpec
 from ..errors import LimbeckError, Problem, UnknownName, did_you_mean
+from ..measured import RENAMED
 from ..tasks.base import Task
 from .arms import Arm
 from .claims import Claim, ClaimError, Name, parse
@@ -77,6 +78,8 @@ def _fault(loaded: LoadedRecipe, name: Name, arms: Sequence[Arm], task: Task) ->
         if model in models and (_known(metric, metrics) or several):
             return ""
     arm, model, metric = meant[0]
+    if metric in RENAMED:
+        return f"{metric} is called {RENAMED[metric]}."
     models = _models(by_name[arm])
     if name.arm not in by_name and name.arm != "*" and model not in models:
         return str(UnknownName("arm or model of this study", name.arm, [*by_name, *models]))

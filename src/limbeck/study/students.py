@@ -56,7 +56,7 @@ class Limits:
 
     def excess(self, cost: Mapping[str, Any]) -> str:
         """What is too large, empty where nothing is."""
-        for name, most, found in (("FLOPs", self.flops, cost["flops"]), ("bytes", self.bytes, cost["size_bytes"])):
+        for name, most, found in (("FLOPs", self.flops, cost["flops"]), ("bytes", self.bytes, cost["bytes"])):
             if most is not None and found > most:
                 return f"{found:,.0f} {name} are more than {most:,.0f}"
         return ""
@@ -170,7 +170,7 @@ def last_layers(module: nn.Module) -> list[str]:
 def _ranking(look: _Look, teacher: ModelSpec, entries: Sequence[Entry], limits: Limits, draws: int) -> tuple[list[Ranked], str]:
     costs, notes = {}, {}
     for entry in entries:
-        costs[entry.name] = {"parameters": 0, "flops": 0, "size_bytes": 0}
+        costs[entry.name] = {"parameters": 0, "flops": 0, "bytes": 0}
         try:
             costs[entry.name] = look.cost(entry.spec)
             notes[entry.name] = limits.excess(costs[entry.name])
@@ -187,7 +187,7 @@ def _ranking(look: _Look, teacher: ModelSpec, entries: Sequence[Entry], limits: 
     found = []
     for entry in entries:
         cost = costs[entry.name]
-        sizes = (cost["parameters"], cost["flops"], cost["size_bytes"])
+        sizes = (cost["parameters"], cost["flops"], cost["bytes"])
         if entry.name in shown:
             scores = [diswot(own, theirs, by=by).score for own, (theirs, _) in zip(shown[entry.name], looks, strict=True)]
             found.append(Ranked(entry.name, *sizes, fmean(scores), stdev(scores) if draws > 1 else None))

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..figures import Figure
+from ..lenient import listing
 from ..numbers import finite, metric
 from ..plots import reliability_figure, slug
+from ..spread import spread
 from .entries import Entry, Results
-from .reading import listing
-from .spread import spread
 
 
 def calibration_figures(shown: Sequence[Entry], results: Results) -> list[Figure]:

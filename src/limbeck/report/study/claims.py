@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..numbers import ABSENT, MINUS, finite, signed
+from ..spread import confidence_of
+from ..tracks import Scale, Tick, Track, scale
 from .reading import Study
-from .spread import confidence_of
-from .tracks import Scale, Tick, Track, scale
 
 VERDICTS = ("holds", "fails", "undecided")
 _TONES = {"holds": "good", "fails": "bad"}

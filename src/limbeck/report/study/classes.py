@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..lenient import listing, mapping, mean
 from ..matrices import Cell, Grid
 from ..numbers import Metric, finite
+from ..spread import differences
 from .entries import Entry, Results
-from .reading import Study, listing, mapping, mean
-from .spread import differences
+from .reading import Study
 
 CLASSES_SHOWN = 30
 """With more classes than this those are shown on which the arms differ most."""

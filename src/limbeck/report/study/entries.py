@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .reading import Study, mapping, of, run_results
+from ..lenient import mapping
+from .reading import Study, of, run_results
 
 SHOWN = 8
 """So many arms have a colour of their own; figures of single arms show the best of them and the baseline."""
@@ -92,8 +93,11 @@ class Results:
 
     def models(self, entry: Entry) -> list[dict[str, Any]]:
         """What results.json says of the model of an entry, one a seed that has a run."""
-        runs = [self.of(folder) for folder in entry.folders if folder is not None]
-        return [model for run in runs if (model := mapping(mapping(run.get("models")).get(entry.model)))]
+        return [model for run in self.runs(entry) if (model := mapping(mapping(run.get("models")).get(entry.model)))]
+
+    def runs(self, entry: Entry) -> list[dict[str, Any]]:
+        """The results of the runs of an entry."""
+        return [found for folder in entry.folders if folder is not None and (found := self.of(folder))]
 
     def of(self, folder: Path) -> dict[str, Any]:
         """The results of the run in `folder`; empty where they cannot be read."""

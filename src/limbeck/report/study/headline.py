@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 
 from ..headline import Headline, Tile, Verdict
+from ..lenient import mean
 from ..numbers import Metric
+from ..spread import Interval, confidence_of, differences, interval, spread
 from .claims import Claims, summary
 from .entries import Entry, reference
 from .ranking import against
-from .reading import Study, mean
-from .spread import Interval, confidence_of, differences, interval, spread
+from .reading import Study
 
 _NAMED = 4
 

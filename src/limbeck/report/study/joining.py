@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import RunError
+from ..lenient import mapping
 from ..numbers import finite
 from ..recipes import differences
 from ..rundir import RunFiles, names, read_runs
-from .reading import Arm, Study, Values, gathered, is_study, mapping, of, primary_of, read_study
+from .reading import Arm, Study, Values, gathered, is_study, of, primary_of, read_study
 
 _NO_ARM = ("seed", "data.split.seed")
 """Keys that may differ between the runs of one arm."""
@@ -61,7 +62,7 @@ def of_runs(runs: Sequence[RunFiles]) -> Study:
         own = [by_seed.get(seed) for seed in seeds]
         changes = {} if len(groups) == 1 else {"runs": ", ".join(run.name for run in members)}
         folders = tuple(None if run is None else run.path for run in own)
-        arms.append(Arm(label, changes, gathered([None if run is None else run.results for run in own]), folders=folders))
+        arms.append(Arm(label, changes, folders=folders, **gathered([None if run is None else run.results for run in own])))
     titles = {run.title for run in runs}
     title = f"{titles.pop()}: {len(runs)} runs" if len(titles) == 1 else f"Comparison of {len(runs)} runs"
     results = {"about": {"title": title}, "task": runs[0].results.get("task"), "limbeck": runs[0].results.get("limbeck")}

@@ -10,7 +10,10 @@ from typing import Any
 
 from ...errors import RunError
 from ...files import write_text
+from ..audits import Subject, sections
+from ..lenient import mapping
 from ..numbers import duration, finite
+from ..spread import confidence_of
 from ..templating import environment, flat
 from .bands import band_figures
 from .calibration import calibration_figures
@@ -20,8 +23,7 @@ from .entries import Entry, Results, entries, featured, reference
 from .headline import headline
 from .pareto import costs
 from .ranking import ranking
-from .reading import Study, mapping, read_study
-from .spread import confidence_of
+from .reading import Study, read_study
 from .values import mean_table, seed_tables, selection, strips
 
 
@@ -81,6 +83,7 @@ def _render(study: Study, command: str) -> str:
             costs=costs(study, found),
             classes=class_grid(compared, base, results) if base is not None else None,
             groups=group_grid(study, compared, base, results) if base is not None else None,
+            audits=sections(_subjects(compared, results), main),
             reference=base,
             left_out=len(study.arms) - len(shown),
             curves=band_figures(shown, main),
@@ -99,6 +102,12 @@ def _render(study: Study, command: str) -> str:
             version=str(study.results.get("limbeck") or ""),
         )
     )
+
+
+def _subjects(found: Sequence[Entry], results: Results) -> list[Subject]:
+    """The models as audits draw them: teachers and others first, then the students of the arms."""
+    ordered = sorted(found, key=lambda entry: entry.model == "student")
+    return [Subject(entry.label, entry.model, entry.variable, tuple(results.runs(entry))) for entry in ordered]
 
 
 def _facts(study: Study) -> list[str]:

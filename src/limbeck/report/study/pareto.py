@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from ..figures import Figure, Key
+from ..lenient import mean
 from ..numbers import Metric, metric
 from ..plots import HEIGHT, WIDTH, finish
+from ..spread import spread
 from ..svg import COLOUR, inline_svg, settings
 from .entries import SHOWN, Entry
-from .reading import Study, mean
-from .spread import spread
+from .reading import Study
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

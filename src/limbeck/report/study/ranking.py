@@ -8,12 +8,13 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from ..lenient import listing, mapping, mean
 from ..numbers import ABSENT, finite
+from ..spread import Interval, differences, interval, spread
+from ..tracks import Tick, Track, scale
 from .claims import p_text
 from .entries import Entry
-from .reading import Study, listing, mapping, mean
-from .spread import Interval, differences, interval, spread
-from .tracks import Tick, Track, scale
+from .reading import Study
 
 DRAWN = 40
 """With more arms than this the diagram cannot be read; the table says the same."""

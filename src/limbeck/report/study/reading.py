@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from ...errors import RunError
+from ...measured import PARTS, measured, table
+from ..lenient import listing, mapping, mean
 from ..numbers import Metric, finite, metric, primary_metric
 from ..rundir import RunFiles, json_object, read_run
 
@@ -90,22 +92,6 @@ def of(values: Values, model: str, key: str) -> tuple[float | None, ...]:
     return values.get(model, {}).get(key, ())
 
 
-def mean(values: Sequence[float | None]) -> float | None:
-    """The mean of the known values."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """The value if it is a mapping, else an empty one."""
-    return cast(dict[str, Any], value) if isinstance(value, dict) else {}
-
-
-def listing(value: Any) -> list[Any]:
-    """The value if it is a list, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
 def is_study(path: Path) -> bool:
     """Whether `path` is the folder of a study, finished or not, or the file of a study's results."""
     try:
@@ -143,7 +129,7 @@ def _finished(path: Path, results: dict[str, Any], folder: Path | None) -> Study
     arms = []
     for name, raw in mapping(results.get("arms")).items():
         found = mapping(raw)
-        tables = {key: _values(found.get(key), len(seeds)) for key in ("values", "valid", "last")}
+        tables = {key: _values(found.get(key), len(seeds)) for key in PARTS}
         arms.append(Arm(str(name), mapping(found.get("set")), folders=_folders(folder, found.get("runs"), len(seeds)), **tables))
     key = results.get("primary")
     main = metric(str(key)) if key else _primary(arms)
@@ -165,7 +151,7 @@ def _unfinished(path: Path, plan: dict[str, Any]) -> Study:
         done, total = done + sum(run is not None for run in runs), total + len(runs)
         first = first or next((run for run in runs if run), {})
         kept = tuple(folder if run else None for folder, run in zip(folders, runs, strict=True))
-        arms.append(Arm(str(name), mapping(mapping(raw).get("set")), gathered(runs), folders=kept))
+        arms.append(Arm(str(name), mapping(mapping(raw).get("set")), folders=kept, **gathered(runs)))
     notes = [
         f"The study is not finished: {done} of {total} runs are. The numbers are those so far; claims and ranks come with the last run."
     ]
@@ -189,21 +175,10 @@ def run_files(folder: Path, name: str) -> RunFiles | None:
         return None
 
 
-def gathered(runs: Sequence[Mapping[str, Any] | None]) -> Values:
-    """The values of a list of runs, from their results: one a run."""
-    flat = [{name: _flat(mapping(model)) for name, model in mapping((run or {}).get("models")).items()} for run in runs]
-    models = list(dict.fromkeys(name for found in flat for name in found))
-    keys = {name: list(dict.fromkeys(key for found in flat for key in found.get(name, {}))) for name in models}
-    return {name: {key: tuple(found.get(name, {}).get(key) for found in flat) for key in keys[name]} for name in models}
-
-
-def _flat(model: Mapping[str, Any]) -> dict[str, float | None]:
-    values = {str(key): finite(value) for key, value in mapping(model.get("metrics")).items()}
-    values |= {f"agreement.{key}": finite(value) for key, value in mapping(model.get("agreement")).items()}
-    values |= {{"size_bytes": "bytes"}.get(key, str(key)): finite(value) for key, value in mapping(model.get("cost")).items()}
-    if "recovered" in model:
-        values["recovered"] = finite(model["recovered"])
-    return values
+def gathered(runs: Sequence[Mapping[str, Any] | None]) -> dict[str, Values]:
+    """The values of a list of runs, from their results: part, model, metric, then one a run."""
+    found = table([None if run is None else measured(run) for run in runs])
+    return {part: _values(own, len(runs)) for part, own in found.items()}
 
 
 def _seeds(results: Mapping[str, Any]) -> tuple[int, ...]:

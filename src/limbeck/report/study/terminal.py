@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..lenient import mean
+from ..spread import quantity, spread
 from .claims import claims, confidence
 from .entries import entries
 from .pareto import COSTS
 from .ranking import ranking
-from .reading import Study, mean
-from .spread import quantity, spread
+from .reading import Study
 
 if TYPE_CHECKING:
     from rich.table import Table

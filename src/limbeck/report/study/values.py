@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..lenient import mean
 from ..numbers import Metric
+from ..spread import quantity, spread
+from ..tracks import Tick, Track, scale
 from .entries import Entry
-from .reading import Study, mean, of
-from .spread import quantity, spread
-from .tracks import Tick, Track, scale
+from .reading import Study, of
 
 FULL_TABLES = 60
 """With more models than this the tables of single seeds hold the primary metric only."""
+
+DRAWN = ("fairness", "robustness", "membership", "batches", "train")
+"""Sections of results whose many values have figures and tables of their own, or stand among the metrics already."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ def selection(study: Study, found: Sequence[Entry]) -> list[SelectionRow]:
 
 
 def _keys(found: Sequence[Entry], main: Metric | None) -> list[str]:
-    keys = list(dict.fromkeys(key for entry in found for key in entry.values if mean(entry.of(key)) is not None))
+    named = dict.fromkeys(key for entry in found for key in entry.values if key.partition(".")[0] not in DRAWN or "." not in key)
+    keys = [key for key in named if any(mean(entry.of(key)) is not None for entry in found)]
     return sorted(keys, key=lambda key: 0 if main is not None and key == main.key else 1)
 
 

@@ -7,8 +7,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..numbers import ABSENT, Metric, metric
-from ..table import agreement_metric
+from .numbers import ABSENT, Metric, metric
+from .table import agreement_metric
 
 
 @dataclass(frozen=True)

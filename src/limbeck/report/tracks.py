@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ..numbers import Metric
+from .numbers import Metric
 
 
 @dataclass(frozen=True)
@@ -15,6 +15,17 @@ class Tick:
 
     at: float
     text: str
+
+
+@dataclass(frozen=True)
+class Spot:
+    """A mark of one of several models on one line."""
+
+    at: float
+    variable: str
+    """CSS variable of its colour."""
+    shape: str
+    """`circle`, `square`, `diamond` or `ring`."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +39,7 @@ class Track:
     high: float | None = None
     zero: float | None = None
     dots: tuple[float, ...] = ()
+    spots: tuple[Spot, ...] = ()
     tone: str = ""
     variable: str = ""
 
@@ -78,7 +90,7 @@ def _label(value: float, known: Metric | None, decimals: int, *, signed: bool) -
     if percent:
         value, decimals = 100 * value, max(0, decimals - 2)
     if known is not None and known.style not in ("percent", "number"):
-        return known.text(value)
+        return known.text(value) if value else "0"
     text = f"{abs(value):.{decimals}f}" if decimals < 6 and abs(value) < 1e6 else f"{abs(value):.1e}"
     if not float(text):
         return "0%" if percent and not signed else "0"
