@@ -45,6 +45,14 @@ def test_every_loss_is_an_algorithm():
             {("labelling", "divergence")},
         ),
         ({"teacher": {"kind": "my:Teacher"}, "objective": {"a": {"loss": "kd"}}}, {("feature", "divergence")}),
+        (
+            {"data": {"select": {"manifest": "x"}}, "teacher": {"model": "mlp"}, "objective": {"a": {"loss": "kd"}}},
+            {("feature", "divergence"), ("curation", "divergence")},
+        ),
+        (
+            {"objective": {"a": {"loss": "cross_entropy"}}, "stages": {"x": {"train": {"step": "feedback"}, "data": {"select": None}}}},
+            {("labels", "supervised fine-tuning"), ("feedback", "supervised fine-tuning")},
+        ),
         ({}, set()),
     ],
 )

@@ -26,7 +26,7 @@ ELICITATION = {
 """How knowledge is elicited, and what that means here."""
 
 ALGORITHMS = {
-    "supervised fine-tuning": "labels, or texts that a teacher wrote",
+    "supervised fine-tuning": "labels, texts that a teacher wrote, or what the student itself says; no teacher is asked",
     "divergence": "between what both predict",
     "similarity": "of inner layers",
     "reinforcement learning": "a reward from the teacher's preferences",
@@ -92,7 +92,15 @@ def cells(recipe: Mapping[str, Any]) -> set[tuple[str, str]]:
         algorithm = algorithm_of(loss)
         kind = (teachers.get(source) or {}).get("kind", "frozen")
         found.add(("labels" if algorithm == "supervised fine-tuning" else elicitation_of(kind), algorithm))
-    return found
+    return found | {(kind, algorithm) for kind in beside(recipe) for _, algorithm in found}
+
+
+def beside(recipe: Mapping[str, Any]) -> list[str]:
+    """How knowledge is elicited in a resolved recipe besides by its teachers: `feedback` by its steps, `curation` by what it selects."""
+    owners = [recipe, *(stage or {} for stage in (recipe.get("stages") or {}).values())]
+    feedback = any("feedback" in str((owner.get("train") or {}).get("step") or "") for owner in owners)
+    chosen = any((owner.get("data") or {}).get("select") for owner in owners)
+    return [*(["feedback"] if feedback else []), *(["curation"] if chosen else [])]
 
 
 def _terms(recipe: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

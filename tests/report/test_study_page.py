@@ -135,7 +135,7 @@ def test_names_of_users_are_escaped(study, alter, tmp_path):
         file.write_text(json.dumps({**run, "command": EVIL}))
     text, _, words = rendered(study, tmp_path / "r.html")
     assert 'alert("x")' in words
-    assert "Group by group" in words
+    assert "What others gain in each group" in words
     assert 'id="classes"' in text
 
 

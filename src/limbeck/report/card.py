@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..survey import elicitation_of
+from ..survey import beside, elicitation_of
 
 UNSAID, UNMEASURED = "not stated", "not measured"
 
@@ -48,6 +48,10 @@ _SAID = {
     "self-knowledge": "self-knowledge: answers of an earlier or averaged student",
     "labelling": "labelling: answers that were written down before",
     "feature": "feature: what the teacher says of each example, read during training",
+}
+_BESIDE = {
+    "feedback": "feedback: the teacher learns from what became of the student",
+    "curation": "curation: examples that were chosen",
 }
 CHECKS = {
     "robustness": "robustness to corrupted inputs",
@@ -123,17 +127,8 @@ def _answers(recipe: Mapping[str, Any], teachers: Mapping[str, Any]) -> list[str
     said = [text for kind, text in _SAID.items() if kind in kinds]
     if recipe.get("peers"):
         said.append("self-knowledge: answers of peers that learn in the same updates")
-    if any("feedback" in _step(owner) for owner in (recipe, *(recipe.get("stages") or {}).values())):
-        said.append("feedback: the teacher learns from what became of the student")
-    if recipe["data"].get("select"):
-        said.append("curation: examples that were chosen")
+    said += [_BESIDE[kind] for kind in beside(recipe)]
     return said or ["none: the labels alone"]
-
-
-def _step(owner: Any) -> str:
-    """The step of a recipe or a stage, as it is written."""
-    train = owner.get("train") if isinstance(owner, Mapping) else None
-    return str((train or {}).get("step") or "")
 
 
 def _terms(recipe: Mapping[str, Any], stage: str) -> Any:
