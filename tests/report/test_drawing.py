@@ -137,3 +137,10 @@ def test_a_reliability_diagram():
     assert heights[3] / heights[2] == pytest.approx(30 / 10, rel=1e-3)
     assert ">confidence</text>" in drawing
     assert reliability_figure({**bins, "count": [0, 0, 0]}, "distilled", "calibration", "") is None
+
+
+def test_a_band_is_the_area_between_two_lines():
+    panel = Panel(0.0, 0.0, 100.0, 100.0, linear(0.0, 1.0, margin=0.0), linear(0.0, 1.0, margin=0.0))
+    panel.band([0.0, 1.0], [0.0, 0.25], [0.5, 1.0], COLOUR["teacher"], 0.14)
+    path = 'd="M0.00 50.00 L100.00 0.00 L100.00 75.00 L0.00 100.00Z"'
+    assert panel.parts == [f'<path {path} fill="var(--teacher)" fill-opacity="0.14"/>']

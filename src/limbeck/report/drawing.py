@@ -107,6 +107,12 @@ class Panel:
         stroke = f'stroke="{themed(colour)}" stroke-width="{width}" stroke-linejoin="round"{dashes}'
         self.parts.append(f'<path d="{path}" fill="none" {stroke}/>')
 
+    def band(self, x: Sequence[float], low: Sequence[float], high: Sequence[float], colour: str, alpha: float) -> None:
+        """The area between two lines."""
+        places = [self.point(a, b) for a, b in [*zip(x, high, strict=True), *reversed(list(zip(x, low, strict=True)))]]
+        path = "M" + " L".join(f"{a:.2f} {b:.2f}" for a, b in places)
+        self.parts.append(f'<path d="{path}Z" fill="{themed(colour)}" fill-opacity="{alpha}"/>')
+
     def dots(self, x: Sequence[float], y: Sequence[float], colour: str, radius: float) -> None:
         """A disc at each point."""
         for a, b in (self.point(*pair) for pair in zip(x, y, strict=True)):
