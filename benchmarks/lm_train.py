@@ -232,7 +232,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, help="steps of a training")
     parser.add_argument("--tokens", type=int, help="tokens of the longest document")
     args = parser.parse_args()
-    steps, rounds, vocabulary, tokens, width = (6, 2, 8000, 64, 64) if args.quick else (15, 4, 32000, 256, 128)
+    steps, rounds, vocabulary, tokens, width = (6, 1, 8000, 64, 64) if args.quick else (15, 4, 32000, 256, 128)
     steps, tokens = args.steps or steps, args.tokens or tokens
     if args.only:
         run = with_limbeck if args.only == "limbeck" else with_trl

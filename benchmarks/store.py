@@ -170,7 +170,7 @@ def labelling(how: Builds, work: Path) -> dict[str, float]:
         label(recipe("x20"), Labelling(work / f"labelled-{next(number)}", {}), device="cpu", listener=told)
         told.spent.append(time.perf_counter() - told.start)
 
-    times = take_turns({"bare": bare, "label": write}, max(how.turns // 4, 5), 1)
+    times = take_turns({"bare": bare, "label": write}, max(how.turns // 4, 2), 1)
     times["label"] = told.spent[-len(times["label"]) :]
     return {"label_over_inference": ratio(times, "bare", "label"), "bare_s": statistics.median(times["bare"])}
 

@@ -60,23 +60,15 @@ def evaluate(
     if not target.exists():
         raise RunError(f"{target}: no such run or file. Expected a run folder or a .safetensors or .pt file.")
     run = _run_of(target)
-    file = recipe or (run / "recipe.yaml" if run is not None else None)
-    if file is None:
-        raise RunError(f"{target}: lies in no run; name the recipe of these weights with --recipe.")
-    wanted = assemble.located(load_recipe(file, set=set, allow_code=allow_code))
+    wanted = assemble.located(load_recipe(_recipe_of(target, run, recipe), set=set, allow_code=allow_code))
     task = assemble.build_task(wanted, allow_code=allow_code)
     request = assemble.data_request(wanted.data, wanted)
     if set and task.labels == "token" and run is not None and (run / "student" / "tokenizer_config.json").is_file():
         request = replace(request, tokenizer=str(run / "student"))  # characters of other texts would be other tokens
     data = load_data(request, kind=task.data_kind, labels=task.labels, language=task.language, allow_code=allow_code)
     task = task.on(data.info)
-    student: Student | None = None
-    if target.is_dir():
-        student = load_student(target, allow_code=allow_code)
-        module, normalization = student.module, student.normalization
-    else:
-        built = _with_weights(wanted.student, target, data, allow_code)
-        module, normalization = built.module, built.normalization
+    student = load_student(target, allow_code=allow_code) if target.is_dir() else None
+    judged = student or _with_weights(wanted.student, target, data, allow_code)
     examples = data.test if split == "test" else data.valid
     if examples is None:
         raise RunError(f"{target}: the data of this recipe has no {split} split.")
@@ -86,16 +78,16 @@ def evaluate(
         loader = eval_loader(examples, batch_size=EVAL_BATCH, rank=backend.rank, world=backend.world)
 
         def call(own: Any, batch: Batch) -> Signals:
-            return task.call(own, normalization, batch.shown(wanted.student.view))
+            return task.call(own, judged.normalization, batch.shown(wanted.student.view))
 
         return collect(model.to(backend.device), call, loader, backend, precision=DTYPES[backend.precision])
 
-    found = said(module)
+    found = said(judged.module)
     answers: Any = found.logits if company is None else _fused(student, company, said, found, allow_code=allow_code)
     metrics = task.report(answers, found.labels, found.examples)
     if task.labels == "token" and company is None and backend.is_main:
         with backend.autocast():
-            right = share_right(module, data, examples, wanted.evaluate, seed=assemble.seed_of(wanted.seed, PURPOSE))
+            right = share_right(judged.module, data, examples, wanted.evaluate, seed=assemble.seed_of(wanted.seed, PURPOSE))
         metrics |= {} if right is None else {"exact_match": right}
     return metrics
 
@@ -121,6 +113,15 @@ def _with_weights(spec: ModelSpec, file: Path, data: Splits, allow_code: bool) -
     built = build_model(request, data.info, allow_code=allow_code, batches=lambda: list(batches))
     load_into(built.module, state, source=str(file))
     return built
+
+
+def _recipe_of(target: Path, run: Path | None, given: str | Path | None) -> str | Path:
+    """The recipe of what is judged: the given one, else that of the run in which it lies."""
+    if given:
+        return given
+    if run is None:
+        raise RunError(f"{target}: lies in no run; name the recipe of these weights with --recipe.")
+    return run / "recipe.yaml"
 
 
 def _run_of(path: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,12 @@ def test_classifiers_and_rotated_views_reach_the_loss(tmp_path: Path) -> None:
 def test_a_loss_on_layers_and_logits_has_both(tmp_path: Path) -> None:
     """Where the only term names an early layer, the forward goes on to the logits that it reads as well."""
     objective = {"own": {"loss": "tests.engine.asking:LayerAndLogits", "student": "stage1", "teacher": "stage1"}}
-    distill({**SMALL, "objective": objective}, set={"train.steps": 2, "train.epochs": 1}, out=tmp_path / "run", device="cpu")
+    wanted = {**SMALL, "objective": objective, "train": {**SMALL["train"], "log_every": 1}}
+    distill(wanted, set={"train.steps": 2, "train.epochs": 1}, out=tmp_path / "run", device="cpu")
+    logged = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    own = [line["values"]["own"] for line in logged if line["kind"] == "train"]
+    assert len(own) == 2
+    assert all(value > 0 for value in own)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -51,8 +52,8 @@ def test_oracle(draw):
     angle = sum(huber(a - b) for a, b in zip(cs, ct, strict=True)) / 125
     got = RKD(distance_weight=3.0, angle_weight=5.0)(Signals.of(student), Signals.of(teacher))
     assert got.item() == pytest.approx(3 * distance + 5 * angle, rel=1e-9)
-    for weights, expected in ({"distance_weight": 0.0}, 2 * angle), ({"angle_weight": 0.0}, distance):
-        assert RKD(**weights)(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(expected, rel=1e-9)
+    for loss, expected in (RKD(distance_weight=0.0), 2 * angle), (RKD(angle_weight=0.0), distance):
+        assert loss(Signals.of(student), Signals.of(teacher)).item() == pytest.approx(expected, rel=1e-9)
 
 
 def test_weights_below_one_count(draw):
@@ -69,7 +70,9 @@ def test_a_term_without_weight_is_not_computed(monkeypatch, draw):
     student, teacher = (Signals.of(x) for x in draw(5, 3))
     with monkeypatch.context() as patch:
         patch.setattr("limbeck.losses.rkd.angle_gap", fail)
-        RKD(angle_weight=0.0)(student, teacher)
+        assert RKD(angle_weight=0.0)(student, teacher).item() > 0
+        with pytest.raises(AssertionError):
+            RKD(angle_weight=0.5)(student, teacher)
     monkeypatch.setattr("limbeck.losses.rkd.distance_gap", fail)
     RKD(distance_weight=0.0)(student, teacher)
 
@@ -91,6 +94,7 @@ def test_coinciding_examples_have_a_finite_gradient(batch):
     value = RKD()(Signals.of(student), Signals.of(torch.randn(batch, 3)))
     value.backward()
     assert value.isfinite()
+    assert student.grad is not None
     assert student.grad.isfinite().all()
 
 
@@ -99,6 +103,7 @@ def test_one_coinciding_pair_keeps_the_gradient_of_the_others(draw):
     student[1] = student[0]
     student.requires_grad_()
     RKD()(Signals.of(student), Signals.of(teacher)).backward()
+    assert student.grad is not None
     assert student.grad.isfinite().all()
     assert student.grad.abs().min() > 0
 
@@ -145,8 +150,9 @@ def test_defaults_and_bounds():
 
 @pytest.mark.parametrize("field", ["distance_weight", "angle_weight"])
 def test_weights_are_not_negative(field):
+    wrong: dict[str, Any] = {field: -0.1}
     with pytest.raises(ValueError, match=rf"^RKD\.{field} must be >= 0, got -0\.1$"):
-        RKD(**{field: -0.1})
+        RKD(**wrong)
 
 
 def test_without_weights_it_is_zero_in_full_precision():

@@ -59,6 +59,9 @@ class Page(HTMLParser):
 def rendered(runs: list[Path], out: Path) -> tuple[str, Page, str]:
     text = write_report(runs, out).read_text()
     page = Page(text)
+    assert page.tags.count("h1") == 1
+    assert len(page.ids) == len(set(page.ids)), "an id is used twice"
+    assert page.tags.count("table") == page.tags.count("caption"), "a table without a caption"
     return text, page, re.sub(r"\s+", " ", " ".join(page.text))
 
 
@@ -69,12 +72,9 @@ def test_one_run_is_complete_and_self_contained(run, tmp_path):
     assert "<script" not in text
     assert "@import" not in text
     assert all(link.startswith(("#", "data:,")) for link in page.links)
-    assert len(page.ids) == len(set(page.ids)), "an id is used twice"
     assert {link[1:] for link in page.links if link.startswith("#")} <= set(page.ids), "a link leads nowhere"
     for heading in ("Numbers", "Training", "Calibration", "Confusion", "Similarity of layers", "Cost", "What was run"):
         assert heading in words
-    assert page.tags.count("h1") == 1
-    assert page.tags.count("table") == page.tags.count("caption"), "a table without a caption"
     assert "limbeck run recipes/digits.yaml" in words
     assert "label_fraction: 0.07" in words
     assert 'name="viewport"' in text

@@ -111,8 +111,7 @@ def cut(
     Raises:
         DataError: where a fraction leaves a part empty.
     """
-    if folds is not None:
-        test = 1 / folds
+    test = test if folds is None else 1 / folds
     if valid + test >= 1 and "test" not in parts:
         raise DataError(f"data.split.valid {valid:g} and data.split.test {test:g} leave nothing to train on; lower them.")
     done = dict(parts)
@@ -127,14 +126,8 @@ def cut(
         if name in done or share == 0:
             continue
         candidates = train[known[train]]
-        held, _ = take(
-            candidates,
-            None if classes is None else classes[candidates],
-            round(total * share),
-            seed=seed,
-            purpose=purpose,
-            spare=1,
-        )
+        strata = None if classes is None else classes[candidates]
+        held, _ = take(candidates, strata, round(total * share), seed=seed, purpose=purpose, spare=1)
         if len(held) == 0:
             raise DataError(f"data.split.{name} {share:g} of {total} labelled examples is none; raise it or use more data.")
         train = np.setdiff1d(train, held)

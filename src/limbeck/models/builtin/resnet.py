@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import ModelError
+from ._stage import stage
 from .base import Builtin, image_shape, positive_integer
 
 DEPTHS = (8, 14, 20, 32, 44, 56, 110)
@@ -38,9 +39,9 @@ class ResNet(Builtin):
         self.conv1 = nn.Conv2d(image_shape("resnet", input_shape)[0], first, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(first)
         blocks = (depth - 2) // 6
-        self.layer1 = _stage(first, w, blocks, 1)
-        self.layer2 = _stage(w, 2 * w, blocks, 2)
-        self.layer3 = _stage(2 * w, 4 * w, blocks, 2)
+        self.layer1 = stage(_Block, first, w, blocks, 1)
+        self.layer2 = stage(_Block, w, 2 * w, blocks, 2)
+        self.layer3 = stage(_Block, 2 * w, 4 * w, blocks, 2)
         self.head = nn.Linear(4 * w, num_outputs)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -51,11 +52,6 @@ class ResNet(Builtin):
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.head(x.mean((2, 3)))
-
-
-def _stage(before: int, after: int, blocks: int, stride: int) -> nn.Sequential:
-    first = _Block(before, after, stride)
-    return nn.Sequential(first, *[_Block(after, after, 1) for _ in range(blocks - 1)])
 
 
 class _Block(nn.Module):

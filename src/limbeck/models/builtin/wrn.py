@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import ModelError
+from ._stage import stage
 from .base import Builtin, image_shape, positive_integer
 
 
@@ -31,9 +32,9 @@ class WRN(Builtin):
             raise ModelError(f"wrn: depth must be 6n + 4, such as 10, 16, 22, 28 or 40, got {depth!r}.")
         w = 16 * positive_integer("wrn", "width", width)
         self.conv1 = nn.Conv2d(image_shape("wrn", input_shape)[0], 16, 3, padding=1, bias=False)
-        self.layer1 = _stage(16, w, blocks, 1)
-        self.layer2 = _stage(w, 2 * w, blocks, 2)
-        self.layer3 = _stage(2 * w, 4 * w, blocks, 2)
+        self.layer1 = stage(_Block, 16, w, blocks, 1)
+        self.layer2 = stage(_Block, w, 2 * w, blocks, 2)
+        self.layer3 = stage(_Block, 2 * w, 4 * w, blocks, 2)
         self.norm = nn.BatchNorm2d(4 * w)
         self.head = nn.Linear(4 * w, num_outputs)
         for module in self.modules():
@@ -44,11 +45,6 @@ class WRN(Builtin):
         """`(batch, channels, height, width)` to `(batch, num_outputs)`."""
         x = self.layer3(self.layer2(self.layer1(self.conv1(x))))
         return self.head(F.relu(self.norm(x)).mean((2, 3)))
-
-
-def _stage(before: int, after: int, blocks: int, stride: int) -> nn.Sequential:
-    first = _Block(before, after, stride)
-    return nn.Sequential(first, *[_Block(after, after, 1) for _ in range(blocks - 1)])
 
 
 class _Block(nn.Module):
