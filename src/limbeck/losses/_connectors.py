@@ -27,6 +27,16 @@ class BatchNorm(nn.BatchNorm2d):
         return super().forward(input)
 
 
+class VectorNorm(nn.BatchNorm1d):
+    """The same for vectors."""
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's own name
+        """`(batch, channels)`, normalised."""
+        if self.training and input.numel() == input.shape[1]:
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(input)
+
+
 def conv_norm(channels: int, outputs: int, kernel: int, like: Tensor) -> nn.Sequential:
     """Convolution that keeps height and width, then batch normalisation; on the device and in the precision of `like`."""
     where: dict[str, Any] = {"device": like.device, "dtype": like.dtype}

@@ -18,11 +18,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-import torch.nn.functional as F
 from torch import Tensor
 
+from ..ops.coins import coin_cross_entropy
 from ..ops.precision import widen
-from ..ops.reduce import example_mean
 from ..types import Needs, Signals
 from .base import Loss, as_many, logits_of, required
 
@@ -30,9 +29,7 @@ from .base import Loss, as_many, logits_of, required
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over the labels, `(batch, labels)` and targets in [0, 1] of the same shape to `(batch,)`."""
     logits, labels = widen(logits), widen(as_many(logits, labels))
-    missing = labels.isnan()
-    filled = labels.masked_fill(missing, 0)  # mutate: equivalent constant (whatever stands there has the weight 0)
-    return example_mean(F.binary_cross_entropy_with_logits(logits, filled, ~missing, reduction="none"))
+    return coin_cross_entropy(logits, labels) / logits.shape[-1]
 
 
 @final

@@ -2,8 +2,8 @@ r"""FitNets: the student's guided layer imitates the teacher's hint layer.
 
 .. math:: \frac{1}{D} \left\| r(s) - t \right\|_2^2
 
-where :math:`r` is the regressor, which is the term's adapter here. The loss gives the squared difference of every element; their mean
-is taken with the mean over the examples.
+where :math:`r` is the regressor, which is the term's adapter here, and D the number of elements of an example; of tokens the loss gives
+a value each.
 
 When to use: one layer of the student should become able to say what a layer of the teacher says; often strong early and then faded
 out.
@@ -24,7 +24,7 @@ from torch import Tensor
 from ..types import Needs, Signals
 from ._padding import kept_tokens, without_padding
 from .base import Loss
-from .mse import squared_error
+from .mse import mean_squared_error
 
 
 @final
@@ -37,5 +37,5 @@ class Hint(Loss):
         return Needs(features="one", match="full", padding=True)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        values = squared_error(student.feature, teacher.feature)
+        values = mean_squared_error(student.feature, teacher.feature)
         return without_padding(values, kept_tokens(student, student.feature))

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from ..errors import ShapeMismatch
 from ..ops.geometry import unit
-from ..ops.grams import product_gap
+from ..ops.grams import inner_products, product_gap
 from ..ops.layouts import as_positions
 from ..ops.precision import without_autocast
 from ..types import Needs, Signals
@@ -60,8 +60,7 @@ def channel_gap(student: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor:
     if positions == theirs.shape[2] and 3 * positions <= ours.shape[1]:  # the products would be larger than the features
         left, right = (_row_scaled(ours), _row_scaled(theirs)) if normalise else (ours, theirs)
         return product_gap(left, ours, right, theirs)
-    with without_autocast(ours):
-        products = [ours @ ours.mT, theirs @ theirs.mT]
+    products = [inner_products(ours), inner_products(theirs)]
     first, second = [unit(rows) for rows in products] if normalise else products
     return (first - second).square().sum((1, 2))
 

@@ -28,7 +28,7 @@ from ..ops.layouts import as_map
 from ..ops.precision import without_autocast
 from ..types import Fraction, Needs, Signals
 from .base import Loss
-from .mse import squared_error
+from .mse import mean_squared_error
 
 
 def keep_mask(maps: Tensor, *, ratio: float, mask: Literal["positions", "channels"]) -> Tensor:
@@ -68,7 +68,7 @@ class MGD(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = as_map(student.feature), as_map(teacher.feature)
         keep = keep_mask(ours if self.mask == "positions" else theirs, ratio=self.ratio, mask=self.mask)
-        return squared_error(self.generate(ours, keep), theirs).flatten(1).sum(1)
+        return mean_squared_error(self.generate(ours, keep), theirs) * theirs[0].numel()
 
     def generate(self, student: Tensor, keep: Tensor) -> Tensor:
         """The teacher's map as the student's tells it, where it is kept (1, else 0)."""

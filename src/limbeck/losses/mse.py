@@ -2,7 +2,7 @@ r"""Mean squared error to the teacher's logits or features, or to real labels.
 
 .. math:: \frac{1}{D} \sum_d (s_d - t_d)^2
 
-The loss gives the squared difference of every element; the mean over D is taken with the mean over the examples.
+over the D elements of an example; of tokens the loss gives a value each.
 
 A term that names no layers compares the logits themselves (logit matching), of all classes or labels, softened by nothing.
 
@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..ops.precision import widen
+from ..ops.squares import mean_square
 from ..types import Needs, Signals
 from ._padding import kept_tokens, without_padding
 from .base import Loss, agree, as_many, logits_of, pairs, required
@@ -35,11 +36,16 @@ from .base import Loss, agree, as_many, logits_of, pairs, required
 def squared_error(student: Tensor, target: Tensor) -> Tensor:
     """Squared difference of every element, two tensors `(batch, ...)` to `(batch, ...)`.
 
-    The mean over D is left to the objective (or the caller): over a large feature map a separate mean for each example
-    costs more than the difference itself.
+    For losses that weigh the elements; where only their mean is wanted, `mean_squared_error` costs half of it.
     """
     student, target = agree(student, target)
     return F.mse_loss(widen(student), target, reduction="none")  # in the wider of the two precisions
+
+
+def mean_squared_error(student: Tensor, target: Tensor) -> Tensor:
+    """Mean squared difference, two tensors `(batch, ...)` to `(batch,)`, of tokens `(batch, tokens, channels)` to `(batch, tokens)`."""
+    student, target = agree(student, target)
+    return mean_square(widen(student), target)
 
 
 @final
@@ -61,11 +67,11 @@ class MSE(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         if self.target == "teacher":
             ours, theirs = pairs(student, teacher)[0]
-            return without_padding(squared_error(ours, theirs), kept_tokens(student, ours))
+            return without_padding(mean_squared_error(ours, theirs), kept_tokens(student, ours))
         logits, target = logits_of(student), required(labels)
         if target.ndim == logits.ndim - 1 and logits.shape[-1] == 1:
             target = target.unsqueeze(-1)
         target = as_many(logits, target)
         # A missing target takes the student's own value: no error and, unlike a product with a mask, no NaN in the gradient.
         own = logits.detach()  # mutate: equivalent unwrapped (of a difference from itself there is no gradient either way)
-        return squared_error(logits, target.where(~target.isnan(), own))
+        return mean_squared_error(logits, target.where(~target.isnan(), own))

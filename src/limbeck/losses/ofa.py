@@ -36,20 +36,27 @@ from torch import Tensor, nn
 from ..errors import LimbeckError, SignalMissing
 from ..ops.divergence import log_softmax
 from ..ops.layouts import as_map
-from ..ops.precision import widen
+from ..ops.precision import softened, widen
 from ..types import IGNORE, Needs, NonNegative, Positive, Signals
 from .base import Loss, agree, logits_of, required
 
 
 def adaptive_cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float, epsilon: float) -> Tensor:
     """Cross-entropy with targets raised at the label; `(batch, classes)` and indices `(batch,)` to `(batch,)`, 0 where unlabelled."""
-    student, teacher = agree(student, teacher)
-    log_s, log_t = (log_softmax(widen(logits) / temperature) for logits in (student, teacher))
-    known = labels != IGNORE
+    return target_cross_entropy(*agree(student, raised_targets(teacher, labels, temperature=temperature, epsilon=epsilon)), temperature)
+
+
+def raised_targets(teacher: Tensor, labels: Tensor, *, temperature: float, epsilon: float) -> Tensor:
+    """What the student is to answer, `(batch, classes)`, raised at the label; 0 where unlabelled."""
+    log_t = log_softmax(softened(teacher, temperature))
     index = labels.clamp_min(0).unsqueeze(-1)
     raised = torch.expm1(epsilon * log_t.gather(-1, index).exp().log1p())
-    targets = (epsilon * log_t).exp().scatter(-1, index, raised)
-    return -(targets * log_s).sum(-1) * known
+    return (epsilon * log_t).exp().scatter(-1, index, raised) * (labels != IGNORE).unsqueeze(-1)
+
+
+def target_cross_entropy(student: Tensor, targets: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of logits with targets, which need not sum to 1; two `(batch, classes)` to `(batch,)`."""
+    return -(targets * log_softmax(softened(student, temperature))).sum(-1)
 
 
 def explicit_cross_entropy(student: Tensor, teacher: Tensor, labels: Tensor, *, temperature: float, epsilon: float) -> Tensor:
@@ -107,8 +114,9 @@ class OFA(Loss):
         answers = [branch(as_map(feature)) for branch, feature in zip(self.exits, student.features.values(), strict=True)]
         powers = self.epsilon if len(self.epsilon) > 1 else self.epsilon * (len(answers) + 1)
         theirs, known = logits_of(teacher, "teacher"), required(labels)
+        targets = {power: raised_targets(theirs, known, temperature=self.temperature, epsilon=power) for power in powers}
         values = [
-            adaptive_cross_entropy(ours, theirs, known, temperature=self.temperature, epsilon=power)
+            target_cross_entropy(*agree(ours, targets[power]), self.temperature)
             for ours, power in zip([*answers, logits_of(student)], powers, strict=True)
         ]
         return self.logit_weight * values[-1] + self.exit_weight * torch.stack(values[:-1]).sum(0)

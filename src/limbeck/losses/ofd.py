@@ -33,7 +33,7 @@ from ..ops.precision import without_autocast
 from ..types import Needs, Signals
 from ._connectors import conv_norm
 from .base import Loss, agree, pairs
-from .mse import squared_error
+from .mse import mean_squared_error
 
 
 def margin_of_responses(teacher: Tensor) -> Tensor:
@@ -65,7 +65,7 @@ def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor
     # Where nothing is asked, the student is its own target: no error, no gradient, and one pass less than a mask.
     own = student.detach()  # mutate: equivalent unwrapped (an error of 0 has no gradient)
     target = torch.where((own > target) | (target > 0), target, own)  # mutate: equivalent comparison (where they are equal both are right)
-    return squared_error(student, target).sum((1, 2, 3))
+    return mean_squared_error(student, target) * student[0].numel()
 
 
 @final

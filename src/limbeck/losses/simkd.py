@@ -31,7 +31,7 @@ from ..ops.precision import widen, without_autocast
 from ..types import Head, Needs, PositiveInt, Signals
 from ._connectors import conv_norm
 from .base import Loss
-from .mse import squared_error
+from .mse import mean_squared_error
 
 
 def same_size(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ class SimKD(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = same_size(student.feature, teacher.feature)
-        return squared_error(self.project(ours), theirs)
+        return mean_squared_error(self.project(ours), theirs)
 
     def classify(self, feature: Tensor, head: Head) -> Tensor:
         """Answers of the student with the teacher's classifier, `(batch, channels, height, width)` to `(batch, classes)`; after `setup`."""

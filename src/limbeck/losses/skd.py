@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from ..ops.geometry import unit
+from ..ops.grams import inner_products
 from ..ops.precision import widen, without_autocast
 from ..types import Needs, NonNegative, Positive, Signals
 from .base import Loss, logit_pair
@@ -52,7 +53,7 @@ def direction_gap(student: Tensor, teacher: Tensor, *, tikhonov: float, variant:
     """The mean Mahalanobis length of the differences of the cosines; logits `(batch, classes)` to a scalar."""
     ours, theirs = unit(student), unit(teacher)
     with without_autocast(ours):
-        rows = ours @ ours.mT - theirs @ theirs.mT
+        rows = inner_products(ours) - inner_products(theirs)
         if variant != "paper":
             rows = rows / student.shape[1]
         centred = rows - rows.mean(0)  # mutate: equivalent constant (the rows are also the columns)

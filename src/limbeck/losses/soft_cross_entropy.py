@@ -26,10 +26,10 @@ from ..types import Needs, Positive, Signals
 from .base import Loss, logit_pair
 
 
-def softened_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
-    """Cross-entropy of the student with the teacher at `temperature`; `(..., classes)` to `(...)`."""
+def softened_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float, factor: float) -> Tensor:
+    """Cross-entropy of the student with the teacher at `temperature`, times `factor`; `(..., classes)` to `(...)`."""
     # `ops.divergence.cross_entropy` also copes with classes of minus infinity, which classifiers do not have; that takes a tenth longer.
-    return -(softened(teacher, temperature).softmax(-1) * softened(student, temperature).log_softmax(-1)).sum(-1)
+    return (softened(teacher, temperature).softmax(-1) * softened(student, temperature).log_softmax(-1)).sum(-1) * -factor
 
 
 @final
@@ -47,4 +47,4 @@ class SoftCrossEntropy(Loss):
         return Needs(logits=True, label_kinds=("class",))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        return self.temperature**2 * softened_cross_entropy(*logit_pair(student, teacher), temperature=self.temperature)
+        return softened_cross_entropy(*logit_pair(student, teacher), temperature=self.temperature, factor=self.temperature**2)

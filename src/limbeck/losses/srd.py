@@ -25,25 +25,31 @@ import torch
 from annotated_types import Ge
 from torch import Tensor, nn
 
+from ..ops.closed_form import closed_form
 from ..ops.layouts import pooled
 from ..ops.precision import widen, without_autocast
 from ..types import Needs, Signals
-from ._connectors import BatchNorm
+from ._connectors import VectorNorm
 from .base import Loss, agree
 
 
 def log_sum_gap(student: Tensor, teacher: Tensor, *, alpha: float) -> Tensor:
     """Logarithm of the sum of all absolute differences to the power `alpha`, two tensors of one shape to a scalar."""
     ours, theirs = agree(student, teacher)
-    gap = widen(ours) - theirs
+    return closed_form(_log_sum, widen(ours), theirs, alpha)
+
+
+def _log_sum(student: Tensor, teacher: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    gap = student - teacher
     # The largest difference is taken out of the sum, which so neither overflows nor vanishes; as a factor it has no gradient.
     largest = gap.detach().abs().amax()  # mutate: equivalent unwrapped (its gradient cancels, and costs time)
     largest = largest.clamp_min(torch.finfo(gap.dtype).tiny)
     gap = gap / largest
-    # The paper's power is that of the length of squares; torch has no short way for it.
+    # Torch has no short way for powers but that of 2.
     quick = alpha == 4  # mutate: equivalent constant, comparison (both ways agree)
-    total = torch.linalg.vector_norm(gap.square()).square() if quick else gap.abs().pow(alpha).sum()
-    return total.clamp_min(1).log() + alpha * largest.log()
+    powers = gap.square() * gap if quick else gap.abs().pow(alpha - 1) * gap.sign()
+    total = (powers * gap).sum().clamp_min(1)
+    return total.log() + alpha * largest.log(), powers / (total * largest) * alpha
 
 
 @final
@@ -65,13 +71,13 @@ class SRD(Loss):
     def setup(self, student: Signals, teacher: Signals) -> None:
         ours, theirs = pooled(student.feature), pooled(teacher.feature)
         self.project = nn.Linear(ours.shape[1], theirs.shape[1], device=ours.device, dtype=ours.dtype)
-        self.norms = nn.ModuleList(BatchNorm(theirs.shape[1], 1e-4, affine=False, device=ours.device, dtype=ours.dtype) for _ in range(2))
+        self.norms = nn.ModuleList(VectorNorm(theirs.shape[1], 1e-4, affine=False, device=ours.device, dtype=ours.dtype) for _ in range(2))
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         dtype = self.project.weight.dtype
         ours, theirs = pooled(student.feature).to(dtype), pooled(teacher.feature).to(dtype)
         with without_autocast(ours):
             ours = self.project(ours)
-        ours, theirs = self.norms[0](ours[:, :, None, None]), self.norms[1](theirs[:, :, None, None])
+        ours, theirs = self.norms[0](ours), self.norms[1](theirs)
         value = log_sum_gap(ours, theirs, alpha=self.alpha)  # mutate: equivalent swapped (symmetric)
         return 2 * value if self.variant == "official" else value

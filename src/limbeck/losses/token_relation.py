@@ -24,6 +24,7 @@ from torch import Tensor
 
 from ..errors import ShapeMismatch
 from ..ops.geometry import unit
+from ..ops.grams import inner_products
 from ..ops.layouts import as_positions
 from ..ops.precision import without_autocast
 from ..types import Needs, Signals
@@ -54,11 +55,11 @@ def relation_gap(student: Tensor, teacher: Tensor, *, normalise: bool) -> Tensor
     with without_autocast(ours):
         widest = max(ours.shape[2], theirs.shape[2])
         if ours.shape[1] <= widest:  # mutate: equivalent comparison (between equal sizes, either way will do)
-            first, second = (unit((y @ y.mT).flatten(1)) for y in (ours, theirs))
+            first, second = (unit(inner_products(y).flatten(1)) for y in (ours, theirs))
             return (first - second).square().sum(1) / 2
         # <A A^T, B B^T> = |A^T B|^2 without the tokens' own products.
-        products = ((ours, ours), (theirs, theirs), (ours, theirs))
-        own, other, both = ((a.mT @ b).square().sum((1, 2)) for a, b in products)  # mutate: equivalent function (their sizes cancel)
+        products = inner_products(ours.mT), inner_products(theirs.mT), ours.mT @ theirs
+        own, other, both = (x.square().sum((1, 2)) for x in products)  # mutate: equivalent function (their sizes cancel)
     squares = own * other
     present = 0.5 * (own > 0) + 0.5 * (other > 0)
     return present - both * squares.masked_fill(squares == 0, math.inf).rsqrt()

@@ -56,5 +56,5 @@ class WSLD(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = logit_pair(student, teacher)
-        value = self.temperature**2 * softened_cross_entropy(ours, theirs, temperature=self.temperature)
+        value = softened_cross_entropy(ours, theirs, temperature=self.temperature, factor=self.temperature**2)
         return need_of_soft_labels(ours, theirs, required(labels)) * value

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .geometry import unit
-from .grams import product_gap
+from .grams import inner_products, product_gap
 from .precision import widen, without_autocast
 from .slices import in_slices
 
@@ -22,7 +22,7 @@ def linear_misalignment(first: Tensor, second: Tensor) -> Tensor:
     a, b = _centred(first), _centred(second)
     with without_autocast(a):
         if max(a.shape[1], b.shape[1]) > len(a):  # mutate: equivalent (which of two ways is taken changes only time and memory)
-            return (_flat_unit(a @ a.mT) - _flat_unit(b @ b.mT)).square().sum() / 2
+            return (_flat_unit(inner_products(a)) - _flat_unit(inner_products(b))).square().sum() / 2
         a, b = (x * _root_of_length(x) for x in (a, b))
         if a.shape == b.shape:
             return product_gap(a, a, b, b) / 2

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .grams import inner_products
 from .precision import widen, without_autocast
 
 
@@ -16,12 +18,42 @@ def unit(x: Tensor, *, dim: int = -1, order: int = 2) -> Tensor:
     The length is Euclidean, or with `order` 1 the sum of the absolute values.
     """
     x = widen(x)
-    if order != 2 or dim in (-1, x.ndim - 1):  # mutate: equivalent comparison, constant, operator (for order 2 both ways agree)
+    if order != 2:
         length = torch.linalg.vector_norm(x, order, dim=dim, keepdim=True)
         return x / length.masked_fill(length == 0, math.inf)
+    found: Tensor = _Unit.apply(x, dim)  # pyright: ignore[reportAssignmentType]
+    return found
+
+
+class _Unit(torch.autograd.Function):
+    """With its gradient in closed form, which takes half the passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        found, scale = _directions(x, dim)
+        ctx.save_for_backward(x, found, scale)
+        ctx.dim = dim
+        return found
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, found, scale = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for second derivatives
+            found, scale = _directions(x, ctx.dim)
+        along = (gradient * found).sum(ctx.dim, keepdim=True)
+        return torch.addcmul(gradient, found, along, value=-1) * scale, None
+
+
+def _directions(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """`x` over its length along `dim`, and the reciprocal of that; both 0 where that is 0."""
+    if dim in (-1, x.ndim - 1):  # mutate: equivalent comparison, constant, operator (both ways agree)
+        length = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
+        length = length.masked_fill(length == 0, math.inf)
+        return x / length, length.reciprocal()
     # Along another dimension torch's norm takes several times as long as the squares.
     squares = (x * x).sum(dim, keepdim=True)
-    return x * squares.masked_fill(squares == 0, math.inf).rsqrt()
+    scale = squares.masked_fill(squares == 0, math.inf).rsqrt()
+    return x * scale, scale
 
 
 def length(x: Tensor, *, dim: int) -> Tensor:
@@ -44,11 +76,10 @@ def cosines(first: Tensor, second: Tensor, *, dim: int = -1) -> Tensor:
 def gram(features: Tensor, rows: slice = slice(None)) -> Tensor:
     """Inner products of the examples `rows` with all, `(batch, ...)` to `(rows, batch)`; everything behind the batch is one vector."""
     vectors = widen(features).flatten(1)
-    # A slice of everything would keep the gradients of both factors apart, and so cost a third tensor of their size.
-    whole = rows.indices(len(vectors)) == (0, len(vectors), 1)  # mutate: equivalent constant, unwrapped (all rows are the whole)
-    wanted = vectors if whole else vectors[rows]
+    if rows.indices(len(vectors)) == (0, len(vectors), 1):  # mutate: equivalent constant, unwrapped (all rows are the whole)
+        return inner_products(vectors)
     with without_autocast(vectors):
-        return wanted @ vectors.T
+        return vectors[rows] @ vectors.T
 
 
 def pairwise_distances(features: Tensor) -> Tensor:

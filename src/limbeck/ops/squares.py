@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from .closed_form import closed_form
 
 
 def squared_distance(x: Tensor, y: Tensor, *, above: float, counted: Tensor | None) -> Tensor:
@@ -21,6 +24,24 @@ def squared_distance(x: Tensor, y: Tensor, *, above: float, counted: Tensor | No
     """
     found: Tensor = _SquaredDistance.apply(x, y, above, counted)  # pyright: ignore[reportAssignmentType]
     return found
+
+
+def mean_square(x: Tensor, y: Tensor) -> Tensor:
+    """Mean of the squared differences, two tensors `(batch, ...)` to `(batch,)`, of tokens `(batch, tokens, ...)` to `(batch, tokens)`.
+
+    Args:
+        x: in float32 or wider, of two dimensions or more.
+        y: of the same shape; its precision may be another.
+    """
+    first = 2 if x.ndim == 3 else 1
+    half = closed_form(_half_squares, x, y, tuple(range(first, x.ndim)))
+    return half.view(x.shape[:first]) * (2 / math.prod(x.shape[first:]))
+
+
+def _half_squares(x: Tensor, y: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    gap = x - y
+    # A norm reads once and keeps nothing, unlike a sum of squares.
+    return torch.linalg.vector_norm(gap, dim=dims, keepdim=True).square() / 2, gap
 
 
 class _SquaredDistance(torch.autograd.Function):
