@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .closed_form import closed_form
 from .precision import widen
 
 Divergence = Literal["forward", "reverse", "symmetric", "js", "tv", "skew_forward", "skew_reverse", "cross_entropy"]
@@ -43,7 +44,7 @@ class _RelativeEntropy(torch.autograd.Function):
         p = log_p.exp()
         # p itself is enough, and spares an exponential, unless there are gradients by it.
         ctx.save_for_backward(*((log_p, log_q) if ctx.needs_input_grad[0] else (p,)))
-        return _total((log_p - log_q).mul_(p), log_p, log_q)
+        return total_of((log_p - log_q).mul_(p), log_p, log_q)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -54,7 +55,7 @@ class _RelativeEntropy(torch.autograd.Function):
         return of_p, p * -rate if ctx.needs_input_grad[1] else None
 
 
-def _total(terms: Tensor, p: Tensor, q: Tensor) -> Tensor:
+def total_of(terms: Tensor, p: Tensor, q: Tensor) -> Tensor:
     """The sum over the last dimension of what is made of `p` and `q`.
 
     Where p is 0 and a logarithm infinite the term is not a number, and counts nothing. A model that gave no numbers stays visible.
@@ -81,7 +82,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, p: Tensor, log_q: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.save_for_backward(p, *((log_q,) if ctx.needs_input_grad[0] else ()))
-        return -_total(p * log_q, p, log_q)
+        return -total_of(p * log_q, p, log_q)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -200,15 +201,30 @@ def adaptive_kl(p_logits: Tensor, q_logits: Tensor, *, head: float, ascending: b
     Returns:
         `(...)`, in nats.
     """
-    log_p, log_q = log_softmax(p_logits), log_softmax(q_logits)
-    with torch.no_grad():
-        p, order = log_p.exp().sort(-1, descending=not ascending)
-        gap = (p - log_q.exp().gather(-1, order)).abs()
-        held = p.cumsum(-1)
-        tail = held < 1 - head if ascending else (held > head) & (torch.arange(p.shape[-1], device=p.device) > 0)
-        total = gap.sum(-1)
-        share = (gap * tail).sum(-1) / total.masked_fill(total == 0, 1)  # mutate: equivalent constant (0 is divided by it)
-    return (1 - share) * relative_entropy(log_p, log_q) + share * relative_entropy(log_q, log_p)
+    return closed_form(_adaptive, widen(q_logits), widen(p_logits), head, ascending).squeeze(-1)
+
+
+def _adaptive(q_logits: Tensor, p_logits: Tensor, head: float, ascending: bool) -> tuple[Tensor, Tensor]:
+    log_p, log_q = p_logits.log_softmax(-1), q_logits.log_softmax(-1)
+    p, q = p_logits.softmax(-1), q_logits.softmax(-1)  # on a CPU quicker than exponentials
+    share = _share_of_tail(p.detach(), q.detach(), head, ascending)
+    gap = log_p - log_q
+    forward, reverse = (total_of(terms, log_p, log_q).unsqueeze(-1) for terms in (p * gap, q * -gap))
+    # Where a logarithm is infinite, q is 0 and multiplied by the rest.
+    rate = (1 - share) - share * (gap.nan_to_num(0, 0, 0) + reverse)  # mutate: equivalent constant (it is multiplied by 0)
+    return (1 - share) * forward + share * reverse, q * rate - (1 - share) * p
+
+
+def _share_of_tail(p: Tensor, q: Tensor, head: float, ascending: bool) -> Tensor:
+    """What part of the difference of two distributions `(..., classes)` is in the tail of p, `(..., 1)`."""
+    ordered, order = p.sort(-1, descending=not ascending)
+    gap = (ordered - q.gather(-1, order)).abs()
+    held = ordered.cumsum(-1)
+    tail = held < 1 - head if ascending else held > head
+    if not ascending:
+        tail[..., 0] = False
+    total = gap.sum(-1, keepdim=True)
+    return (gap * tail).sum(-1, keepdim=True) / total.masked_fill(total == 0, 1)  # mutate: equivalent constant (0 is divided by it)
 
 
 def smoothed_entropy(p: Tensor, q: Tensor, *, epsilon: float) -> Tensor:

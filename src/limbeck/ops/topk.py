@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .divergence import Divergence, divergence, log_softmax
+from .closed_form import closed_form
+from .divergence import Divergence, divergence, log_softmax, total_of
 from .precision import widen
 
 Rest = Literal["tail", "teacher", "renormalised", "zero", "partial"]
@@ -29,9 +30,9 @@ def log_rest(log_p: Tensor) -> Tensor:
 
     It is minus infinity where they hold all up to rounding, which would else be all that is left.
     """
-    total = log_p.logsumexp(-1)
-    least = 4 * torch.finfo(total.dtype).eps
-    return log1mexp(total.masked_fill(total > -least, 0))  # mutate: equivalent constant (nothing is left from 0 on)
+    total = log_p.exp().sum(-1)
+    most = 1 - 4 * torch.finfo(total.dtype).eps
+    return torch.log1p(-total.masked_fill(total > most, 1))
 
 
 def tempered(log_p: Tensor, *, power: float, tail: bool) -> Tensor:
@@ -64,21 +65,34 @@ def parted(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
     return known, left.squeeze(-1)
 
 
+def _parts(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Logarithms of the probabilities of the classes and of the sum of all others, `(..., 1)`; and the softmax over these, `(..., classes)`."""
+    # The least number, not minus infinity, so that the softmax is one also where there are no others.
+    least = torch.finfo(logits.dtype).min
+    others = logits.scatter(-1, index, least)
+    most = others.amax(-1, keepdim=True)
+    others = others.softmax(-1)
+    # The likeliest of the others has one part of their sum by its own distance from itself.
+    left = (most - others.amax(-1, keepdim=True).log()).masked_fill(most <= least, -math.inf)
+    known = torch.cat([logits.gather(-1, index), left], -1).log_softmax(-1)
+    return known[..., :-1], known[..., -1:], others
+
+
+def _coarse_divergence(logits: Tensor, index: Tensor, log_p: Tensor) -> tuple[Tensor, Tensor]:
+    """KL from the teacher's logarithms of those classes and of the rest, `(..., k + 1)`, to `(..., 1)`, with its slope."""
+    known, left, others = _parts(logits, index)
+    log_q, p = torch.cat([known, left], -1), log_p.exp()
+    slope = log_q.exp() - p
+    value = total_of(p * (log_p - log_q), log_p, log_q).unsqueeze(-1)
+    return value, (others * slope[..., -1:]).scatter(-1, index, slope[..., :-1])
+
+
 class _Parted(torch.autograd.Function):
     """With its gradient in closed form: what is left is summed up, exactly, and that sum is all that is needed of all classes."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        # The least number, not minus infinity, so that the softmax is one also where there are no others.
-        least = torch.finfo(logits.dtype).min
-        others = logits.scatter(-1, index, least)
-        most = others.amax(-1, keepdim=True)
-        others = others.softmax(-1)
-        # The likeliest of the others has one part of their sum by its own distance from itself.
-        left = (most - others.amax(-1, keepdim=True).log()).masked_fill_(most <= least, -math.inf)
-        chosen = logits.gather(-1, index)
-        total = torch.logaddexp(chosen.logsumexp(-1, keepdim=True), left)
-        known, left = chosen - total, left - total
+        known, left, others = _parts(logits, index)
         ctx.save_for_backward(others, known, left, index)
         return known, left
 
@@ -115,11 +129,13 @@ def topk_divergence(log_p: Tensor, index: Tensor, q_logits: Tensor, *, rest: Res
     q_logits = widen(q_logits)
     if rest == "renormalised":
         return divergence(log_softmax(log_p), log_softmax(q_logits.gather(-1, index)), kind=kind, weight=weight)
-    known, ours = parted(q_logits, index)
     if rest == "partial" or (rest == "tail" and index.shape[-1] == q_logits.shape[-1]):
-        return divergence(log_p, known, kind=kind, weight=weight)
+        return divergence(log_p, parted(q_logits, index)[0], kind=kind, weight=weight)
     if rest == "teacher":
         log_p = log_softmax(log_p)
     left = log_rest(log_p) if rest == "tail" else torch.full_like(log_p[..., 0], -math.inf)
-    coarse = (torch.cat([log, last.unsqueeze(-1)], -1) for log, last in ((log_p, left), (known, ours)))
-    return divergence(*coarse, kind=kind, weight=weight)
+    theirs = torch.cat([log_p, left.unsqueeze(-1)], -1)
+    if kind == "forward":
+        return closed_form(_coarse_divergence, q_logits, index, theirs).squeeze(-1)
+    known, ours = parted(q_logits, index)
+    return divergence(theirs, torch.cat([known, ours.unsqueeze(-1)], -1), kind=kind, weight=weight)
