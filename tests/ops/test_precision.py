@@ -30,13 +30,17 @@ def test_matrix_products_keep_their_precision_inside_autocast():
     assert product.dtype == torch.float32
 
 
-def test_the_context_is_that_of_the_tensors_device():
-    assert without_autocast(torch.empty(1)).device == "cpu"
+def test_the_context_is_that_of_the_tensors_device(monkeypatch):
+    asked: list[str] = []
 
     class Elsewhere:
         device = torch.device("xpu")
 
-    assert without_autocast(Elsewhere()).device == "xpu"  # type: ignore[arg-type]
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda kind: asked.append(kind) or True)
+    for x, kind in ((torch.empty(1), "cpu"), (Elsewhere(), "xpu"), (torch.empty(1, device="meta"), "cpu")):
+        context = without_autocast(x)  # type: ignore[arg-type]
+        assert isinstance(context, torch.autocast)
+        assert context.device == asked[-1] == kind
 
 
 def test_shapes_alone_have_a_context_too():

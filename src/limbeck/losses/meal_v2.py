@@ -30,11 +30,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.divergence import cross_entropy
 from ..ops.gradient import scale_gradient
 from ..ops.precision import widen, without_autocast
 from ..types import Needs, NonNegative, PositiveInt, Signals
 from .base import Loss, logit_pair, logits_of
+from .soft_cross_entropy import softened_cross_entropy
 
 
 def critic_for(logits: Tensor, *, reduction: int, relu: bool) -> nn.Sequential:
@@ -50,9 +50,9 @@ def critic_value(critic: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
     """How far the critic is from naming whose logits it sees, `(batch,)`; half of it for each side."""
     with without_autocast(student):
         ours, theirs = critic(widen(student)), critic(widen(teacher))
-    # The binary cross-entropy of an output whose truth is 1, or, turned round, 0.
-    right = torch.cat([ours[:, :1], -ours[:, 1:], -theirs[:, :1], theirs[:, 1:]], 1)
-    return -F.logsigmoid(right).mean(1)
+    # The binary cross-entropy of an output whose truth is 0, or, turned round, 1.
+    sides = ours.new_tensor([-1.0, 1.0])
+    return F.softplus(torch.cat([ours * sides, theirs * -sides], 1)).mean(1)
 
 
 @final
@@ -83,4 +83,4 @@ class MEALV2(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = logit_pair(student, teacher)
         seen = ours if self.variant == "official" else scale_gradient(ours, -1.0)
-        return cross_entropy(theirs, ours) + self.critic_weight * critic_value(self.critic, seen, theirs)
+        return softened_cross_entropy(ours, theirs, temperature=1.0, factor=1.0) + self.critic_weight * critic_value(self.critic, seen, theirs)

@@ -28,12 +28,12 @@ from typing import ClassVar, Literal, final
 import torch
 from torch import Tensor, nn
 
+from ..ops.closed_form import closed_form
 from ..ops.layouts import as_map
-from ..ops.precision import without_autocast
+from ..ops.precision import widen, without_autocast
 from ..types import Needs, Signals
 from ._connectors import conv_norm
 from .base import Loss, agree, pairs
-from .mse import mean_squared_error
 
 
 def margin_of_responses(teacher: Tensor) -> Tensor:
@@ -61,11 +61,15 @@ def partial_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> Tensor
         margin: `(channels,)`.
     """
     student, teacher = agree(student, teacher)
+    return 2 * closed_form(_half_distance, widen(student), teacher, margin).flatten()
+
+
+def _half_distance(student: Tensor, teacher: Tensor, margin: Tensor) -> tuple[Tensor, Tensor]:
     target = torch.maximum(teacher, margin[:, None, None])
-    # Where nothing is asked, the student is its own target: no error, no gradient, and one pass less than a mask.
-    own = student.detach()  # mutate: equivalent unwrapped (an error of 0 has no gradient)
-    target = torch.where((own > target) | (target > 0), target, own)  # mutate: equivalent comparison (where they are equal both are right)
-    return mean_squared_error(student, target) * student[0].numel()
+    gap = student - target
+    # Below the target it counts only where that is above 0; `where` takes ten times as long.
+    gap = gap.clamp_min(0) + torch.ops.aten.threshold_backward(gap.clamp_max(0), target, 0)
+    return torch.linalg.vector_norm(gap, dim=(1, 2, 3), keepdim=True).square() / 2, gap
 
 
 @final

@@ -26,15 +26,16 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops.gradient import scale_gradient
+from ..ops.gradient import not_absent
 from ..ops.layouts import as_positions
+from ..ops.precision import softened
 from ..types import IGNORE, Fraction, Needs, NonNegative, Positive, Signals
 from ._exits import Exit, halvings_to, layers_of
 from .base import Loss, logits_of, required
 from .cross_entropy import smoothed_cross_entropy
-from .kd import softened_kl
 
 
 def exit_value(
@@ -42,11 +43,10 @@ def exit_value(
 ) -> Tensor:
     """What one exit is taught by the labels and by `final`, the logits and the vector of the end; `(batch,)`."""
     hard = smoothed_cross_entropy(logits, labels, label_smoothing=0.0)
-    # Of the layer, which nothing else reads here, the gradient is 0 and not absent.
-    target, deepest = final[0].detach(), scale_gradient(final[1], 0.0)
-    soft = temperature**2 * softened_kl(logits, target, temperature=temperature)
-    gap = (vector - deepest).square().sum(1)
-    return (1 - alpha) * hard + alpha * soft + feature_weight * gap
+    log_q, p = softened(logits, temperature).log_softmax(1), softened(final[0].detach(), temperature).softmax(1)
+    soft = F.kl_div(log_q, p, reduction="none").sum(1) * (alpha * temperature**2)
+    gap = (vector - final[1]).square().sum(1)
+    return soft.add(hard, alpha=1 - alpha).add(gap, alpha=feature_weight)
 
 
 @final
@@ -77,10 +77,11 @@ class SelfExits(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         logits, labels = logits_of(student), required(labels)
         *layers, deepest = layers_of(student.features, len(self.exits) + 1, "SelfExits")
-        end = logits, as_positions(deepest).mean(-1)
+        end = logits, as_positions(deepest.detach()).mean(-1)
         shares = {"alpha": self.alpha, "temperature": self.temperature, "feature_weight": self.feature_weight}
         values = [smoothed_cross_entropy(logits, labels, label_smoothing=0.0)]
         for branch, layer in zip(self.exits, layers, strict=True):
             vector, answer = branch(layer)
             values.append(exit_value(answer, vector, end, labels, **shares))
-        return torch.stack(values).sum(0) * (labels != IGNORE)
+        # Of the deepest layer, which is only a target here, the gradient is 0 and not absent.
+        return not_absent(torch.stack(values).sum(0) * (labels != IGNORE), deepest)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ def softened(logits: Tensor, temperature: float) -> Tensor:
     return logits if temperature == 1 else logits / temperature  # a division by 1 is a pass over memory
 
 
-def without_autocast(x: Tensor) -> torch.autocast:
+def without_autocast(x: Tensor) -> AbstractContextManager[object]:
     """A context in which matrix products of `x` keep their precision inside an autocast region."""
-    kind = x.device.type
-    return torch.autocast("cpu" if kind == "meta" else kind, enabled=False)  # of what has no contents, autocast knows no precision
+    kind = "cpu" if x.device.type == "meta" else x.device.type  # of what has no contents, autocast knows no precision
+    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()

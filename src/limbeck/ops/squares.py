@@ -10,8 +10,6 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .closed_form import closed_form
-
 
 def squared_distance(x: Tensor, y: Tensor, *, above: float, counted: Tensor | None) -> Tensor:
     """Sum of the squared differences, two tensors `(batch, ...)` to `(batch,)`; no gradient reaches `y`.
@@ -33,15 +31,30 @@ def mean_square(x: Tensor, y: Tensor) -> Tensor:
         x: in float32 or wider, of two dimensions or more.
         y: of the same shape; its precision may be another.
     """
-    first = 2 if x.ndim == 3 else 1
-    half = closed_form(_half_squares, x, y, tuple(range(first, x.ndim)))
-    return half.view(x.shape[:first]) * (2 / math.prod(x.shape[first:]))
+    found: Tensor = _MeanSquare.apply(x, y, 2 if x.ndim == 3 else 1)  # pyright: ignore[reportAssignmentType]
+    return found
 
 
-def _half_squares(x: Tensor, y: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    gap = x - y
-    # A norm reads once and keeps nothing, unlike a sum of squares.
-    return torch.linalg.vector_norm(gap, dim=dims, keepdim=True).square() / 2, gap
+class _MeanSquare(torch.autograd.Function):
+    """Keeps the differences, so that the way back is one pass over them."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, first: int) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        gap = x - y
+        count = math.prod(x.shape[first:])
+        ctx.save_for_backward(x, y, gap)
+        ctx.factor = 2 / count
+        # A norm reads once and keeps nothing, unlike a sum of squares.
+        return torch.linalg.vector_norm(gap, dim=tuple(range(first, x.ndim))).square_().div_(count)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, y, gap = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for second derivatives
+            gap = x - y
+        rate = (gradient * ctx.factor).view(*gradient.shape, *[1] * (x.ndim - gradient.ndim))
+        slope = gap * rate
+        return slope, -slope if ctx.needs_input_grad[1] else None, None
 
 
 class _SquaredDistance(torch.autograd.Function):
