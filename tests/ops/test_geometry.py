@@ -40,6 +40,15 @@ def test_unit_is_the_same_along_every_dimension():
         torch.testing.assert_close(unit(x, dim=dim), unit(x.movedim(dim, -1)).movedim(-1, dim))
 
 
+@pytest.mark.parametrize("dim", [0, 1, 2, -1])
+@pytest.mark.parametrize("order", [1, 2])
+def test_unit_has_its_derivatives(dim, order):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda x: unit(x, dim=dim, order=order), x)
+    assert torch.autograd.gradgradcheck(lambda x: unit(x, dim=dim, order=order), x)
+
+
 def test_length_by_hand():
     x = torch.tensor([[3.0, 0.0], [4.0, 0.0]], requires_grad=True)
     value = length(x, dim=0)

@@ -83,4 +83,4 @@ class MEALV2(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = logit_pair(student, teacher)
         seen = ours if self.variant == "official" else scale_gradient(ours, -1.0)
-        return softened_cross_entropy(ours, theirs, temperature=1.0, factor=1.0) + self.critic_weight * critic_value(self.critic, seen, theirs)
+        return softened_cross_entropy(ours, theirs, temperature=1.0) + self.critic_weight * critic_value(self.critic, seen, theirs)

@@ -26,7 +26,7 @@ from ..types import Needs, Positive, Signals
 from .base import Loss, logit_pair
 
 
-def softened_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float, factor: float) -> Tensor:
+def softened_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float, factor: float = 1.0) -> Tensor:
     """Cross-entropy of the student with the teacher at `temperature`, times `factor`; `(..., classes)` to `(...)`."""
     # `ops.divergence.cross_entropy` also copes with classes of minus infinity, which classifiers do not have; that takes a tenth longer.
     return (softened(teacher, temperature).softmax(-1) * softened(student, temperature).log_softmax(-1)).sum(-1) * -factor

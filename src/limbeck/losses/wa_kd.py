@@ -38,7 +38,7 @@ def old_class_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: fl
             f"student {list(student.shape)} needs the {old} classes of the teacher {list(teacher.shape)} as its first ones; "
             "check which model is the old one."
         )
-    return softened_cross_entropy(student[..., :old], teacher, temperature=temperature, factor=1.0)
+    return softened_cross_entropy(student[..., :old], teacher, temperature=temperature)
 
 
 @final
