@@ -120,6 +120,15 @@ def test_defaults_bounds_and_mistakes():
         MSE()(Signals.of(torch.zeros(2, 3)), Signals.of(torch.zeros(2, 3), torch.zeros(2, 3)))
 
 
+def test_mean_of_what_is_equal_is_0_with_the_gradient_0():
+    x = torch.ones(2, 3, requires_grad=True)
+    value = mean_squared_error(x, torch.ones(2, 3))
+    value.sum().backward()
+    assert value.tolist() == [0.0, 0.0]
+    assert x.grad is not None
+    assert not x.grad.any()
+
+
 def test_needs_follow_the_target():
     needs = MSE().needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match) == (True, False, True, "optional", "full")

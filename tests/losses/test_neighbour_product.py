@@ -40,6 +40,15 @@ def test_batch_of_two_has_one_product():
     assert neighbour_product(torch.tensor([[1.0, 2.0], [3.0, -1.0]]), torch.zeros(2, 2)).item() == 5
 
 
+def test_derivatives(draw):
+    student, teacher = draw(4, 2, 3)
+    student.requires_grad_()
+    for learned in (False, True):
+        inputs = (student, teacher.clone().requires_grad_(learned))
+        assert torch.autograd.gradcheck(neighbour_product, inputs)
+        assert torch.autograd.gradgradcheck(neighbour_product, inputs)
+
+
 def test_batch_of_one_is_zero():
     assert neighbour_product(torch.ones(1, 3), torch.zeros(1, 3)).item() == 0
 

@@ -19,6 +19,14 @@ def test_margin_of_responses():
     assert margin_of_responses(teacher).tolist() == [-1.5, -4.0, 0.0]
 
 
+def test_partial_distance_has_its_derivatives(draw):
+    student, teacher = draw(3, 2, 2, 2)
+    student.requires_grad_()
+    margin = margin_of_responses(teacher)
+    assert torch.autograd.gradcheck(lambda x: partial_distance(x, teacher, margin), student)
+    assert torch.autograd.gradgradcheck(lambda x: partial_distance(x, teacher, margin), student)
+
+
 @pytest.mark.parametrize(("mean", "deviation"), [(0.0, 1.0), (1.0, 1.0), (-2.0, 0.5), (3.0, 1.2), (6.0, 2.0), (-100.0, 1.0)])
 def test_margin_of_normal(mean, deviation):
     """Against a sum over a fine grid of the negative half-line."""

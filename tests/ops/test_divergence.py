@@ -373,6 +373,18 @@ def test_the_weights_of_adaptive_kl_have_no_gradient():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("ascending", [True, False])
+def test_adaptive_kl_of_a_masked_vocabulary(ascending):
+    p, q = draw(3, 5), draw(3, 5, seed=1)
+    masked = [torch.cat([x, torch.full((3, 2), -math.inf, dtype=x.dtype)], 1).requires_grad_() for x in (p, q)]
+    q.requires_grad_()
+    value, expected = (adaptive_kl(a.detach(), b, head=0.5, ascending=ascending) for a, b in (masked, (p, q)))
+    torch.testing.assert_close(value, expected)
+    (found,), (wanted,) = (torch.autograd.grad(x.sum(), y) for x, y in ((value, masked[1]), (expected, q)))
+    torch.testing.assert_close(found[:, :5], wanted)
+    assert not found[:, 5:].any()
+
+
 def test_what_is_not_a_number_stays_visible():
     p, q = draw(3, 5), draw(3, 5, seed=1)
     for i in range(2):

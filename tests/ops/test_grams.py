@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from limbeck.ops.grams import product_gap
+from limbeck.ops.grams import inner_products, product_gap
 
 
 def draw(*shape, seed=0, dtype=torch.float64):
@@ -33,3 +33,22 @@ def test_autocast_does_not_touch_it():
     expected = product_gap(*factors)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(product_gap(*factors), expected)
+
+
+def test_inner_products_and_their_derivatives():
+    assert inner_products(torch.tensor([[1.0, 2.0], [3.0, -1.0]])).tolist() == [[5.0, 1.0], [1.0, 10.0]]
+    x = draw(2, 3, 4)[0].requires_grad_()
+    torch.testing.assert_close(inner_products(x), x @ x.mT)
+    assert torch.autograd.gradcheck(inner_products, x)
+    assert torch.autograd.gradgradcheck(inner_products, x)
+
+
+def test_inner_products_keep_their_precision_under_autocast():
+    x = draw(4, 5, dtype=torch.float32)[0].requires_grad_()
+    found: list[torch.Tensor] = []
+    for lowered in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=lowered):
+            value = inner_products(x)
+            found += [value, *torch.autograd.grad((value * torch.arange(16.0).view(4, 4)).sum(), x)]
+    assert torch.equal(found[0], found[2])
+    assert torch.equal(found[1], found[3])

@@ -47,6 +47,19 @@ def test_gradient():
     assert torch.autograd.gradcheck(lambda c: transport_plan(c, epsilon=0.5, rounds=4), cost)
 
 
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_second_derivatives_and_backward_under_autocast(rounds):
+    cost = (2 * torch.rand(3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(5))).requires_grad_()
+    assert torch.autograd.gradcheck(lambda c: transport_plan(c, epsilon=0.5, rounds=rounds), cost)
+    assert torch.autograd.gradgradcheck(lambda c: transport_plan(c, epsilon=0.5, rounds=rounds), cost)
+    rough = torch.rand(4, 4, generator=torch.Generator().manual_seed(6)).requires_grad_()
+    found: list[torch.Tensor] = []
+    for lowered in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=lowered):
+            found += torch.autograd.grad(transport_plan(rough, epsilon=0.5, rounds=rounds)[0, 0], rough)
+    assert torch.equal(*found)
+
+
 def test_rounds_cost_no_memory_of_the_size_of_the_cost():
     kept = {}
     for rounds in (1, 50):

@@ -170,6 +170,18 @@ def test_a_gradient_at_magnitude_1e4(kind, rest):
         assert found.isfinite().all()
 
 
+@pytest.mark.parametrize("rest", ["tail", "teacher"])
+def test_the_forward_divergence_has_its_derivatives(rest):
+    log_p, index = known(draw(3, 6), 2)
+    z = draw(3, 6, seed=1).requires_grad_()
+
+    def value(z: torch.Tensor) -> torch.Tensor:
+        return topk_divergence(log_p, index, z, rest=rest, kind="forward", weight=0.1)
+
+    assert torch.autograd.gradcheck(value, z)
+    assert torch.autograd.gradgradcheck(value, z)
+
+
 def test_parted_by_hand_and_its_gradient():
     z = draw(3, 6).requires_grad_()
     index = torch.tensor([[0, 4], [5, 1], [2, 3]])
