@@ -66,7 +66,7 @@ def parted(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _parts(logits: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Logarithms of the probabilities of the classes and of the sum of all others, `(..., 1)`; and the softmax over these, `(..., classes)`."""
+    """Logarithms of the probabilities of the classes and of the sum of all others, `(..., 1)`; and the softmax over the others."""
     # The least number, not minus infinity, so that the softmax is one also where there are no others.
     least = torch.finfo(logits.dtype).min
     others = logits.scatter(-1, index, least)
