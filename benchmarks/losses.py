@@ -8,6 +8,7 @@ backward held at once beyond its inputs, counted from every allocation that torc
     python benchmarks/losses.py --quick         under a minute
     python benchmarks/losses.py --json          one JSON object on standard output
     python benchmarks/losses.py --only kd dkd   only these losses
+    python benchmarks/losses.py --control       the peer beside itself: how far from 1 a ratio is where nothing differs
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Side:
         return most / 2**20
 
 
-def measure(pair: Pair, *, quick: bool) -> dict[str, float | str]:
+def measure(pair: Pair, *, quick: bool, control: bool) -> dict[str, float | str]:
     """One line of the table.
 
     Where tensors happen to lie in memory moves a ratio by some per cent for as long as they live, so everything is built anew a few times.
@@ -71,7 +72,7 @@ def measure(pair: Pair, *, quick: bool) -> dict[str, float | str]:
     found: dict[str, float | str] = {}
     for build in range(1 if quick else BUILDS):
         torch.manual_seed(build)
-        ours, theirs, gap, sizes = sides(pair)
+        ours, theirs, gap, sizes = sides(pair, control=control)
         if build == 0:
             found = {"limbeck_mb": ours.peak(), "peer_mb": theirs.peak(), "peer": pair.peer.name, "sizes": sizes}
             found |= {} if gap is None else {"difference": gap}
@@ -96,14 +97,18 @@ def take_turns(ours: Side, theirs: Side, fewest: int, most: int, seconds: float)
     return times
 
 
-def sides(pair: Pair) -> tuple[Side, Side, float | None, str]:
-    """Both sides of a pair on the same tensors, by how much their values differ where they should not, and the sizes in words."""
+def sides(pair: Pair, *, control: bool = False) -> tuple[Side, Side, float | None, str]:
+    """Both sides of a pair on the same tensors, by how much their values differ where they should not, and the sizes in words.
+
+    With `control` the first side is the peer too.
+    """
     loss, student, teacher, labels = pair.build()
     leaves = [*read(student), *loss.parameters()]
-    ours = Side(pair.ours(loss, student, teacher, labels), leaves)
+    first = pair.peer.start if control else pair.ours
+    ours = Side(first(loss, student, teacher, labels), leaves)
     theirs = Side(pair.peer.start(loss, student, teacher, labels), leaves)
     sizes = " + ".join("x".join(map(str, value.shape)) for value in read(student))
-    if pair.factor is None:
+    if pair.factor is None or control:
         return ours, theirs, None, sizes
     with torch.no_grad():
         a, b = float(ours.value()) * pair.factor, float(theirs.value())
@@ -115,6 +120,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
     parser.add_argument("--json", action="store_true", help="one JSON object on standard output")
+    parser.add_argument("--control", action="store_true", help="measure each peer beside itself")
     parser.add_argument("--only", nargs="+", metavar="NAME", default=[], help="losses to measure (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -124,7 +130,7 @@ def main() -> int:
         parser.error(f"no such pair: {', '.join(sorted(unknown))}")
     results: dict[str, dict[str, float | str]] = {}
     for pair in chosen:
-        found = results[pair.name] = measure(pair, quick=args.quick)
+        found = results[pair.name] = measure(pair, quick=args.quick, control=args.control)
         if not args.json:
             print(line(pair.name, found), flush=True)
     if args.json:

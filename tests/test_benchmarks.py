@@ -26,6 +26,15 @@ def test_losses():
     assert found["kd_standardized"]["peer"] == "torchdistill LogitStdKDLoss"
 
 
+def test_a_control_measures_the_peer_beside_itself():
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--quick", "--json", "--control", "--only", "at_official"], capture_output=True, check=True
+    )
+    (line,) = json.loads(done.stdout).values()
+    assert line["limbeck_mb"] == line["peer_mb"]
+    assert "difference" not in line
+
+
 def test_unknown_names_are_refused():
     done = subprocess.run([sys.executable, SCRIPT, "--only", "kdd"], capture_output=True, check=False, text=True)
     assert done.returncode == 2
