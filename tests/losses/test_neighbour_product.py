@@ -33,7 +33,7 @@ def test_every_other_match_is_enough():
     value = neighbour_product(student, torch.zeros(3, 1))
     value.backward()
     assert value.item() == 0
-    assert student.grad.tolist() == [[0.0], [0.0], [0.0]]
+    assert student.grad.tolist() == [[0.0], [0.0], [0.0]]  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_batch_of_two_has_one_product():

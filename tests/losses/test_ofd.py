@@ -100,9 +100,9 @@ def test_connectors():
 def test_defaults_needs_and_exemptions():
     assert (OFD().margin, OFD().variant) == ("responses", "paper")
     with pytest.raises(ValueError, match=r"^OFD\.margin must be one of 'responses', 'normal', got 'none'$"):
-        OFD(margin="none")
+        OFD(margin="none")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"^OFD\.variant must be one of 'paper', 'official', got 'mean'$"):
-        OFD(variant="mean")
+        OFD(variant="mean")  # pyright: ignore[reportArgumentType]
     needs = OFD().needs
     assert (needs.logits, needs.labels, needs.teacher, needs.features, needs.match, needs.global_batch) == (
         False,

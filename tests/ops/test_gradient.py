@@ -14,7 +14,7 @@ def test_the_value_stays_and_the_gradient_is_scaled(factor):
     y = scale_gradient(x, factor)
     assert torch.equal(y, x)
     y.backward(torch.tensor([1.0, 2.0, 3.0]))
-    assert x.grad.tolist() == pytest.approx([factor, 2 * factor, 3 * factor])
+    assert x.grad.tolist() == pytest.approx([factor, 2 * factor, 3 * factor])  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def test_what_is_not_read_gets_the_gradient_0():
