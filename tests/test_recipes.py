@@ -74,6 +74,12 @@ def plays(folder: Path) -> Overrides:
     return {"data.source": f"text:{excerpt(folder, 'tinyshakespeare/input.txt', 600)}", "evaluate.tokens": 8}
 
 
+def slots(folder: Path) -> Overrides:
+    """Few requests with their slots."""
+    source = excerpt(folder, "snips/train.jsonl", 60, "test.jsonl")
+    return {"data.source": f"jsonl:{source}", "evaluate.prompts": 2, "evaluate.tokens": 4}
+
+
 def reviews(folder: Path) -> Overrides:
     """Few sentences about films."""
     source = excerpt(folder, "sst/binary_train.jsonl", 60, "binary_dev.jsonl", "binary_test.jsonl")
@@ -188,6 +194,7 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Calla
         "classification/folder": photos,
         "joint/spoken_digits": partial(spoken, tmp_path),
         "language/gsm8k": partial(sums, tmp_path),
+        "language/mu_encdec": partial(slots, tmp_path),
         "language/shakespeare": partial(plays, tmp_path),
         "language/stories": partial(stories, tmp_path),
         "language/stories_width": partial(stories, tmp_path),

@@ -9,8 +9,8 @@ from torch import nn
 
 from .config.evaluate_schema import EvaluateSpec
 from .data.base import Examples, Splits
-from .data.language.load import padding_token
 from .data.language.prompts import Asked, Prompt, prompts_of
+from .data.language.vocabulary import padding_token
 from .evaluate.answers import exact_match
 from .evaluate.generation import greedy, positions
 

@@ -187,7 +187,7 @@ def belongs(reader: StoreReader | TokenReader, phase: Phase, examples: Examples,
     if isinstance(reader, TokenReader):
         reader.check_teacher(teacher)
         for number in range(reader.manifest.views):
-            reader.check_documents(documents_of(examples, reader.manifest, number), number)
+            reader.check_documents(documents_of(examples, reader.manifest, view, number), number)
         return None
     theirs, count = reader.manifest.key, reader.manifest.examples
     every = examples.among
@@ -198,15 +198,15 @@ def belongs(reader: StoreReader | TokenReader, phase: Phase, examples: Examples,
     return examples.places if whole else None
 
 
-def documents_of(examples: Examples, manifest: Manifest, view: int) -> Documents:
-    """The documents of training data as a store's augmentation `view` shows them.
+def documents_of(examples: Examples, manifest: Manifest, view: str | None, number: int) -> Documents:
+    """The documents of training data as a teacher that sees `view` reads them, in a store's augmentation `number`.
 
     Raises:
         StoreError: where the data are no texts of a language model.
     """
     if not isinstance(examples, LanguageExamples):
         raise StoreError("the store is one of documents of texts, and the data are none. Use it with a task on tokens, such as causal_lm.")
-    return examples.augmented(manifest.key.seed, view).documents()
+    return examples.augmented(manifest.key.seed, number).documents(view)
 
 
 def weights_of(spec: TeacherSpec, build: Callable[[], BuiltModel]) -> str | None:

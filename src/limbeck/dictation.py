@@ -108,7 +108,8 @@ def label_documents(
     """
     seed, vocabulary = session.seed("train-student"), session.data(phase.data).info.num_outputs
     views = order.views or 1
-    shown = [examples.augmented(seed, view).documents() for view in range(views)]
+    spec = assemble.teacher_specs(session.recipe)[order.teacher]
+    shown = [examples.augmented(seed, view).documents(spec.view) for view in range(views)]
     random = random_in(examples, seed)
     if views > 1 and not random:
         raise LimbeckError(f"--views {views} was asked for, but nothing is random in these texts, so all views are the same.")
@@ -121,7 +122,6 @@ def label_documents(
             f"the teacher knows {vocabulary_of(said):,} tokens, the tokenizer of the data has {vocabulary:,}: they are not one."
         )
     signal = token_signal(said, order.codecs, vocabulary)
-    spec = assemble.teacher_specs(session.recipe)[order.teacher]
     about = {"teacher": spec.model or spec.kind, "data": phase.data.source, "limbeck": __version__}
     weights, own = "", session.models.get(order.teacher)
     if own is not None:

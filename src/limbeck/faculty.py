@@ -88,12 +88,13 @@ class Faculty:
             updates=self.updates,
             epochs=self.epochs,
             total=self.total,
+            view=spec.view,
         )
         teacher.open(setting)
         if isinstance(teacher, StoredTeacher):
             weights = weights_of(spec, partial(self.model, name, spec))
             teacher.place(belongs(teacher.reader, self.phase, self.examples, spec.view, weights))
-            teacher.show(cache(partial(documents_of, self.examples, teacher.reader.manifest)))
+            teacher.show(cache(partial(documents_of, self.examples, teacher.reader.manifest, spec.view)))
         self.found[name] = Once(teacher=teacher) if self._listeners(name) > 1 else teacher
         return self.found[name]
 

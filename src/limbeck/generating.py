@@ -14,9 +14,8 @@ from .assemble import own_tokenizer
 from .authoring import Question
 from .company import Company, members, tokenizer_of
 from .config.model_schema import ModelSpec
-from .data.language.load import padding_token
 from .data.language.seq2seq import start_token
-from .data.language.vocabulary import size_of
+from .data.language.vocabulary import padding_token, size_of
 from .data.text import load_tokenizer
 from .errors import RunError
 from .evaluate.generation import sampled

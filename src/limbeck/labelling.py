@@ -180,7 +180,7 @@ def _again(session: Session, phase: Phase, where: Place, wish: Labelling) -> Man
     seed = session.seed("train-student")
     mine = {"data": examples.fingerprint(view), "inputs": inputs_key(phase, view), "seed": seed}
     if isinstance(examples, LanguageExamples):
-        keys = [order_of(examples.augmented(seed, number).documents())[1] for number in range(manifest.views)]
+        keys = [order_of(examples.augmented(seed, number).documents(view))[1] for number in range(manifest.views)]
         mine = {"data": contents(keys), "inputs": inputs_of(examples, seed)}
     differs = [name for name, value in mine.items() if getattr(manifest.key, name) != value]
     differs += ["views"] if wish.views is not None and wish.views != manifest.views else []

@@ -116,7 +116,7 @@ class Session:
         seed_everything(self.seed("student" if name == ALONE else name, round))
         try:
             built = build_model(assemble.model_request(spec), info, allow_code=self.allow_code, batches=self._first_inputs)
-            if self.recipe.data.pack and reads_documents(built.module):
+            if self.recipe.data.pack and spec.view is None and reads_documents(built.module):  # a view shows documents one by one
                 check_packing(built.module)
             return built
         except LimbeckError as error:

@@ -31,6 +31,7 @@ class Spoken:
 def speak(session: Session, names: Sequence[str]) -> Spoken:
     """Lets the models called `names`, and the student as it began, write greedy answers; the first process does it for all."""
     wish, splits = session.recipe.evaluate, session.data()
+    seen = {name: session.models[name].request.view for name in names if name in session.models}
     count = max(wish.generations, wish.prompts if wish.answer is not None else 0)
     nothing = Spoken(None, {})
     if session.task.labels != "token" or count == 0 or not session.backend.is_main:
@@ -45,7 +46,7 @@ def speak(session: Session, names: Sequence[str]) -> Spoken:
             if name == "student" and path_of(session.folder).exists():
                 with as_begun(session):
                     written[BEFORE] = _answers(session, "student", asked)
-            written[name] = _answers(session, name, asked)
+            written[name] = _answers(session, name, asked.shown(seen.get(name)))
     except ModelError as error:  # a finished training is not lost for it
         session.listener.message(f"nothing was generated: {error}")
         return nothing

@@ -124,6 +124,8 @@ class Batch:
     """Number of the augmentation that `inputs` show, or one for each example; a store of teacher signals keeps one answer for each."""
     views: dict[str, Any] = field(default_factory=dict)
     """Inputs of the further views of the same examples (`data.views` of a recipe), by name; `shown` makes batches of them."""
+    view_rows: dict[str, Tensor] = field(default_factory=dict)
+    """Language: where the trained tokens stand in the inputs of a view, by its name; the same tokens in the same order as `rows`."""
     rows: Tensor | None = None
     """Language: the trained tokens, as increasing positions in the flattened `(batch, tokens)` of the inputs, `(rows,)`, int64.
     `labels` and signals then hold a row for each: what is to be predicted there, which for a causal model is the next token."""
@@ -171,7 +173,7 @@ class Batch:
 
             raise UnknownName("view of the data", view, self.views)
         if view not in self._shown:
-            own = {"rows": self.rows, "weights": self.weights, "mixed": self.mixed}
+            own = {"rows": self.view_rows.get(view, self.rows), "weights": self.weights, "mixed": self.mixed}
             self._shown[view] = Batch(self.views[view], self.labels, self.index, self.extra, self.epoch, **own)
         return self._shown[view]
 
@@ -201,8 +203,8 @@ class Batch:
         mixed = self.mixed
         if mixed is not None:
             mixed = replace(mixed, labels=move(mixed.labels), share=move(mixed.share))
-        views, rows, weights = move(self.views), move(self.rows), move(self.weights)
-        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch, views, rows, weights, mixed)
+        own = {"views": move(self.views), "view_rows": move(self.view_rows), "rows": move(self.rows), "weights": move(self.weights)}
+        return Batch(move(self.inputs), move(self.labels), self.index, move(self.extra), self.epoch, mixed=mixed, **own)
 
 
 def labelled(labels: Tensor) -> Tensor:

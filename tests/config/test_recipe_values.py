@@ -219,13 +219,13 @@ VALUES = {
     "source": (
         {"data": "digits"},
         [
-            "3:7: data.source: expected a source that begins with csv:, folder:, hf:, idx:, jsonl:, npz:, parquet:, python:, sklearn:, squad:, text:, torchvision: or module:callable, found 'digits'."
+            "3:7: data.source: expected a source that begins with arithmetic:, csv:, folder:, hf:, idx:, jsonl:, npz:, parquet:, python:, sklearn:, squad:, text:, torchvision: or module:callable, found 'digits'."
         ],
     ),
     "source_scheme": (
         {"data": '"sklern:digits"'},
         [
-            "3:7: data.source: expected csv:, folder:, hf:, idx:, jsonl:, npz:, parquet:, python:, sklearn:, squad:, text:, torchvision: or module:name, found 'sklern:digits'. Did you mean 'sklearn:digits'?"
+            "3:7: data.source: expected arithmetic:, csv:, folder:, hf:, idx:, jsonl:, npz:, parquet:, python:, sklearn:, squad:, text:, torchvision: or module:name, found 'sklern:digits'. Did you mean 'sklearn:digits'?"
         ],
     ),
     "source_path": ({"data": '"csv:nowhere.csv"'}, ["3:7: data.source: expected a path that exists, found 'nowhere.csv', which does not."]),

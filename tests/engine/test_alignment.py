@@ -62,6 +62,12 @@ def test_a_shifted_teacher_is_refused(examples: Any, by: int, word: str) -> None
         check(examples, lambda batch: Signals(tokens=Logits(knowing(shifted(batch, by)))))
 
 
+def test_who_hardly_knows_the_neighbours_is_not_called_shifted(examples: Any) -> None:
+    check(examples, lambda batch: Signals(tokens=Logits(knowing(shifted(batch, 1), sure=0.7))))  # 0.7 nats better than chance
+    with pytest.raises(LimbeckError, match="the tokens after"):
+        check(examples, lambda batch: Signals(tokens=Logits(knowing(shifted(batch, 1), sure=1.5))))  # 1.4 nats
+
+
 def test_a_shifted_store_is_refused(examples: Any) -> None:
     def says(batch: Batch) -> Signals:
         values, ids = knowing(shifted(batch, 1)).log_softmax(1).topk(5)

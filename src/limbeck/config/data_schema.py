@@ -30,7 +30,9 @@ class SplitSpec(Spec):
 
 
 class ViewSpec(Spec):
-    """A further view of every example, made from the same row of the source; a mapping, or just the list of transforms."""
+    """A further view of every example, made from the same row of the source; a mapping, or just the list of transforms.
+
+    Of texts it is another prompt of the same reply, of which every model predicts the same tokens."""
 
     transforms: list[Transform] = Field(default_factory=list)
     """Its training-time augmentation, in order; none where absent, whatever `data.transforms` says."""
@@ -42,6 +44,14 @@ class ViewSpec(Spec):
     """Another array of an `npz:` source, with a row for every example: another modality."""
     draws: Literal["own", "shared"] = "own"
     """Random numbers of its own, or those of `data.transforms`, so that the same list of transforms does the same."""
+    prompt: str | None = None
+    """Language models: what stands in the place of the prompt, with columns in braces: `"{question} Hint: {answer}"`; of a chat, in the
+    place of what the user says last. The prompt itself where absent."""
+    task: Literal["causal_lm", "seq2seq_lm"] | None = None
+    """Language models: how it is read, by a decoder alone or by an encoder-decoder; as the task says where absent."""
+    max_length: PositiveInt | None = None
+    """Language models: most tokens; longer prompts lose their beginning. `data.max_length` where absent, twice that where a decoder reads
+    in one what an encoder-decoder reads in two."""
 
 
 class MixSpec(Spec):
@@ -171,6 +181,8 @@ class DataSpec(Spec):
     """Language models: documents end with the tokenizer's end token, which is trained."""
     separator: str = ""
     """Language models: text between prompt and completion, such as `"\n"`; it belongs to the prompt."""
+    cut: Literal["end", "prompt"] = "end"
+    """Causal language models, prompts with completions that are too long: cut the end, or the beginning of the prompt."""
     chat_template: str | None = None
     """Language models: file with a chat template (Jinja); the tokenizer's own where absent."""
     mask: Annotated[float, Field(gt=0, lt=1)] = 0.15

@@ -15,7 +15,7 @@ from .marks import Node, Parts, Report, found
 MODEL_SCHEMES = ("timm", "torchvision", "hf", "llama2c")
 """Libraries whose models a recipe can name, as `timm:NAME`."""
 BUILT_IN_MODELS = Registry("built-in model", "limbeck.models.builtin", "Builtin")
-NAMED_SCHEMES = ("sklearn", "torchvision", "hf", "python")
+NAMED_SCHEMES = ("sklearn", "torchvision", "hf", "python", "arithmetic")
 """Data sources that are asked by name; every other one reads files."""
 JOINT = "joint"
 """The source of several data sets that are learnt together."""

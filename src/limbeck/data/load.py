@@ -54,7 +54,7 @@ def load_data(
     """
     if language is not None:
         return load_language(request, language, partial(read_source, request.source, request.args, allow_code=allow_code), told)
-    check_no_tokens(request.tokens)
+    check_no_tokens(request)
     transforms = tuple(parse_transforms(request.transforms, allow_code=allow_code))
     prepared = prepare(request, kind, labels, allow_code=allow_code, preview=False)
     pool = prepared.pool
@@ -130,7 +130,7 @@ def data_info(
     """
     if language is not None:
         return language_info(request, language, partial(read_source, request.source, request.args, allow_code=allow_code))
-    check_no_tokens(request.tokens)
+    check_no_tokens(request)
     prepared = prepare(request, kind, labels, allow_code=allow_code, preview=True)
     inputs = prepared.pool.inputs
     if prepared.pool.kind == "text":

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import DataError, UnknownName
+from ..types import LanguageKind
 from .sources.base import Kind, Pool
 from .stores import Store, TensorStore
 from .transforms.base import Draws, Transform
@@ -35,6 +36,12 @@ class ViewRequest:
     """Another array of an `npz` source: another modality."""
     draws: Literal["own", "shared"] = "own"
     """Random numbers of its own, or those of the examples' own augmentation."""
+    prompt: str | None = None
+    """Language: template of the prompt; the prompt itself where absent."""
+    task: LanguageKind | None = None
+    """Language: how it is read; as the task says where absent."""
+    max_length: int | None = None
+    """Language: most tokens."""
 
 
 @dataclass(frozen=True)

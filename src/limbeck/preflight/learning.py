@@ -195,6 +195,8 @@ class Learning:
         spec = own or assemble.teacher_specs(self.desk.recipe).get(name)
         if spec is None or learner is None or name in self.phase.members:
             return True
+        if not self._reads_alike(name, spec, learner):
+            return False
         if assemble.teacher_kind(spec, allow_code=self.desk.allow_code) is not AdapterOffTeacher:
             return True
         stage = f"{self.phase.key}.teacher" if own is not None else None
@@ -202,6 +204,18 @@ class Learning:
         with self.desk.at(place), without_adapters(learner.module, learner.frozen):
             return True
         return False
+
+    def _reads_alike(self, name: str, spec: TeacherSpec, learner: BuiltModel) -> bool:
+        """Whether a teacher that is the learner sees a view that is read as the learner reads."""
+        own = assemble.teacher_kind(spec, allow_code=self.desk.allow_code).source == "learner"
+        if not own or spec.view is None or self.info.language is None:
+            return True
+        mine, theirs = (self.info.shown(view).language for view in (learner.request.view, spec.view))
+        if mine != theirs:
+            place = "teacher" if name == "teacher" else f"teachers.{name}"
+            text = f"this teacher is the student, which reads {mine}, and the view {spec.view!r} is for {theirs}."
+            self.desk.problem(f"{place}.view", text)
+        return mine == theirs
 
     def _paths(self, key: str, term: Term, learner: BuiltModel, teacher: BuiltModel | None) -> bool:
         fine = True

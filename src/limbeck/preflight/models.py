@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -53,6 +54,9 @@ class Models:
 
     def build(self, key: str, spec: ModelSpec) -> BuiltModel | None:
         """A model; None, with a problem at its key, where it cannot be built."""
+        with self.desk.at(f"{key}.view"):
+            if key == "student" and spec.view is not None and self.info.language is not None:
+                raise LimbeckError("the student of a language model reads the examples themselves. Give `view` to a teacher.")
         with self.desk.at(f"{key}.model"), META:
             built = build_model(model_request(spec), self.info, allow_code=self.desk.allow_code, load=False)
             count = sum(p.numel() for p in built.module.parameters())
@@ -80,7 +84,7 @@ class Models:
 
         try:
             with torch.no_grad():
-                return equip(plain, built.module, asked)(run, self.task.example(self.info.shown(built.request.view)))
+                return equip(plain, built.module, asked)(run, self._example(built.request.view))
         except LimbeckError:
             raise
         except Exception as error:  # any model's own code may fail on a device without contents
@@ -94,6 +98,14 @@ class Models:
             if note not in self.desk.found.notes:
                 self.desk.found.notes.append(note)
             return None
+
+    def _example(self, view: str | None) -> Batch:
+        """A made-up batch of a view; of texts it has the trained tokens of the examples themselves, as every view has."""
+        plain = self.task.example(self.info)
+        if view is None:
+            return plain
+        own = self.task.example(self.info.shown(view))
+        return own if plain.rows is None else replace(own, rows=plain.rows, labels=plain.labels, extra=plain.extra)
 
     def tapped(self, key: str, built: BuiltModel, taps: list[str], what: str = "", asked: Asked = NOTHING) -> Signals | None:
         """Signals with the values at some layers; as `signals` where there are none.

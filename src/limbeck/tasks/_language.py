@@ -113,6 +113,8 @@ class Language(Task):
         # A mask's contents are read to see whether it hides anything, which on meta there are none of; one for pairs is taken as it is.
         mask = torch.ones_like(ids) if device != "meta" else torch.empty(batch, 1, tokens, tokens, device=device)
         inputs = {"input_ids": ids, "attention_mask": mask}
+        if info.language == "seq2seq_lm":
+            inputs |= {"decoder_input_ids": ids, "decoder_attention_mask": mask}
         count = batch * tokens
         labels = torch.zeros(count, dtype=torch.int64, device=device)
         extra = {name: torch.zeros(count, device=device) for name in ("given", "private")}

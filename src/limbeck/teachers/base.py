@@ -60,6 +60,8 @@ class Setting:
     """Epochs of the stage, likewise."""
     total: Callable[[Tensor], Tensor] = field(default=lambda value: value)
     """Sums a tensor over all processes, for what learns."""
+    view: str | None = None
+    """The view of the data that it sees, for a kind that reads batches itself; `call` knows it."""
 
 
 @dataclass(eq=False, kw_only=True)

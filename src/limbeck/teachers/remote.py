@@ -70,10 +70,11 @@ class RemoteTeacher(Teacher):
             raise LimbeckError(
                 f"a teacher on a server has no layers, and the objective reads {', '.join(map(repr, setting.request.taps))}."
             )
-        self._device = setting.request.device
+        self._device, self._view = setting.request.device, setting.view
         self._word: Callable[[int], str] | None = None if self.tokenizer is None else _words(self.tokenizer)
 
     def signals(self, batch: Batch) -> Signals:
+        batch = batch.shown(self._view)
         if batch.rows is None or batch.labels is None:
             raise LimbeckError("a teacher on a server speaks about the tokens of texts, and these data are none.")
         texts = _texts(batch)

@@ -87,7 +87,7 @@ def test_nothing_to_train_is_an_error(tmp_path: Path, words: str) -> None:
 
 
 def test_a_prompt_that_is_no_text(tmp_path: Path, words: str) -> None:
-    source = write_jsonl(tmp_path / "a.jsonl", [{"prompt": ["w1"], "completion": "w3"}] * 9)
+    source = write_jsonl(tmp_path / "a.jsonl", [{"prompt": ["w1", 2], "completion": "w3"}] * 9)
     with pytest.raises(DataError, match=r"row \d: 'prompt' must be a text, found list "):
         load(source, words)
 

@@ -84,7 +84,8 @@ def _column(role: str, name: str | Sequence[str], cells: Mapping[str, Sequence[A
 
 
 def _joined(parts: Sequence[Any]) -> Any:
-    """Texts joined by line breaks, without the empty ones; what is no text stays to be told of."""
+    """Texts (or lists of words) joined by line breaks, without the empty ones; what is no text stays to be told of."""
+    parts = [" ".join(part) if isinstance(part, list | tuple) and all(isinstance(word, str) for word in part) else part for part in parts]
     wrong = [part for part in parts if part is not None and not isinstance(part, str)]
     return wrong[0] if wrong else "\n".join(part for part in parts if part)
 

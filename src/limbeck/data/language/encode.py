@@ -11,6 +11,7 @@ from typing import Any
 from ...errors import DataError
 from .columns import Records
 from .documents import Collector
+from .fit import fit
 from .request import TokenRequest
 
 EVERY = 10.0
@@ -70,6 +71,7 @@ class Tally:
 EMPTY = "without text left out"
 UNTRAINED = "without a token to train left out"
 CUT = "cut to max_length"
+CUT_PROMPTS = "cut to max_length at the beginning of the prompt"
 WINDOWS = "longer than max_length read in windows"
 APART = "where prompt and completion would share a token; they were tokenised apart"
 
@@ -118,7 +120,10 @@ def encode_texts(records: Records, rows: Sequence[int], tokenizer: Any, request:
 def encode_prompts(
     records: Records, rows: Sequence[int], tokenizer: Any, request: TokenRequest, max_length: int, into: Collector, tally: Tally
 ) -> None:
-    """Prompts with their completions, cut to `max_length`; without `train_on: all` only the completions and the end are trained."""
+    """Prompts with their completions, cut to `max_length`; without `train_on: all` only the completions and the end are trained.
+
+    With `cut: prompt` those that are too long lose the beginning of the prompt, and not the end of the completion.
+    """
     around = ends(tokenizer, end=request.end)
     for row in rows:
         prompt, completion = text_in(records, "prompt", row), text_in(records, "completion", row)
@@ -126,9 +131,13 @@ def encode_prompts(
         if not completion:
             tally.add(EMPTY)
             continue
-        first, second = _pair(tokenizer, prompt + request.separator if prompt else "", completion, tally)
-        ids = around.before + first + second + around.after
-        given = len(around.before) + len(first)
+        first, second = pair(tokenizer, prompt + request.separator if prompt else "", completion, tally)
+        head, reply = around.before + first, second + around.after
+        if request.cut == "prompt" and len(head) + len(reply) > max_length:
+            tally.add(CUT_PROMPTS)
+            head, kept = fit(around.before, first, len(reply), max_length)
+            reply = reply[:kept]
+        ids, given = head + reply, len(head)
         passed = max(given if request.train_on != "all" else len(around.before), 1)
         trained = bytearray(b"\1") * len(ids)
         trained[:passed] = bytes(passed)
@@ -165,8 +174,13 @@ def encode_pairs(
     into: tuple[Collector, Collector],
     tally: Tally,
 ) -> None:
-    """Prompts for an encoder and completions for its decoder, each cut to `max_length`; an encoder keeps its end token."""
+    """Prompts for an encoder and completions for its decoder, each cut to `max_length`; an encoder keeps its end token.
+
+    The token that `decoder_start` names is given to the decoder, so it is not written once more where a tokenizer puts it first.
+    """
     read, written = own_ends(tokenizer), ends(tokenizer, end=request.end)
+    if request.decoder_start is not None and tokenizer.convert_ids_to_tokens(written.before) == [request.decoder_start]:
+        written = Ends([], written.after)
     room = max_length - len(read.before) - len(read.after)
     for row in rows:
         prompt, completion = text_in(records, "prompt", row), text_in(records, "completion", row)
@@ -194,7 +208,7 @@ def add_cut(ids: list[int], trained: bytearray, row: int, max_length: int, into:
         tally.add(UNTRAINED)
 
 
-def _pair(tokenizer: Any, prompt: str, completion: str, tally: Tally) -> tuple[list[int], list[int]]:
+def pair(tokenizer: Any, prompt: str, completion: str, tally: Tally) -> tuple[list[int], list[int]]:
     """Tokens of a prompt and of what follows it.
 
     Both are tokenised as one text, which a model meets that goes on after the prompt, where the prompt's own tokens begin that text.
@@ -212,7 +226,7 @@ def _pair(tokenizer: Any, prompt: str, completion: str, tally: Tally) -> tuple[l
 
 
 def text_in(records: Records, role: str, row: int) -> str:
-    """The text of a role in a row, empty where there is none; a document may be a list of words, which are joined by spaces.
+    """The text of a role in a row, empty where there is none; a list of words is joined by spaces.
 
     Raises:
         DataError: it is no text.
@@ -220,7 +234,7 @@ def text_in(records: Records, role: str, row: int) -> str:
     cell = records.cells[role][row]
     if cell is None:
         return ""
-    if role == "text" and isinstance(cell, list | tuple) and all(isinstance(word, str) for word in cell):
+    if isinstance(cell, list | tuple) and all(isinstance(word, str) for word in cell):
         return " ".join(cell)
     if not isinstance(cell, str):
         raise DataError(

@@ -14,7 +14,7 @@ from ...errors import DataError
 from ..hashing import permutation
 from ..selected import Selected, read_selected
 from .columns import Kind, Records
-from .rows import CausalExamples, LanguageExamples
+from .rows import LanguageExamples
 
 _NOISE = 6  # the purpose of the order, beside those of `split` and `pools`
 _WRITTEN: Mapping[Kind, str] = {"text": "text", "prompt": "completion"}
@@ -36,7 +36,7 @@ def chosen(examples: LanguageExamples, manifest: str, *, pack: bool) -> tuple[La
     found.check_count(len(examples), manifest)
     found.check_content(examples.fingerprint(), manifest)
     own = examples.some(torch.tensor(found.indices))
-    return (CausalExamples(own.store.filled()) if pack else own), found
+    return (own.over(own.store.filled()) if pack else own), found
 
 
 def scrambled(records: Records, rows: Sequence[int], share: float, seed: int) -> tuple[Records, list[int]]:

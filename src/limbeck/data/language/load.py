@@ -31,11 +31,12 @@ from .keep import chosen, scrambled
 from .layout import pack, whole, windows
 from .masked import MaskedExamples
 from .private import planted, private_tokens
+from .renderings import Shown, check_shown, rendered
 from .request import TokenRequest
 from .rows import CausalExamples, LanguageExamples, TokenRows
 from .seq2seq import Seq2SeqExamples, start_token
 from .tags import TagExamples, encode_tags, tag_names, unseen_tags
-from .vocabulary import CHARACTERS, of_characters, size_of
+from .vocabulary import CHARACTERS, of_characters, padding_token, size_of
 
 Reader = Callable[[Wanted], Pool]
 Parts = dict[str, NDArray[np.int64]]
@@ -48,6 +49,8 @@ class _Read:
     """A source that is read and cut, and its tokenizer."""
 
     records: Records
+    cells: Mapping[str, Sequence[Any]]
+    """Columns of the source."""
     parts: Parts
     tokenizer: Any
     notes: list[str]
@@ -77,6 +80,7 @@ def load_language(request: DataRequest, language: LanguageKind, read: Reader, to
             rows = found.parts[part].tolist()
             tally = Tally(pace=None if told is None else Pace(told, part, _characters(found.records, rows)))
             parts[part] = _examples(found, _alone(request) if part == "train" else request, language, rows, tally)
+            parts[part].renderings = {shown.name: rendered(shown, parts[part], tally) for shown in _views(found, request, language)}
             notes += tally.notes(part)
             if len(parts[part]) == 0:
                 raise DataError(f"{request.source}: nothing of the {part} part can be trained. {' '.join(tally.notes(part))}")
@@ -112,7 +116,9 @@ def language_info(request: DataRequest, language: LanguageKind, read: Reader) ->
     if request.select is not None:
         read_selected(Path(request.select))
     for rows in found.parts.values():
-        _examples(found, request, language, rows[:_TRIED].tolist(), Tally())
+        some = _examples(found, request, language, rows[:_TRIED].tolist(), Tally())
+        for shown in _views(found, request, language):
+            rendered(shown, some, Tally())
     return _info(found, request, language)
 
 
@@ -124,6 +130,10 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
     notes = list(pool.notes)
     own = records(pool.cells, request.tokens.columns, language, request.source)
     own = inquiries(own) if language == "span_extraction" and own.kind == "tags" else own
+    if request.tokens.cut == "prompt" and own.kind != "prompt":
+        raise DataError("data.cut: prompt is for prompts with completions. Remove it, or name the columns of both with data.columns.")
+    for name, view in request.views.items():
+        check_shown(Shown(name, view, own, pool.cells, None, request, language))
     domains = domain_column(pool.cells, request.tokens.domain, request.source)
     own, parts = _cut(own, pool, request)
     tokenizer = _tokenizer(own, parts, request, language)
@@ -138,7 +148,7 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
     if language == "token_classification":
         names = tag_names(own, [row for part in parts.values() for row in part.tolist()])
         notes += unseen_tags(own, parts["train"].tolist(), names)
-    return _Read(own, parts, tokenizer, notes, names, domains)
+    return _Read(own, pool.cells, parts, tokenizer, notes, names, domains)
 
 
 def _cut(own: Records, pool: Pool, request: DataRequest) -> tuple[Records, Parts]:
@@ -233,7 +243,7 @@ def texts_of(texts: Sequence[str], request: DataRequest, tokenizer: Any) -> tupl
     A text in which nothing is to be predicted has no example.
     """
     own = Records("text", {"text": texts}, {"text": "text"}, "texts")
-    store = _causal(_Read(own, {}, tokenizer, []), request, range(len(texts)), Tally())
+    store = _causal(_Read(own, {}, {}, tokenizer, []), request, range(len(texts)), Tally())
     return CausalExamples(store), store.documents.rows[store.layout.document]
 
 
@@ -254,9 +264,9 @@ def mask_token(tokenizer: Any) -> int:
     return tokenizer.mask_token_id
 
 
-def padding_token(tokenizer: Any) -> int:
-    """The token that fills short rows; of tokenizers without one the end token, else 0: the attention mask hides it."""
-    return next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
+def _views(found: _Read, request: DataRequest, language: LanguageKind) -> list[Shown]:
+    """The further views that are asked for."""
+    return [Shown(name, view, found.records, found.cells, found.tokenizer, request, language) for name, view in request.views.items()]
 
 
 def _info(found: _Read, request: DataRequest, language: LanguageKind) -> DataInfo:
@@ -264,13 +274,14 @@ def _info(found: _Read, request: DataRequest, language: LanguageKind) -> DataInf
         return DataInfo("text", "class", len(found.names), (request.max_length,), found.names, language=language)
     if language == "span_extraction":
         return DataInfo("text", "span", 2, (request.max_length,), language=language)
-    return DataInfo("text", "token", size_of(found.tokenizer), (request.max_length,), language=language)
+    own = DataInfo("text", "token", size_of(found.tokenizer), (request.max_length,), language=language)
+    seen = {shown.name: replace(own, input_shape=(shown.max_length,), language=shown.reads) for shown in _views(found, request, language)}
+    return replace(own, views=seen)
 
 
 _ELSEWHERE: Mapping[str, str] = {
     "transforms": "transforms",
     "test_transforms": "test_transforms",
-    "views": "views",
     "pool": "pool",
     "datasets": "datasets",
     "classes": "classes",
@@ -290,19 +301,24 @@ def _check(request: DataRequest, language: LanguageKind) -> None:
         raise DataError("data.label_fraction is not for language models, whose labels are the texts themselves. Use data.limit.")
     asked = request.tokens
     if language != "causal_lm":
-        for name in ("pack", "padding", "private", "canaries", "domain"):
-            if getattr(asked, name):
+        for name in ("pack", "padding", "private", "canaries", "domain", "cut"):
+            if getattr(asked, name) != getattr(TokenRequest(), name):
                 raise DataError(f"data.{name} is for task: causal_lm. Remove it.")
     if request.max_length < asked.stride + 2:
         raise DataError(f"data.stride {asked.stride} must be at least 2 less than data.max_length {request.max_length}.")
 
 
-def check_no_tokens(asked: TokenRequest) -> None:
+def check_no_tokens(request: DataRequest) -> None:
     """Refuses keys of language models where the task is none.
 
     Raises:
         DataError: for the first one that is set.
     """
+    asked = request.tokens
+    for name, view in request.views.items():
+        for key in ("prompt", "task", "max_length"):
+            if getattr(view, key) is not None:
+                raise DataError(f"data.views.{name}.{key} is for language models, such as task: causal_lm. Remove it.")
     for own in fields(TokenRequest):
         if getattr(asked, own.name) != getattr(TokenRequest(), own.name):
             raise DataError(f"data.{own.name} is for language models, such as task: causal_lm. Remove it.")

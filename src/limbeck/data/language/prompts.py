@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch import Tensor
 from ..base import Examples
 from ..hashing import permutation
 from .documents import Documents
-from .rows import CausalExamples
+from .rows import CausalExamples, LanguageExamples
 from .seq2seq import Seq2SeqExamples
 
 TEXT = 32
@@ -37,6 +37,12 @@ class Asked:
     prompts: tuple[Prompt, ...]
     start: int | None = None
     """Encoder-decoders: the token that the decoder begins with; None of causal models."""
+    views: Mapping[str, Asked] = field(default_factory=dict)
+    """The same documents' prompts as further views show them, by name."""
+
+    def shown(self, view: str | None) -> Asked:
+        """What a model is asked that sees `view`."""
+        return self if view is None else self.views[view]
 
 
 def prompts_of(examples: Examples, count: int, *, seed: int, tokens: int, longest: int) -> Asked | None:
@@ -52,28 +58,41 @@ def prompts_of(examples: Examples, count: int, *, seed: int, tokens: int, longes
         tokens: tokens that models write, of which as many are left to follow the prompt of a text.
         longest: most tokens of a prompt; longer ones are passed over.
     """
-    if isinstance(examples, Seq2SeqExamples):
-        pairs = zip(_all(examples.store.documents), _all(examples.written.documents), strict=True)
-        found = [Prompt(ids.long(), written.long()) for (ids, _), (written, _) in pairs]
-        start = examples.start
+    if isinstance(examples, Seq2SeqExamples) or (isinstance(examples, CausalExamples) and examples.renderings):
+        found, start = _replies(examples)
     elif isinstance(examples, CausalExamples):
-        found = _causal(examples.store.documents, count, tokens)
-        start = None
+        found, start = _causal(examples.store.documents, count, tokens), None
     else:
         return None
+    seen = {name: _replies(own) for name, own in examples.renderings.items()}
     order = permutation(len(found), seed, _DRAWS).tolist()
-    fitting = (found[number] for number in order if 0 < len(found[number].ids) <= longest)
-    return Asked(tuple(prompt for prompt, _ in zip(fitting, range(count), strict=False)), start)
+    asked = (number for number in order if all(len(own[number].ids) for own, _ in seen.values()))
+    fitting = (number for number in asked if 0 < len(found[number].ids) <= longest)
+    chosen = [number for number, _ in zip(fitting, range(count), strict=False)]
+    views = {name: Asked(tuple(own[number] for number in chosen), first) for name, (own, first) in seen.items()}
+    return Asked(tuple(found[number] for number in chosen), start, views)
+
+
+def _replies(examples: LanguageExamples) -> tuple[list[Prompt], int | None]:
+    """What stands before the first trained token of every document, and what is trained next; the token that a decoder begins with."""
+    if isinstance(examples, Seq2SeqExamples):
+        pairs = zip(_all(examples.store.documents), _all(examples.written.documents), strict=True)
+        return [Prompt(ids.long(), written.long()) for (ids, _), (written, _) in pairs], examples.start
+    return [_divided(ids, trained) for ids, trained in _all(examples.store.documents)], None
+
+
+def _divided(ids: Tensor, trained: Tensor) -> Prompt:
+    first = int(trained.to(torch.uint8).argmax())
+    after = trained[first:]
+    stop = len(after) if bool(after.all()) else int((~after).to(torch.uint8).argmax())
+    return Prompt(ids[:first].long(), ids[first : first + stop].long())
 
 
 def _causal(documents: Documents, count: int, tokens: int) -> list[Prompt]:
     found, texts = [], []
     for ids, trained in _all(documents):
-        first = int(trained.to(torch.uint8).argmax())
-        if first > 1:
-            after = trained[first:]
-            stop = len(after) if bool(after.all()) else int((~after).to(torch.uint8).argmax())
-            found.append(Prompt(ids[:first].long(), ids[first : first + stop].long()))
+        if int(trained.to(torch.uint8).argmax()) > 1:
+            found.append(_divided(ids, trained))
         else:
             texts.append(ids.long())
     found += [_beginning(ids, 0, tokens) for ids in texts]

@@ -39,6 +39,8 @@ class TokenRequest:
     """Documents end with the tokenizer's end token, which is trained."""
     separator: str = ""
     """Text between prompt and completion, part of the prompt."""
+    cut: Literal["end", "prompt"] = "end"
+    """What prompts with completions that are too long lose: the end, or the beginning of the prompt."""
     chat_template: str | None = None
     """File with a chat template; the tokenizer's own where absent."""
     mask: float = 0.15

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, final
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...documents import KEY_BYTES, document_key
+from ...errors import DataError, UnknownName
 from ...types import Batch
 from ..base import Examples
 from ..stores import Store
@@ -90,6 +91,10 @@ class TokenRows(Store):
         alone = replace(self.layout, bounds=torch.arange(len(self.layout.length) + 1))
         return TokenRows(self.documents, alone, fill=self.fill, max_length=self.max_length, left=self.left, packed=False)
 
+    def numbers(self, rows: Tensor) -> Tensor:
+        """Numbers of the documents that lie in `rows`, in their order, `(documents,)`."""
+        return self.layout.document[self.tokens(rows).pieces]
+
     def content(self, rows: Tensor) -> Iterator[bytes]:
         """The tokens of every row, which are trained, and where its pieces begin."""
         for part in rows.split(1024):
@@ -107,25 +112,63 @@ class LanguageExamples(Examples, ABC):
     """
 
     store: TokenRows
+    renderings: Mapping[str, LanguageExamples]
+    """Further views by name: the documents of `store` after other prompts, in their order, each in a row of its own."""
 
     def __init__(self, store: TokenRows) -> None:
         super().__init__(store, torch.zeros(len(store), dtype=torch.int64))
+        self.renderings = {}
 
     def __getitems__(self, indices: Sequence[int] | NDArray[np.int64]) -> Batch:
         """The examples at `indices`, in that order, as one batch."""
-        return self.batch(torch.as_tensor(indices, dtype=torch.int64), self._key)
+        index = torch.as_tensor(indices, dtype=torch.int64)
+        return self._rendered(self.batch(index, self._key))
 
     def shown(self, index: Tensor, seed: int, epoch: int | NDArray[np.int64]) -> Batch:
         """The augmented examples at `index`, as one batch."""
-        return self.batch(index, (seed, epoch))
+        return self._rendered(self.batch(index, (seed, epoch)))
+
+    def _rendered(self, batch: Batch) -> Batch:
+        """The batch with the further views of its documents, which of a packed row lie in rows of their own."""
+        numbers = self.store.numbers(batch.index) if self.renderings else batch.index
+        for name, own in self.renderings.items():
+            shown = own.batch(numbers, None)
+            if shown.rows is None or batch.labels is None or shown.labels is None or not torch.equal(shown.labels, batch.labels):
+                raise DataError(f"data.views.{name}: what is to be predicted is not the same as in the examples themselves.")
+            batch.views[name], batch.view_rows[name] = shown.inputs, shown.rows
+        return batch
+
+    def rendering(self, view: str) -> LanguageExamples:
+        """The documents as a view shows them.
+
+        Raises:
+            UnknownName: where the data have no such view.
+        """
+        if view not in self.renderings:
+            raise UnknownName("view of the data", view, self.renderings)
+        return self.renderings[view]
+
+    @property
+    def replies(self) -> Documents:
+        """The documents in which the trained tokens stand."""
+        return self.store.documents
+
+    def fingerprint(self, view: str | None = None) -> str:
+        """SHA-256 of the tokens (or of those of a view), and of which are trained."""
+        return super().fingerprint() if view is None else self.rendering(view).fingerprint()
 
     def augmented(self, seed: int, epoch: int) -> LanguageExamples:
         """The same examples; what is random in them is a pure function of `seed`, `epoch` and each document's number."""
         return self._again(self.store, (seed, epoch))
 
+    def over(self, store: TokenRows) -> LanguageExamples:
+        """The same documents in other rows."""
+        return self._again(store, self._key)
+
     def _again(self, store: TokenRows, key: tuple[int, int] | None) -> LanguageExamples:
         examples = self.of(store)
         examples._key = key  # noqa: SLF001 - of the same class
+        examples.renderings = self.renderings
         examples.domains = self.domains if len(store) == len(self.store) else None
         return examples
 
@@ -141,24 +184,32 @@ class LanguageExamples(Examples, ABC):
     def batch(self, index: Tensor, key: Key | None) -> Batch:
         """The examples at `index`; `key` is the seed and the number of the augmentation (or one for each example)."""
 
-    def documents(self) -> SplitDocuments:
-        """The documents by themselves, as a teacher answers about them; of masked ones, those of this augmentation."""
-        return SplitDocuments(self._again(self.store.unpacked(), self._key))
+    def documents(self, view: str | None = None) -> SplitDocuments:
+        """The documents by themselves, as a teacher answers about them that sees `view`; of masked ones, those of this augmentation."""
+        return SplitDocuments(self._again(self.store.unpacked(), self._key), view)
 
 
 @final
 class SplitDocuments:
-    """The documents of a split, each in a row of its own (`limbeck.documents.Documents`)."""
+    """The documents of a split, each in a row of its own (`limbeck.documents.Documents`).
 
-    def __init__(self, examples: LanguageExamples) -> None:
-        self.examples = examples
+    Args:
+        examples: not packed.
+        view: by which they are known, since the teacher reads it; the examples themselves where it is None.
+    """
+
+    def __init__(self, examples: LanguageExamples, view: str | None = None) -> None:
+        self.examples, self.view = examples, view
+        self._seen = examples if view is None else examples.rendering(view)
 
     def __len__(self) -> int:
         return len(self.examples)
 
     def lengths(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """How many tokens each has, `(numbers,)`."""
-        return self.examples.store.layout.length.numpy()[numbers]
+        if self.view is not None:
+            numbers = self.examples.store.numbers(torch.from_numpy(numbers)).numpy()
+        return self._seen.store.layout.length.numpy()[numbers]
 
     def shown(self, numbers: NDArray[np.int64]) -> Batch:
         """These documents as one batch, a row each, in that order."""
@@ -170,7 +221,7 @@ class SplitDocuments:
         return np.concatenate(parts) if parts else np.zeros((0, KEY_BYTES), dtype=np.uint8)
 
     def _keys(self, numbers: NDArray[np.int64]) -> NDArray[np.uint8]:
-        batch = self.shown(numbers)
+        batch = self.shown(numbers).shown(self.view)
         inputs = {name: value.numpy() for name, value in batch.inputs.items()}
         decoder = "decoder_input_ids" in inputs
         ids, mask = (

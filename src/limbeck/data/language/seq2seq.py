@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ...errors import DataError
 from ...types import Batch
+from .documents import Documents
 from .rows import Key, LanguageExamples, TokenRows, epoch_of, numbered
 
 
@@ -33,7 +34,14 @@ class Seq2SeqExamples(LanguageExamples):
 
     def some(self, rows: Tensor) -> Seq2SeqExamples:
         """Some of the examples, in the order of `rows`."""
-        return Seq2SeqExamples(self.store.some(rows), self.written.some(rows), self.start)
+        own = Seq2SeqExamples(self.store.some(rows), self.written.some(rows), self.start)
+        own.renderings = self.renderings
+        return own
+
+    @property
+    def replies(self) -> Documents:
+        """What the decoder writes."""
+        return self.written.documents
 
     def batch(self, index: Tensor, key: Key | None) -> Batch:
         """The examples at `index`; nothing is random in them."""
@@ -48,7 +56,9 @@ class Seq2SeqExamples(LanguageExamples):
 
     def fingerprint(self, view: str | None = None) -> str:
         """SHA-256 of what is read and what is written."""
-        digest = hashlib.sha256(super().fingerprint(view).encode())
+        if view is not None:
+            return super().fingerprint(view)
+        digest = hashlib.sha256(super().fingerprint().encode())
         for part in self.written.content(torch.arange(len(self))):
             digest.update(part)
         return digest.hexdigest()

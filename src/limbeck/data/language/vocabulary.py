@@ -111,3 +111,8 @@ def _libraries() -> tuple[Any, Any]:
     except ImportError as error:
         raise MissingDependency("transformers", "text", "language models") from error
     return tokenizers, PreTrainedTokenizerFast
+
+
+def padding_token(tokenizer: Any) -> int:
+    """The token that fills short rows; of tokenizers without one the end token, else 0: the attention mask hides it."""
+    return next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
