@@ -102,13 +102,13 @@ def questions() -> Overrides:
     return {"data.limit": 40}
 
 
-def kinds_of_questions() -> Overrides:
-    """Few questions and intents, where they are on this machine."""
+def two_tasks() -> Overrides:
+    """Few requests of two tasks, where they are on this machine."""
     pytest.importorskip("transformers")
-    for folder in ("trec6", "clinc150"):
+    for folder in ("snips", "clinc150"):
         if not (ROOT.parent / "shared" / "data" / folder).is_dir():
             pytest.skip(f"needs ../shared/data/{folder}")
-    return {"data.limit": 300, "data.label_fraction": 0.5, "stages.backbone.data.limit": 300}
+    return {"data.limit": 300, "data.label_fraction": 0.5, **{f"stages.{name}.data.limit": 300 for name in ("backbone", "source")}}
 
 
 def spoken(folder: Path) -> Overrides:
@@ -203,7 +203,7 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Calla
         "language/llava_kd": questions,
         "multilabel/tags": tags,
         "multilabel/bernoulli_kd": tags,
-        "text/panda": kinds_of_questions,
+        "text/panda": two_tasks,
         "studies/fairness_text": partial(reviews, tmp_path),
         "text/ernie_tiny": lambda: {**intents(), **pretrained()},
         "text/sst2": text,
