@@ -32,6 +32,7 @@ _SERVER.set_forkserver_preload(
         "limbeck.labelling",
         "limbeck.preflight",
         "limbeck.report.page",
+        "matplotlib.backends.backend_svg",
         "sklearn.datasets",
         "transformers.modeling_utils",
         "transformers.models.auto.modeling_auto",

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from markupsafe import Markup
 
 from .curves import Curve, wants_log
-from .drawing import Panel, linear, logarithmic, room_beside, svg
 from .numbers import finite
-from .svg import COLOUR, SERIES
+from .svg import COLOUR, SERIES, inline_svg, settings
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,23 +30,31 @@ def line_figure(found: Sequence[Curve], name: str, description: str, *, colours:
 
     Args:
         found: the curves, at least one.
-        name: its id on the page.
+        name: prefix of its ids.
         description: text for those who cannot see it.
         colours: one a curve; the palette where absent.
         scale: `percent` for shares.
     """
-    xs, ys = [x for curve in found for x in curve.x], [y for curve in found for y in curve.y]
-    percent = scale == "percent"
-    upright = logarithmic(min(ys), max(ys)) if not percent and wants_log(found) else linear(min(ys), max(ys), percent=percent)
-    left, bottom = room_beside(upright, called=False), 38.0
-    panel = Panel(left, 6.0, 72 * WIDTH - left - 14, 72 * HEIGHT - 6 - bottom, linear(min(xs), max(xs), margin=0.02, whole=True), upright)
-    chosen = list(colours) or [SERIES[i % len(SERIES)] for i in range(len(found))]
-    for i, curve in enumerate(found):
-        style = _STYLES[i // len(SERIES) % len(_STYLES)] if not colours else _STYLES[chosen[:i].count(chosen[i]) % len(_STYLES)]
-        panel.line(curve.x, curve.y, chosen[i], style=style)
-        if len(curve.x) < 3:
-            panel.dots(curve.x, curve.y, chosen[i], 2.0)
-    return svg([panel.drawn(below="update")], 72 * WIDTH, 72 * HEIGHT, name, description)
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
+    with mpl.rc_context(settings()):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        axes = figure.add_subplot()
+        chosen = list(colours) or [SERIES[i % len(SERIES)] for i in range(len(found))]
+        for i, curve in enumerate(found):
+            marker = "o" if len(curve.x) < 3 else None
+            style = _STYLES[i // len(SERIES) % len(_STYLES)] if not colours else _STYLES[chosen[:i].count(chosen[i]) % len(_STYLES)]
+            axes.plot(curve.x, curve.y, style, color=chosen[i], linewidth=1.6, marker=marker, markersize=4, solid_joinstyle="round")
+        if scale == "percent":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        elif wants_log(found):
+            axes.set_yscale("log")
+            plain_log(axes)
+        axes.set_xlabel("update")
+        finish(axes)
+        return inline_svg(figure, name, description)
 
 
 def reliability_figure(bins: Mapping[str, Any], role: str, name: str, description: str) -> Markup | None:
@@ -56,26 +63,32 @@ def reliability_figure(bins: Mapping[str, Any], role: str, name: str, descriptio
     Returns:
         None where no bin holds an example.
     """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
     rows = reliability_rows(bins)
     if not rows:
         return None
-    total, colour = sum(count for *_, count in rows), COLOUR[role]
-    across = linear(0.0, 1.0, margin=0.0, percent=True)
-    most = max(count for *_, count in rows) / total
-    above, below = linear(0.0, 1.02, margin=0.0, percent=True), linear(0.0, 1.05 * most, margin=0.0, percent=True, most=3)
-    left = room_beside(max(above, below, key=lambda axis: max(map(len, axis.labels))), called=True)
-    width, tall = 72 * WIDTH - left - 14, 72 * 4.4 - 6 - 10 - 38
-    upper = Panel(left, 6.0, width, 0.8 * tall, across, above)
-    lower = Panel(left, 6.0 + 0.8 * tall + 10, width, 0.2 * tall, across, below)
-    for low, high, confidence, accuracy, count in rows:
-        wide, middle = (high - low) * 0.86, (low + high) / 2
-        upper.bar(middle, accuracy, wide, colour, 0.35)
-        upper.line([confidence, confidence], [confidence, accuracy], colour, width=1.2)
-        upper.dots([confidence], [accuracy], colour, 2.25)
-        lower.bar(middle, count / total, wide, colour, 0.6)
-    upper.line([0, 1], [0, 1], COLOUR["muted"], width=1.0, style="--")
-    panels = [upper.drawn(below="", beside="accuracy", numbers=False), lower.drawn(below="confidence", beside="share")]
-    return svg(panels, 72 * WIDTH, 72 * 4.4, name, description)
+    total = sum(count for *_, count in rows)
+    with mpl.rc_context(settings()):
+        figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        for low, high, confidence, accuracy, count in rows:
+            width, middle = (high - low) * 0.86, (low + high) / 2
+            upper.bar(middle, accuracy, width, color=COLOUR[role], alpha=0.35, linewidth=0)
+            upper.plot([confidence, confidence], [confidence, accuracy], color=COLOUR[role], linewidth=1.2)
+            upper.plot([confidence], [accuracy], "o", color=COLOUR[role], markersize=4.5)
+            lower.bar(middle, count / total, width, color=COLOUR[role], alpha=0.6, linewidth=0)
+        upper.plot([0, 1], [0, 1], "--", color=COLOUR["muted"], linewidth=1)
+        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
+        lower.set(xlabel="confidence", ylabel="share")
+        for axes in (upper, lower):
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        lower.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        finish(upper)
+        finish(lower)
+        return inline_svg(figure, name, description)
 
 
 def reliability_rows(bins: Mapping[str, Any]) -> list[tuple[float, float, float, float, float]]:

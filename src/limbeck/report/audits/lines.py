@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
+from typing import Any
 
 from markupsafe import Markup
 
-from ..drawing import Panel, linear, room_beside, svg
 from ..figures import Key
-from ..plots import HEIGHT, WIDTH
-from ..svg import COLOUR
+from ..plots import HEIGHT, WIDTH, finish
+from ..svg import COLOUR, inline_svg, settings
 from .subjects import Subject
 
-_STYLES = {"solid": "-", "dashed": "--", "dotted": ":"}
-"""Of legends, and of the drawing."""
+DASHES = ("solid", "dashed", "dotted")
 
 
 @dataclass(frozen=True)
@@ -46,23 +45,31 @@ class Axes:
 
 
 def drawn(lines: Sequence[Line], axes: Axes, name: str, description: str) -> Markup:
-    """The lines as an `<svg>`; `name` is its id on the page."""
-    ys = [value for line in lines for own in line.values for value in own]
-    low, high = axes.limits or (min(ys), max(ys))
-    upright = linear(low, high, margin=0.0 if axes.limits else 0.05, percent=axes.percent)
-    xs = [x for line in lines for x in line.x]
-    across = linear(min(xs), max(xs), margin=0.02, whole=True)
-    if axes.ticks is not None:
-        across = replace(across, ticks=tuple(axes.ticks), labels=tuple(axes.ticks.values()))
-    left, bottom = room_beside(upright, called=False), 38.0
-    panel = Panel(left, 6.0, 72 * WIDTH - left - 14, 72 * HEIGHT - 6 - bottom, across, upright)
-    for i, line in enumerate(lines):
-        colour = COLOUR[line.subject.variable]
-        if any(len(own) > 1 for own in line.values):
-            panel.band(line.x, [min(own) for own in line.values], [max(own) for own in line.values], colour, 0.14)
-        panel.line(line.x, line.middle, colour, style=_STYLES[_dash(i)])
-        panel.dots(line.x, line.middle, colour, 2.2)
-    return svg([panel.drawn(below=axes.label)], 72 * WIDTH, 72 * HEIGHT, name, description)
+    """The lines as an `<svg>`; `name` is the prefix of its ids."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    with mpl.rc_context(settings()):
+        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        place: Any = figure.add_subplot()
+        for i, line in enumerate(lines):
+            colour = COLOUR[line.subject.variable]
+            if any(len(own) > 1 for own in line.values):
+                low, high = ([edge(own) for own in line.values] for edge in (min, max))
+                place.fill_between(line.x, low, high, color=colour, alpha=0.14, linewidth=0)
+            place.plot(line.x, line.middle, linestyle=_dash(i), color=colour, linewidth=1.6, marker="o", markersize=4)
+        if axes.percent:
+            place.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        if axes.limits is not None:
+            place.set_ylim(*axes.limits)
+        if axes.ticks is None:
+            place.xaxis.set_major_locator(MaxNLocator(integer=True))
+        else:
+            place.set_xticks(list(axes.ticks), list(axes.ticks.values()))
+        place.set_xlabel(axes.label)
+        finish(place)
+        return inline_svg(figure, name, description)
 
 
 def keys(lines: Sequence[Line]) -> tuple[Key, ...]:
@@ -71,4 +78,4 @@ def keys(lines: Sequence[Line]) -> tuple[Key, ...]:
 
 
 def _dash(number: int) -> str:
-    return tuple(_STYLES)[number % len(_STYLES)]
+    return DASHES[number % len(DASHES)]

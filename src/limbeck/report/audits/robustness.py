@@ -35,7 +35,7 @@ def robustness(subjects: Sequence[Subject]) -> Section | None:
         "robustness",
         "Robustness",
         f"{known.title} on the test inputs after they were corrupted, the same way for all models.",
-        _figures(able, known, severities),
+        (_figure(able, known, severities),) if severities else (),
         (chart,),
         (Numbers(caption, ("Inputs", *(subject.label for subject in able)), listed),),
     )
@@ -60,16 +60,13 @@ def _line(subject: Subject, known: Metric, severities: Sequence[float]) -> Line:
     return Line(subject, tuple(there), tuple(there.values()))
 
 
-def _figures(subjects: Sequence[Subject], known: Metric, severities: Sequence[float]) -> tuple[Figure, ...]:
-    """The lines of the models that have values at two severities at least; nothing where none has."""
+def _figure(subjects: Sequence[Subject], known: Metric, severities: Sequence[float]) -> Figure:
     lines = [line for subject in subjects if len((line := _line(subject, known, severities)).x) > 1]
-    if not lines:
-        return ()
     ends = [f"{line.subject.label} from {known.text(line.middle[0])} to {known.text(line.middle[-1])}" for line in lines]
     axes = Axes("severity", known.style == "percent", {0.0: "none", **{severity: f"{severity:g}" for severity in severities}})
     svg = drawn(lines, axes, "robustness", f"{known.title} over the severity of corruptions: {'; '.join(ends)}.")
     band = "; bands reach from the lowest to the highest seed" if any(len(subject.runs) > 1 for subject in subjects) else ""
-    return (Figure(f"{known.title} by severity", svg, f"mean over the kinds of corruption{band}", keys(lines)),)
+    return Figure(f"{known.title} by severity", svg, f"mean over the kinds of corruption{band}", keys(lines))
 
 
 def _listed(values: Sequence[float]) -> str:
