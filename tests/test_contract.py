@@ -59,7 +59,7 @@ import torch
 import torch.nn.functional as F
 from limbeck.losses.base import Loss, logit_pair, logits_of, pairs, required
 from limbeck.ops.divergence import kl
-from limbeck.types import Needs, Positive
+from limbeck.types import Needs, Positive, PositiveInt
 
 
 @final
@@ -119,6 +119,13 @@ WRONG = {
         "precision",
         RETURN,
         "return F.kl_div(s.log_softmax(-1), t.log_softmax(-1), reduction='none', log_target=True).sum(-1)",
+    ),
+    "spread_of_one": ("single", RETURN, "return kl(t, s) + s.std(0).mean() + t.std(0).mean()"),
+    "pairs_of_examples": (
+        "chunk",
+        f"{NEEDS}\n\n    def forward(self, student, teacher, labels=None):\n        s, t = logit_pair(student, teacher)\n        {RETURN}",
+        'Needs(logits=True, global_batch=True, label_kinds=("class",))\n\n    def forward(self, student, teacher, labels=None):\n'
+        "        s, t = logit_pair(student, teacher)\n        return (s @ s.mT - t @ t.mT).square().mean()",
     ),
     "log_of_a_softmax": ("precision", RETURN, "return (t.softmax(-1) * (t.softmax(-1).log() - s.softmax(-1).log())).sum(-1)"),
     "wrong_gradient": ("gradcheck", RETURN, "return kl(t, 2 * s - s.detach())"),

@@ -72,6 +72,7 @@ class SemCKD(Loss):
     exempt: ClassVar = {
         "equality": "the projectors are learned: a student that equals its teacher must first be mapped onto it",
         "permutation": "the paper's attention reads similarities in the order of the batch",
+        "chunk": "the paper's attention reads an example's similarities with the whole batch at once",
     }
 
     batch: PositiveInt = 64

@@ -68,7 +68,10 @@ def direction_gap(student: Tensor, teacher: Tensor, *, tikhonov: float, variant:
 class SKD(Loss):
     """Besides each prediction, how the predictions of a batch lie to each other, in units of how much that varies."""
 
-    exempt: ClassVar[Mapping[str, str]] = {"shift": "the cosines are those of the logits, whose level counts"}
+    exempt: ClassVar[Mapping[str, str]] = {
+        "shift": "the cosines are those of the logits, whose level counts",
+        "chunk": "the covariance of the batch is decomposed as one matrix",
+    }
 
     temperature: Positive = 4.0
     """Softmax temperature T of both models."""

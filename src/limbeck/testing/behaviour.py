@@ -11,16 +11,22 @@ from torch import Tensor
 
 from ..losses.base import Loss
 from ..types import Signals
-from .examples import Example, examples, instances, map_signals, tensors, without_first_label
+from .examples import CLASSES, Example, examples, instances, map_signals, tensors, without_first_label
 from .failure import ContractError, demand
 
 
 def cases(
-    loss_class: type[Loss], *, batch: int = 6, dtype: torch.dtype = torch.float64, scale: float = 1.0, same: bool = False
+    loss_class: type[Loss],
+    *,
+    batch: int = 6,
+    dtype: torch.dtype = torch.float64,
+    scale: float = 1.0,
+    same: bool = False,
+    classes: int = CLASSES,
 ) -> Iterator[tuple[Loss, Example]]:
     """A ready loss and an example for every choice and form; `setup` has been called."""
     for instance in instances(loss_class):
-        for i, example in enumerate(examples(instance, batch=batch, dtype=dtype, scale=scale, same=same)):
+        for i, example in enumerate(examples(instance, batch=batch, dtype=dtype, scale=scale, same=same, classes=classes)):
             loss = rebuild(instance)
             torch.manual_seed(i)
             loss.allocate(batch)

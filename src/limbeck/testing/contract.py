@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..losses.base import Loss
-from . import behaviour, robustness, source
+from . import behaviour, robustness, scale, source
 from .failure import ContractError
 
 Check = Callable[[type[Loss]], None]
@@ -27,6 +27,8 @@ CHECKS: tuple[Check, ...] = (
     behaviour.check_shift,
     behaviour.check_unlabelled,
     robustness.check_precision,
+    scale.check_single,
+    scale.check_chunk,
     robustness.check_gradcheck,
     robustness.check_copies,
     robustness.check_compile,

@@ -96,7 +96,14 @@ def forms(needs: Needs) -> list[Form]:
 
 
 def examples(
-    loss: Loss, *, batch: int = 6, seed: int = 0, dtype: torch.dtype = torch.float64, scale: float = 1.0, same: bool = False
+    loss: Loss,
+    *,
+    batch: int = 6,
+    seed: int = 0,
+    dtype: torch.dtype = torch.float64,
+    scale: float = 1.0,
+    same: bool = False,
+    classes: int = CLASSES,
 ) -> list[Example]:
     """One example for every form and label kind that the loss accepts; `loss.setup` must still be called for each.
 
@@ -107,6 +114,7 @@ def examples(
         dtype: precision of the signals.
         scale: standard deviation of the signals.
         same: give the teacher the student's own values.
+        classes: number of outputs.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -114,14 +122,16 @@ def examples(
         return (torch.randn(batch, *shape, generator=generator, dtype=torch.float64) * scale).to(dtype)
 
     kinds = loss.needs.label_kinds if loss.needs.labels else loss.needs.label_kinds[:1]
-    return [_example(loss.needs, form, kind, draw, generator, same) for form in forms(loss.needs) for kind in kinds]
+    return [_example(loss.needs, form, kind, draw, generator, same, classes) for form in forms(loss.needs) for kind in kinds]
 
 
-def _example(needs: Needs, form: Form, kind: LabelKind, draw: Callable[..., Tensor], generator: torch.Generator, same: bool) -> Example:
+def _example(
+    needs: Needs, form: Form, kind: LabelKind, draw: Callable[..., Tensor], generator: torch.Generator, same: bool, classes: int
+) -> Example:
     student, teacher = Signals(), Signals()
     if needs.logits and (form == "logits" or needs.features != "optional"):
-        student = replace(student, logits=draw(CLASSES))
-        teacher = replace(teacher, logits=student.logits.clone() if same else draw(CLASSES))
+        student = replace(student, logits=draw(classes))
+        teacher = replace(teacher, logits=student.logits.clone() if same else draw(classes))
     if form != "logits":
         ours, theirs = _SIZES[form]
         theirs = ours if same or needs.match == "full" else theirs
@@ -134,21 +144,21 @@ def _example(needs: Needs, form: Form, kind: LabelKind, draw: Callable[..., Tens
         teacher = replace(teacher, views=tuple(map_signals(teacher, lambda x: draw(*x.shape[1:])) for _ in range(3)))
         teacher = replace(teacher, views=student.views) if same else teacher
     if needs.head in ("student", "both"):
-        student = replace(student, head=_head(student, draw))
+        student = replace(student, head=_head(student, draw, classes))
     if needs.head in ("teacher", "both"):
-        teacher = replace(teacher, head=student.head if same and student.head else _head(teacher, draw))
+        teacher = replace(teacher, head=student.head if same and student.head else _head(teacher, draw, classes))
     student = replace(student, extra={name: _extra(name, batch, generator) for name in needs.extra})
-    labels = _labels(kind, batch, generator, tensors(student)[0].dtype) if needs.labels else None
+    labels = _labels(kind, (batch, classes), generator, tensors(student)[0].dtype) if needs.labels else None
     return Example(form, student, teacher if needs.teacher else Signals(), labels)
 
 
-def _head(signals: Signals, draw: Callable[..., Tensor]) -> Head:
+def _head(signals: Signals, draw: Callable[..., Tensor], classes: int) -> Head:
     """A classifier on the last feature, whose channels are the second dimension of maps and the last of tokens and vectors."""
     feature = list(signals.features.values())[-1]
     channels = feature.shape[1] if feature.ndim == 4 else feature.shape[-1]
     scale = feature.abs().mean().clamp_min(1)  # of magnitude 1 whatever the signals' own
-    rows = torch.cat([draw(channels) / scale for _ in range(CLASSES)])[:CLASSES]
-    return Head(rows, torch.linspace(-1, 1, CLASSES, dtype=feature.dtype))
+    rows = (draw(classes, channels) / scale).flatten(0, 1)[:classes]
+    return Head(rows, torch.linspace(-1, 1, classes, dtype=feature.dtype))
 
 
 def _extra(name: str, batch: int, generator: torch.Generator) -> Tensor:
@@ -157,12 +167,12 @@ def _extra(name: str, batch: int, generator: torch.Generator) -> Tensor:
     return (torch.rand(batch, 3, 3, generator=generator) < 0.5).float()
 
 
-def _labels(kind: LabelKind, batch: int, generator: torch.Generator, dtype: torch.dtype) -> Tensor:
+def _labels(kind: LabelKind, shape: tuple[int, int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
     if kind == "class":
-        return torch.randint(CLASSES, (batch,), generator=generator)
+        return torch.randint(shape[1], shape[:1], generator=generator)
     if kind == "multilabel":
-        return (torch.rand(batch, CLASSES, generator=generator) < 0.4).to(dtype)
-    return torch.randn(batch, CLASSES, generator=generator, dtype=torch.float64).to(dtype)
+        return (torch.rand(shape, generator=generator) < 0.4).to(dtype)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def without_first_label(labels: Tensor) -> Tensor:
