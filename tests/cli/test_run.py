@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.processes import Command
 from tests.runs import PATIENCE, digest, environment
 
 from limbeck.cli.main import main
@@ -212,7 +213,7 @@ def test_a_disk_that_fills_up_keeps_the_last_checkpoint(recipe: Path, tiny_disk:
 # Ctrl-C
 
 
-def _wait_for(process: subprocess.Popen[str], file: Path, text: str = "") -> None:
+def _wait_for(process: subprocess.Popen[str] | Command, file: Path, text: str = "") -> None:
     limit = time.monotonic() + PATIENCE
     while not (file.exists() and text in file.read_text()):
         assert process.poll() is None, process.communicate()
@@ -232,11 +233,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", ["teach", "valid", "distil"])
 def test_ctrl_c_at_every_phase(moment: str, recipe: Path, tmp_path: Path, whole: str, capsys: pytest.CaptureFixture[str]):
-    words = [sys.executable, "-m", "limbeck", "run", "small.yaml", "--out", "run", "--device", "cpu", "--set", "train.epochs=20"]
-    process = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    _wait_for(process, tmp_path / "run" / "metrics.jsonl", f'"{moment}"')
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE)
+    with Command("run", "small.yaml", "--out", "run", "--device", "cpu", "--set", "train.epochs=20", cwd=tmp_path) as process:
+        _wait_for(process, tmp_path / "run" / "metrics.jsonl", f'"{moment}"')
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate()
     assert process.returncode == 130, err
     assert re.search(r"stopped at update \d+ of stage '\w+'; everything is saved\. Go on with: limbeck run run --resume", err), err
     assert "Traceback" not in err
