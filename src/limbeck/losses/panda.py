@@ -1,4 +1,4 @@
-r"""Prompt transfer with distillation: the logits of a model with a fresh prompt follow those of the same model with a transferred one.
+r"""Logits of a model with a fresh prompt follow those with a transferred one.
 
 .. math:: \frac{1}{D} \sum_d (s_d - t_d)^2
 
@@ -36,7 +36,10 @@ _OFFICIAL = 0.1
 class Panda(Loss):
     """Squared error of the logits, for a student that learns a prompt."""
 
-    exempt: ClassVar = {"shift": "the level of the logits is part of what is matched"}
+    exempt: ClassVar = {
+        "shift": "the level of the logits is part of what is matched",
+        "independence": "the authors' code divides by the number of examples",
+    }
 
     beta: NonNegative = 0.1
     """Read by `variant: official` only: its weight."""
