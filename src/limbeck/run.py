@@ -261,8 +261,11 @@ def _same_recipe(loaded: LoadedRecipe, folder: Path, allow_code: bool) -> None:
 
 
 def differences(before: LoadedRecipe, now: LoadedRecipe) -> list[str]:
-    """What differs between the recipe of a folder and another one, each as `key: there, here`; adapters, which are picked, left out."""
-    old, new = (_flat(assemble.located(recipe).model_dump(mode="json", exclude={"study"})) for recipe in (before, now))
+    """What differs between the recipe of a folder and another one, each as `key: there, here`.
+
+    Adapters, which are picked, and what changes no number (`about`) are left out.
+    """
+    old, new = (_flat(assemble.located(recipe).model_dump(mode="json", exclude={"study", "about"})) for recipe in (before, now))
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key) and ".adapter" not in key]
     return [f"{key}: {old.get(key)!r} there, {new.get(key)!r} here" for key in keys]
 

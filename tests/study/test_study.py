@@ -91,7 +91,8 @@ def test_what_is_shared_has_the_same_bits_as_what_is_done_alone(done: Path, tmp_
 def test_finished_runs_are_not_repeated_and_claims_may_be_added(done: Path, tmp_path: Path):
     before = {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()}
     claims = ["distilled.accuracy > alone.accuracy", "alone.last.accuracy >= -9"]
-    again = study(write(tmp_path, {**STUDY, "claims": claims}, baseline=True), Wish(out=done, resume=True))
+    told = {"notes": "Nothing that is said about a recipe makes another one of it."}
+    again = study(write(tmp_path, {**STUDY, "claims": claims}, baseline=True, about=told), Wish(out=done, resume=True))
     assert {path: path.stat().st_mtime_ns for path in (done / "runs").rglob("*") if path.is_file()} == before
     assert list(again.claims) == claims
     assert again.claims["alone.last.accuracy >= -9"] == "holds"
