@@ -265,9 +265,9 @@ def test_two_ctrl_c_stop_at_once(recipe: Path, tmp_path: Path):
 def test_ctrl_c_while_the_program_starts(recipe: Path, tmp_path: Path):
     """Python's own start cannot be covered; from the first line of the command on, there is no traceback."""
     code = (
-        "import os, signal, sys\n"
+        "import signal, sys\n"
         "from limbeck.cli import main, run\n"
-        "sys.modules['limbeck.cli.run'].main = lambda args: os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.modules['limbeck.cli.run'].main = lambda args: signal.raise_signal(signal.SIGINT)\n"
         "sys.exit(main.main(['run', 'small.yaml']))\n"
     )
     done = subprocess.run(
