@@ -27,7 +27,7 @@ quickstart: $(VENV)/.core  ## distil a small model on real data and write its re
 	$(BIN)/limbeck run recipes/quickstart.yaml
 
 test: check  ## all checks and all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 inductor: $(VENV)/.dev  ## every loss compiled to machine code, value and gradient compared (half an hour)
 	$(BIN)/python -m pytest -n 2 -m inductor tests/test_contract.py
