@@ -57,6 +57,13 @@ def test_labels_of_half_precision_count_in_full(dtype):
     assert got.item() == pytest.approx((1 - y.item()) * 20 + math.log1p(math.exp(-20)), rel=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_logits_of_half_precision_are_widened_first(dtype):
+    z = torch.tensor([[0.3, -1.7]], dtype=dtype)
+    expected = sum(math.log1p(math.exp(value)) for value in z[0].tolist()) / 2
+    assert BCE()(Signals(z), NOTHING, torch.zeros(1, 2)).item() == pytest.approx(expected, rel=1e-6)
+
+
 def test_shapes_must_agree():
     with pytest.raises(ShapeMismatch, match=r"outputs \[2, 4\] and labels \[2\]"):
         BCE()(Signals(torch.zeros(2, 4)), NOTHING, torch.zeros(2))

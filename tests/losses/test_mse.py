@@ -140,3 +140,8 @@ def test_padding(draw):
     assert not MSE(target="labels").needs.padding
     for loss in (MSE(),):
         check_padding(loss, *draw(2, 4, 6))
+
+
+def test_elements_are_compared_of_equal_shapes_only():
+    with pytest.raises(ShapeMismatch, match=r"^student \[2, 3\] and teacher \[1, 3\]"):
+        squared_error(torch.zeros(2, 3), torch.zeros(1, 3))

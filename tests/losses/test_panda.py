@@ -28,6 +28,11 @@ def test_official():
     assert found.mean().item() == pytest.approx(0.1 * 0.5 * (STUDENT - TEACHER).square().mean().item() / 2)
 
 
+def test_a_weight_below_0_is_refused():
+    with pytest.raises(ValueError, match=r"^Panda\.beta must be >= 0, got -0\.1$"):
+        Panda(beta=-0.1)
+
+
 def test_it_listens_to_a_teacher_and_needs_no_labels():
     needs = Panda().needs
     assert needs.teacher

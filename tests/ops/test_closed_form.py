@@ -44,5 +44,14 @@ def test_second_derivatives():
 
 def test_constants_may_learn():
     x, weights = made(learned=True)
+    assert torch.equal(closed_form(cubes, x, weights, 3), closed_form(cubes, x, weights.detach(), 3))
     assert torch.autograd.gradcheck(lambda x, w: closed_form(cubes, x, w, 3), (x, weights))
     assert torch.autograd.gradgradcheck(lambda x, w: closed_form(cubes, x, w, 3), (x, weights))
+
+
+def test_only_constants_that_learn_keep_the_formula_in_the_graph():
+    for learned in (False, True):
+        x, weights = made(learned=learned)
+        value = closed_form(cubes, x, weights, 3)
+        assert value.grad_fn is not None
+        assert ("ClosedForm" in value.grad_fn.name()) is not learned

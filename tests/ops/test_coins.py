@@ -53,3 +53,16 @@ def test_derivatives():
         assert torch.autograd.gradcheck(lambda x, y=given: coin_cross_entropy(x, y), (logits,))
         assert torch.autograd.gradgradcheck(lambda x, y=given: coin_cross_entropy(x, y), (logits,))
         assert torch.autograd.gradcheck(lambda x, *y: coin_cross_entropy(x, y[0] if y else labels.detach()), inputs)
+
+
+def test_any_shape_whose_last_dimension_are_the_labels():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(2, 3, 4, dtype=torch.float64), torch.rand(2, 3, 4, dtype=torch.float64)
+    expected = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").sum(2)
+    torch.testing.assert_close(coin_cross_entropy(logits, labels), expected)
+
+
+def test_a_missing_label_leaves_the_gradient_alone_where_labels_learn():
+    logits, labels = torch.tensor([[0.0, 3.0]], requires_grad=True), torch.tensor([[1.0, math.nan]], requires_grad=True)
+    (found,) = torch.autograd.grad(coin_cross_entropy(logits, labels), logits)
+    assert found.tolist() == [[-0.5, 0.0]]

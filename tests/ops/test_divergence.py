@@ -391,3 +391,18 @@ def test_what_is_not_a_number_stays_visible():
         pair = [p.clone(), q.clone()]
         pair[i][1, 3] = math.nan
         assert kl(*pair).isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("ascending", [False, True])
+def test_the_weights_of_adaptive_kl_have_no_gradient_where_both_sides_learn(ascending):
+    torch.manual_seed(0)
+    p, q = (torch.randn(3, 7, dtype=torch.float64, requires_grad=True) for _ in range(2))
+    alone, beside = (torch.autograd.grad(adaptive_kl(x, q, head=0.5, ascending=ascending).sum(), q)[0] for x in (p.detach(), p))
+    torch.testing.assert_close(beside, alone)
+    # With the weights held, the teacher's gradient is that of the two divergences.
+    forward, reverse = kl(p, q), kl(q, p)
+    value = adaptive_kl(p, q, head=0.5, ascending=ascending)
+    share = ((value - forward) / (reverse - forward)).detach()
+    (found,) = torch.autograd.grad(value.sum(), p)
+    (expected,) = torch.autograd.grad(((1 - share) * forward + share * reverse).sum(), p)
+    torch.testing.assert_close(found, expected)

@@ -59,3 +59,6 @@ def test_mean_has_its_gradients(shape):
     assert torch.autograd.gradcheck(mean_square, (x, y))
     assert torch.autograd.gradcheck(lambda x: mean_square(x, y.detach()), x)
     assert torch.autograd.gradgradcheck(mean_square, (x, y))
+    once, twice = (torch.autograd.grad(mean_square(x, y).sum(), (x, y), create_graph=again) for again in (False, True))
+    assert all(torch.equal(a, b) for a, b in zip(once, twice, strict=True))
+    assert torch.autograd.gradgradcheck(mean_square, (x, y))

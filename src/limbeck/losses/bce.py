@@ -28,8 +28,7 @@ from .base import Loss, as_many, logits_of, required
 
 def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean over the labels, `(batch, labels)` and targets in [0, 1] of the same shape to `(batch,)`."""
-    logits, labels = widen(logits), widen(as_many(logits, labels))
-    return coin_cross_entropy(logits, labels) / logits.shape[-1]
+    return coin_cross_entropy(widen(logits), as_many(logits, labels)) / logits.shape[1]
 
 
 @final

@@ -45,7 +45,7 @@ def squared_error(student: Tensor, target: Tensor) -> Tensor:
 def mean_squared_error(student: Tensor, target: Tensor) -> Tensor:
     """Mean squared difference, two tensors `(batch, ...)` to `(batch,)`, of tokens `(batch, tokens, channels)` to `(batch, tokens)`."""
     student, target = agree(student, target)
-    return mean_square(widen(student), target)
+    return mean_square(widen(student), target)  # mutate: equivalent swapped (symmetric)
 
 
 @final
@@ -74,4 +74,4 @@ class MSE(Loss):
         target = as_many(logits, target)
         # A missing target takes the student's own value: no error and, unlike a product with a mask, no NaN in the gradient.
         own = logits.detach()  # mutate: equivalent unwrapped (of a difference from itself there is no gradient either way)
-        return mean_squared_error(logits, target.where(~target.isnan(), own))
+        return mean_squared_error(logits, target.where(~target.isnan(), own))  # mutate: equivalent swapped (symmetric)

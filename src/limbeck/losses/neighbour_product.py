@@ -31,7 +31,7 @@ from .base import Loss, agree
 
 def neighbour_product(student: Tensor, teacher: Tensor) -> Tensor:
     """Mean over neighbouring examples of the inner product of their absolute errors, two tensors `(batch, ...)` to a scalar."""
-    return closed_form(_products, widen(student), teacher).view(()) / max(len(student) - 1, 1)
+    return closed_form(_products, widen(student), teacher) / max(len(student) - 1, 1)
 
 
 def _products(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def _products(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
     errors = gap.abs()
     apart = F.pad(errors.flatten(1), (0, 0, 1, 1))
     around = (apart[:-2] + apart[2:]).view_as(gap)
-    return (errors[:-1] * errors[1:]).sum().view([1] * gap.ndim), around * gap.sign()
+    return (errors[:-1] * errors[1:]).sum(), around * gap.sign()
 
 
 @final

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from ..types import Needs, NonNegative, Signals
 from .base import Loss, logit_pair
-from .mse import squared_error
+from .mse import mean_squared_error
 
 _OFFICIAL = 0.1
 """The factor of the authors' code beside beta."""
@@ -51,5 +51,5 @@ class Panda(Loss):
         return Needs(logits=True)
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
-        values = squared_error(*logit_pair(student, teacher)).flatten(1).mean(1)
+        values = mean_squared_error(*logit_pair(student, teacher))  # mutate: equivalent swapped (symmetric)
         return values * (_OFFICIAL * self.beta / len(values)) if self.variant == "official" else values

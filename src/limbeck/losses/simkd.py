@@ -74,7 +74,7 @@ class SimKD(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = same_size(student.feature, teacher.feature)
-        return mean_squared_error(self.project(ours), theirs)
+        return mean_squared_error(self.project(ours), theirs)  # mutate: equivalent swapped (symmetric)
 
     def classify(self, feature: Tensor, head: Head) -> Tensor:
         """Answers of the student with the teacher's classifier, `(batch, channels, height, width)` to `(batch, classes)`; after `setup`."""

@@ -67,7 +67,7 @@ def _probabilities(student: Tensor, teacher: Tensor, room: Tensor) -> tuple[Tens
     """Both softmaxes, in place; `log q - log p`; and what that still lacks by its rounding, the same for a whole row."""
     gap = torch.sub(student, teacher, out=room)
     exact = softmax_and_normaliser(student, student) - softmax_and_normaliser(teacher, teacher)
-    level = exact.to(gap.dtype)
+    level = exact.to(gap.dtype)  # mutate: equivalent unwrapped (to within the last digit of the gap)
     return student, teacher, gap.sub_(level), (level - exact).to(gap.dtype).squeeze(1)
 
 

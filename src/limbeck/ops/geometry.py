@@ -18,7 +18,7 @@ def unit(x: Tensor, *, dim: int = -1, order: int = 2) -> Tensor:
     The length is Euclidean, or with `order` 1 the sum of the absolute values.
     """
     x = widen(x)
-    if order != 2:
+    if order != 2:  # mutate: equivalent constant (both ways agree)
         length = torch.linalg.vector_norm(x, order, dim=dim, keepdim=True)
         return x / length.masked_fill(length == 0, math.inf)
     found: Tensor = _Unit.apply(x, dim)  # pyright: ignore[reportAssignmentType]
@@ -46,7 +46,7 @@ class _Unit(torch.autograd.Function):
 
 def _directions(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     """`x` over its length along `dim`, and the reciprocal of that; both 0 where that is 0."""
-    if dim in (-1, x.ndim - 1):  # mutate: equivalent comparison, constant, operator (both ways agree)
+    if dim in (-1, x.ndim - 1):  # mutate: equivalent comparison, condition, constant, operator (both ways agree)
         length = torch.linalg.vector_norm(x, dim=dim, keepdim=True)
         length = length.masked_fill(length == 0, math.inf)
         return x / length, length.reciprocal()

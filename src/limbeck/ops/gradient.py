@@ -24,7 +24,7 @@ class _NotAbsent(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, value: Tensor, *unread: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         ctx.shapes = [x.shape for x in unread]
-        return value.view_as(value)
+        return value.view_as(value)  # mutate: equivalent unwrapped (torch makes a view of what is handed on)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]

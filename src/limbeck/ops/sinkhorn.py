@@ -49,7 +49,8 @@ class _Scalings(torch.autograd.Function):
     def forward(ctx: Any, kernel: Tensor, rounds: int) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         rows, columns = _scalings(kernel, rounds)
         ctx.save_for_backward(kernel, rows, columns)
-        return rows[-1].clone(), columns[-1].clone()
+        # Nobody who changes them in place shall change what is kept.
+        return rows[-1].clone(), columns[-1].clone()  # mutate: equivalent unwrapped (nobody does)
 
     @staticmethod
     def backward(ctx: Any, of_rows: Tensor, of_columns: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -31,7 +31,8 @@ def mean_square(x: Tensor, y: Tensor) -> Tensor:
         x: in float32 or wider, of two dimensions or more.
         y: of the same shape; its precision may be another.
     """
-    found: Tensor = _MeanSquare.apply(x, y, 2 if x.ndim == 3 else 1)  # pyright: ignore[reportAssignmentType]
+    first = 2 if x.ndim == 3 else 1
+    found: Any = _MeanSquare.apply(x, y, first)  # mutate: equivalent swapped (symmetric)
     return found
 
 
