@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 
-import pytest
 import torch
 from torch import Tensor
 
 from limbeck.ops.divergence import kl
 from limbeck.ops.fusion import found_weights, moved, scaled_sum
-from limbeck.ops.projection import logits_of, vocabulary_of
-from limbeck.tokens import Fused, Hidden, Logits, Projection, part_of, rows_of
 
 
 def draws(count: int, rows: int = 5, classes: int = 7, scale: float = 1.0) -> list[Tensor]:
@@ -94,25 +91,6 @@ def test_a_class_that_is_ruled_out_stays_so() -> None:
     assert said[:, [0, 1, 3]].isfinite().all()
     rest = [0, 1, 3, 4, 5, 6]
     assert torch.allclose(weights, found_weights(large[:, rest], [(after[:, rest], before[:, rest])]))
-
-
-@pytest.mark.parametrize("weight", [None, 0.7])
-def test_tokens_of_several_models(weight: float | None) -> None:
-    """Of hidden states and of logits; of the tokens that all know; some rows as all of them."""
-    large, after, before = draws(3, rows=6)
-    wide = torch.cat([large, torch.full((6, 2), 3.0, dtype=torch.float64)], 1)
-    hidden = Hidden(torch.eye(6, dtype=torch.float64), Projection(wide.T.contiguous()))
-    said = Fused(hidden, ((Logits(after), Logits(before)),), weight)
-    assert vocabulary_of(said) == 7
-    weights = found_weights(large, [(after, before)]) if weight is None else torch.full((1, 6), weight)
-    assert torch.allclose(logits_of(said), moved(large, [(after, before)], weights.double()))
-    assert torch.allclose(
-        logits_of(said, 5), logits_of(Fused(Logits(large[:, :5]), ((Logits(after[:, :5]), Logits(before[:, :5])),), weight))
-    )
-    some = part_of(said, slice(2, 4))
-    assert torch.allclose(logits_of(some), logits_of(said)[2:4])
-    assert some.weight == weight
-    assert [len(rows) for rows in rows_of(said)] == [6, 6, 6]
 
 
 def test_scaled_sum_by_hand() -> None:

@@ -25,6 +25,13 @@ def test_by_hand():
     assert torch.isfinite(gap_shares(torch.tensor([900.0, 1.0]), torch.tensor([0.0, 1.0]), EVEN, alpha=0.5)).all()
 
 
+def test_a_teacher_without_loss_and_precision():
+    """The domain whose teacher is perfect takes all that follows the gap; shares are wide whatever the losses are."""
+    found = gap_shares(torch.tensor([0.5, 1.0]), torch.tensor([0.0, 1.0]), EVEN, alpha=0.5)
+    assert found.dtype == torch.float64
+    assert found.tolist() == [0.75, 0.25]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(0.1, 9), st.floats(0.1, 9), st.floats(0.01, 1)), min_size=2, max_size=6), st.floats(0, 1))
 def test_sum_floor_and_order(rows, alpha):

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from limbeck.errors import SignalMissing
+from limbeck.ops.fusion import found_weights, moved
 from limbeck.ops.projection import logits_of, narrowed, project, vocabulary_of
-from limbeck.tokens import Hidden, Logits, Projection, Sampled, TopK, part_of
+from limbeck.tokens import Fused, Hidden, Logits, Projection, Sampled, TopK, part_of, rows_of
 
 
 def head(*, bias: bool = False, scale: float = 1.0, cap: float | None = None) -> Projection:
@@ -113,3 +114,23 @@ def test_what_is_stored_small_is_widened_first() -> None:
 def test_a_head_in_half_precision_reads_wide_states() -> None:
     head16 = Projection(torch.tensor([[1.0, 2.0]]).bfloat16(), torch.tensor([0.5]).bfloat16())
     torch.testing.assert_close(project(torch.tensor([[1.001, 0.0]]), head16), torch.tensor([[1.501]]))
+
+
+@pytest.mark.parametrize("weight", [None, 0.7])
+def test_tokens_of_several_models(weight: float | None) -> None:
+    """Of hidden states and of logits; of the tokens that all know; some rows as all of them."""
+    generator = torch.Generator().manual_seed(4)
+    large, after, before = (torch.randn(6, 7, generator=generator, dtype=torch.float64) for _ in range(3))
+    wide = torch.cat([large, torch.full((6, 2), 3.0, dtype=torch.float64)], 1)
+    hidden = Hidden(torch.eye(6, dtype=torch.float64), Projection(wide.T.contiguous()))
+    said = Fused(hidden, ((Logits(after), Logits(before)),), weight)
+    assert vocabulary_of(said) == 7
+    weights = found_weights(large, [(after, before)]) if weight is None else torch.full((1, 6), weight)
+    assert torch.allclose(logits_of(said), moved(large, [(after, before)], weights.double()))
+    assert torch.allclose(
+        logits_of(said, 5), logits_of(Fused(Logits(large[:, :5]), ((Logits(after[:, :5]), Logits(before[:, :5])),), weight))
+    )
+    some = part_of(said, slice(2, 4))
+    assert torch.allclose(logits_of(some), logits_of(said)[2:4])
+    assert some.weight == weight
+    assert [len(rows) for rows in rows_of(said)] == [6, 6, 6]

@@ -20,5 +20,5 @@ def gap_shares(student: Tensor, teacher: Tensor, before: Tensor, *, alpha: float
         `(domains,)`, of sum 1.
     """
     ratio = (student / teacher.clamp_min(1e-12)).double()
-    weight = before.double() * (ratio - ratio.max()).exp()
+    weight = before * (ratio - ratio.max()).exp()
     return alpha * weight / weight.sum() + (1 - alpha) / len(before)
