@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from limbeck.errors import SignalMissing
-from limbeck.losses._connectors import BatchNorm, Review, Stage, conv_norm, paired_maps
+from limbeck.losses._connectors import BatchNorm, Review, Stage, VectorNorm, conv_norm, paired_maps
 from limbeck.losses.hcl import context_gap
 from limbeck.types import Signals
 
@@ -20,18 +20,29 @@ def test_batch_norm_is_torchs_where_there_is_a_spread():
     torch.testing.assert_close(ours.running_var, theirs.running_var)
 
 
-def test_one_value_a_channel_takes_the_running_statistics():
-    norm = BatchNorm(3, eps=0.5)
+def test_the_norm_of_vectors_is_torchs_where_there_is_a_spread():
+    ours, theirs = VectorNorm(3), nn.BatchNorm1d(3)
+    for count in (2, 3, 5):
+        x = torch.randn(count, 3)
+        torch.testing.assert_close(ours(x), theirs(x))
+    torch.testing.assert_close(ours.running_var, theirs.running_var)
+    one = torch.randn(1, 3)
+    torch.testing.assert_close(ours.eval()(one), theirs.eval()(one))
+
+
+@pytest.mark.parametrize(("kind", "places"), [(BatchNorm, (1, 1)), (VectorNorm, ())])
+def test_one_value_a_channel_takes_the_running_statistics(kind: type[BatchNorm] | type[VectorNorm], places: tuple[int, ...]):
+    norm = kind(3, eps=0.5)
     norm.running_mean.copy_(torch.tensor([1.0, 2.0, 3.0]))
     norm.running_var.fill_(3.5)
     with torch.no_grad():
         norm.weight.fill_(4.0)
         norm.bias.fill_(5.0)
     kept = norm.running_mean.clone()
-    got = norm(torch.tensor([2.0, 2.0, 1.0]).reshape(1, 3, 1, 1))
+    got = norm(torch.tensor([2.0, 2.0, 1.0]).reshape(1, 3, *places))
     assert got.flatten().tolist() == pytest.approx([4 / 2 + 5, 5, -8 / 2 + 5])
     assert torch.equal(norm.running_mean, kept)
-    got = norm.eval()(torch.full((1, 3, 1, 1), 3.0))
+    got = norm.eval()(torch.full((1, 3, *places), 3.0))
     assert got.flatten().tolist() == pytest.approx([8 / 2 + 5, 4 / 2 + 5, 5])
 
 
