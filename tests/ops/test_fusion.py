@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -91,6 +92,14 @@ def test_a_class_that_is_ruled_out_stays_so() -> None:
     assert said[:, [0, 1, 3]].isfinite().all()
     rest = [0, 1, 3, 4, 5, 6]
     assert torch.allclose(weights, found_weights(large[:, rest], [(after[:, rest], before[:, rest])]))
+
+
+@pytest.mark.parametrize("which", [(0,), (1,), (0, 1)])
+def test_a_class_that_small_models_alone_rule_out_is_left_as_it_is(which: tuple[int, ...]) -> None:
+    large, *move = draws(3)
+    for number in which:
+        move[number][:, 2] = -torch.inf
+    assert torch.equal(moved(large, [(move[0], move[1])], torch.ones(1, 5))[:, 2], large[:, 2])
 
 
 def test_scaled_sum_by_hand() -> None:

@@ -29,8 +29,10 @@ def scaled_sum(sources: Tensor, scales: Tensor, *, normalise: Literal["none", "m
     return (sources * scales).sum(-2)
 
 
-STEP, FINE, MOST = 0.1, 0.01, 2.0
-"""Distances of the weights that are tried first and then around the best of them, and the largest weight."""
+STEP = 0.1  # mutate: equivalent constant (with longer steps more fine ones follow)
+"""Distance of the weights that are tried first."""
+FINE, MOST = 0.01, 2.0
+"""Distance of those that are tried around the best of them, and the largest weight."""
 
 
 def moved(large: Tensor, moves: Sequence[tuple[Tensor, Tensor]], weights: Tensor) -> Tensor:
@@ -88,19 +90,21 @@ def _search(large: Tensor, difference: Tensor, far: Sequence[tuple[Tensor, Tenso
         normaliser = logits.logsumexp(1)
         there = weight * (logits.softmax(1) * difference).sum(1) - normaliser
         back = normaliser - weight * mean
-        return torch.stack([(there - one).square() + (back - other).square() for one, other in far]).sum(0)
+        gaps = torch.stack([(there - one).square() + (back - other).square() for one, other in far])
+        return gaps.sum(0)  # mutate: equivalent function (a mean is in the same order)
 
-    steps = round(MOST / STEP)
-    coarse = torch.arange(steps + 1, device=large.device, dtype=log_p.dtype) * STEP
-    best, _ = _least(missed, coarse[:, None].expand(-1, len(large)))
-    around = torch.arange(-round(STEP / FINE), round(STEP / FINE) + 1, device=large.device, dtype=log_p.dtype) * FINE
+    like = {"device": large.device, "dtype": log_p.dtype}
+    steps, finer = round(MOST / STEP), round(STEP / FINE)  # mutate: equivalent unwrapped (whole numbers)
+    coarse = torch.arange(steps + 1, **like) * STEP  # mutate: equivalent constant (more than the largest is cut off below)
+    best, _ = _least(missed, coarse[:, None])
+    around = torch.arange(-finer, finer + 1, **like) * FINE  # mutate: equivalent constant, operator (the best lies within half a step)
     return _least(missed, (best + around[:, None]).clamp(0, MOST))
 
 
 def _least(missed: Callable[[Tensor], Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The weight with the least value in every row, of `(tried, rows)`, and the value; the first of equals."""
-    best, least = weights[0], missed(weights[0])
-    for weight in weights[1:]:
+    """The weight with the least value in every row, of `(tried, rows)` or `(tried, 1)`, and the value; the first of equals."""
+    best, least = weights[0], missed(weights[0])  # mutate: equivalent constant (the finer search comes back to it)
+    for weight in weights[1:]:  # mutate: equivalent constant (likewise)
         value = missed(weight)
         better = value < least
         best, least = torch.where(better, weight, best), torch.where(better, value, least)
