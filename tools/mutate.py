@@ -456,7 +456,10 @@ def main() -> int:
         print(json.dumps(sorted(records, key=lambda r: r["file"]), indent=2))
     else:
         count, alive = sum(r["mutants"] for r in records), sum(len(r["survived"]) for r in records)
+        unseen = sum(bool(r["problem"]) for r in records)
         print(f"\n{count} mutants of {len(records)} files: {alive} survived" + (f", in {len(bad)} files." if bad else "."))
+        if unseen:
+            print(f"{unseen} files could not be examined; of them nothing is known.")
     return 1 if bad else 0
 
 
