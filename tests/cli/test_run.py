@@ -266,6 +266,7 @@ def test_ctrl_c_while_the_program_starts(recipe: Path, tmp_path: Path):
     """Python's own start cannot be covered; from the first line of the command on, there is no traceback."""
     code = (
         "import signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell in the background has it ignored
         "from limbeck.cli import main, run\n"
         "sys.modules['limbeck.cli.run'].main = lambda args: signal.raise_signal(signal.SIGINT)\n"
         "sys.exit(main.main(['run', 'small.yaml']))\n"
