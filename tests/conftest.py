@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests first, then those with many, so that no worker is left with a long file when the others are done.
 
-    The order within a file stays, and xdist hands out whole files (see pyproject.toml), so that what a file prepares is made once.
+    The order within a file stays, and xdist hands out whole files (see the Makefile), so that what a file prepares is made once.
     """
     count = Counter(item.path for item in items)
     slow = {item.path for item in items if item.get_closest_marker("slow") is not None}

@@ -101,7 +101,13 @@ def test_a_term_is_weighed_when_its_stage_begins(tmp_path: Path):
         def message(self, text: str) -> None:
             told.append(text)
 
-    session = Session(load_recipe(wanted), tmp_path / "run", Backend(device="cpu"), Heard(), Journal(None, Silent()), lambda: False, False)
+    waits: list[bool] = []
+
+    class Waiting(Backend):
+        def wait(self) -> None:
+            waits.append((tmp_path / "run" / "weights" / "distil-logits.json").exists())
+
+    session = Session(load_recipe(wanted), tmp_path / "run", Waiting(device="cpu"), Heard(), Journal(None, Silent()), lambda: False, False)
     session.build_models()
     phase = session.phases[1]
     found = settled(session, phase).objective
@@ -126,6 +132,8 @@ def test_a_term_is_weighed_when_its_stage_begins(tmp_path: Path):
     file.write_text(json.dumps({"similarity": 0.25}))  # a restart reads it again, whatever the models are by then
     assert settled(session, phase).objective["logits"].weight == 0.125
     assert len(told) == 1
+    # One wait each time, behind the file: a process that finds it written by another must not leave that one waiting.
+    assert waits == [True, True]
 
 
 def test_it_stands_in_the_results(tmp_path: Path):

@@ -37,7 +37,7 @@ def checked(path: Path, given: Mapping[str, Any] | None = None) -> list[str]:
 def test_arms_and_claims_of_shipped_studies(path: Path):
     study = load_recipe(path).recipe.study
     assert study is not None
-    assert checked(path)
+    assert len(checked(path)) >= 2
     assert len(study.claims) >= 2
 
 

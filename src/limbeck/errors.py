@@ -5,13 +5,14 @@ Every message says where, what was expected, what was found, and what to do.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
 def did_you_mean(name: str, options: Iterable[str], *, count: int = 3) -> str:
     """`" Did you mean 'x'?"` for the nearest options, or the empty string."""
+    import difflib  # only a wrong name needs it
+
     options = list(options)
     close = difflib.get_close_matches(name, options, n=count, cutoff=0.6)
     if not close:

@@ -43,7 +43,7 @@ def _cost(session: Session, name: str) -> float:
 
 
 def _speaking(session: Session, names: Sequence[str]) -> float:
-    """Seconds that the models write answers to prompts, from a few tokens of the first one's, by the number of parameters."""
+    """Seconds that the models write answers to prompts, from a few tokens of each; 0 where none are asked for."""
     wish, splits = session.recipe.evaluate, session.data()
     count = max(wish.generations, wish.prompts if wish.answer is not None else 0)
     if session.task.labels != "token" or count == 0:

@@ -35,7 +35,7 @@ class Registry:
     def files(self) -> dict[str, Path]:
         """Name to file of every built-in, found without importing the package."""
         root = Path(__file__).parent.joinpath(*self.package.split(".")[1:])
-        return {f.stem: f for f in sorted(root.glob("*.py")) if not f.stem.startswith("_") and f.stem not in self.helpers}
+        return dict(_files(root, root.stat().st_mtime_ns, self.helpers))
 
     def plugins(self) -> dict[str, EntryPoint]:
         """Name to entry point of every part that an installed package offers."""
@@ -73,6 +73,13 @@ class Registry:
         if not (inspect.isclass(found) and issubclass(found, self.base_class())):
             raise LimbeckError(f"{name!r} is no {self.kind}: it must be a class that extends {self.package}.base.{self.base}.")
         return found
+
+
+@cache
+def _files(root: Path, changed: int, helpers: tuple[str, ...]) -> dict[str, Path]:
+    """The parts of a folder, by name; a listing asks once for every part of it, so they are looked for once for what the folder holds."""
+    names = sorted(file.stem for file in root.iterdir() if file.suffix == ".py")
+    return {name: root / f"{name}.py" for name in names if not name.startswith("_") and name not in helpers}
 
 
 @cache

@@ -92,7 +92,8 @@ def _weight(host: Host, phase: Phase, label: str, term: TermSpec) -> Any:
     if not isinstance(term.weight, Alike):
         return assemble.weight_of(term, host.data(phase.data).kept)
     wish, path = term.weight, host.folder / "weights" / f"{phase.name}-{label}.json"
-    if not path.exists():
+    known = path.exists()
+    if not known:
         examples = host.data(phase.data).train
         rows = torch.arange(min(len(examples), EXAMPLES))
         states: list[Tensor] = []
@@ -103,10 +104,12 @@ def _weight(host: Host, phase: Phase, label: str, term: TermSpec) -> Any:
             states.append(first_states(built, name, host.call(name), batches))
         if host.backend.is_main:
             write_similarity(path, states[0], states[1], wish)
-        host.backend.wait()
-        told, similarity = " and ".join(wish.alike), similarity_in(path)
-        host.listener.message(f"{phase.name}: {told} are alike by {similarity:.3f}, so {label} weighs {weight_at(wish, similarity):.4g}")
-    return weight_at(wish, similarity_in(path))
+    host.backend.wait()  # outside of the branch: a process that comes later finds the file already there
+    similarity = similarity_in(path)
+    weight = weight_at(wish, similarity)
+    if not known:
+        host.listener.message(f"{phase.name}: {' and '.join(wish.alike)} are alike by {similarity:.3f}, so {label} weighs {weight:.4g}")
+    return weight
 
 
 def _manifest(host: Host, phase: Phase, spec: SelectSpec) -> Path:

@@ -11,6 +11,7 @@ from tests.runs import SMALL
 
 from limbeck import finishing as finishing_module
 from limbeck.appraisal import ahead, cost_seconds, desk, examples_asked
+from limbeck.appraisal.exposing import Canaries
 from limbeck.config.load import load_recipe
 from limbeck.engine.backend import Backend
 from limbeck.engine.watch import Journal, Silent
@@ -34,6 +35,12 @@ def test_examples_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert examples_asked(session(tmp_path, fidelity=True, membership=True, corruptions=["noise"], severities=[1])) == train + test
     monkeypatch.setattr(desk, "MOST", 50)
     assert examples_asked(session(tmp_path, fidelity=True)) == 50
+
+
+def test_secrets_that_the_data_plant_are_asked_about_as_those_that_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sets = [Canaries(("a", "b"), ("a 1", "b 2"), ("a 3", "b 3", "a 4")), Canaries(("c 5",), ("c 5",), ("c 6",))]
+    monkeypatch.setattr(ahead, "canaries_of", lambda session: sets)
+    assert examples_asked(session(tmp_path)) == 5 + 2
 
 
 def test_costs_by_a_clock_that_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,6 +59,13 @@ def test_partial_distance_by_hand():
         partial_distance(student, teacher[:, :1], margin)
 
 
+def test_partial_distance_of_half_precision_is_counted_in_single(draw):
+    student, teacher, margin = (x.bfloat16() for x in (*draw(2, 3, 4, 4), draw(3)[0]))
+    found = partial_distance(student, teacher, margin)
+    torch.testing.assert_close(found, partial_distance(student.float(), teacher.float(), margin.float()))
+    assert found.dtype == torch.float32
+
+
 @pytest.mark.parametrize("variant", ["paper", "official"])
 @pytest.mark.parametrize("margin", ["responses", "normal"])
 def test_oracle(draw, variant, margin):

@@ -11,6 +11,7 @@ from ..evaluate.speed import LEAST, MOST, SECONDS
 from ..session import Session
 from .costs import forward_of
 from .desk import trained_rows
+from .exposing import canaries_of
 
 
 def examples_asked(session: Session) -> int:
@@ -18,7 +19,7 @@ def examples_asked(session: Session) -> int:
     wish, splits = session.recipe.evaluate, session.data()
     corrupted = len(kinds_of(wish.corruptions, splits.info.kind)) * len(wish.severities) * len(splits.test) if wish.corruptions else 0
     trained = len(trained_rows(session)[1]) if wish.fidelity or wish.membership else 0
-    return corrupted + trained + len(wish.canaries) * (1 + wish.fills)
+    return corrupted + trained + sum(len(known.texts) + len(known.others) for known in canaries_of(session))
 
 
 def cost_seconds(session: Session, names: Sequence[str]) -> float:

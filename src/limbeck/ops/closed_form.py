@@ -32,7 +32,7 @@ class _ClosedForm(torch.autograd.Function):
     def forward(ctx: Any, formula: Formula, x: Tensor, *constants: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         value, slope = formula(x, *constants)
         ctx.save_for_backward(slope, x, *(constant for constant in constants if isinstance(constant, Tensor)))
-        ctx.formula, ctx.others = formula, constants
+        ctx.formula, ctx.others = formula, constants  # in their order; saved as well, so that a change in place is noticed
         return value
 
     @staticmethod

@@ -7,9 +7,10 @@ from statistics import fmean
 from typing import Any
 
 from ..lenient import mapping
-from ..numbers import ABSENT, Metric
+from ..numbers import Metric
+from ..spread import spread
 from .parts import ROWS_LISTED, ROWS_SHOWN, Chart, Numbers, Section, legend, marks
-from .subjects import Subject, numbers, words
+from .subjects import Subject, numbers
 
 WORST, GAP = "worst group", "gap"
 
@@ -29,11 +30,9 @@ def groups(subjects: Sequence[Subject], main: Metric | None) -> Section | None:
     column = str(sections[0].get("column") or "group")
     left = f"; {len(names) - len(chosen)} others are in the table" if len(names) > len(chosen) else ""
     chart = Chart("Groups", (column.capitalize(),), rows, ticks, f"{main.title} within a group{left}", legend(able))
-    listed = [
-        (f"{name} ({sizes[name]})", tuple(words(own, main) if own else ABSENT for own in values[name])) for name in names[:ROWS_LISTED]
-    ]
+    listed = [(f"{name} ({sizes[name]})", tuple(spread(own, main) for own in values[name])) for name in names[:ROWS_LISTED]]
     for title, key in ((WORST, f"worst_{main.key}"), (GAP, f"{main.key}_gap")):
-        listed.append((title, tuple(words(subject.metric(key), main) for subject in able)))
+        listed.append((title, tuple(spread(subject.metric(key), main) for subject in able)))
     caption = f"{main.title} within each group ({column}), in its worst one, and the largest difference between two."
     lead = (
         f"{main.title} of each model within groups of test examples ({column}). Small groups differ by chance: of n examples of which a "
@@ -41,10 +40,6 @@ def groups(subjects: Sequence[Subject], main: Metric | None) -> Section | None:
     )
     table = Numbers(caption, ("Group", *(subject.label for subject in able)), tuple(listed))
     return Section("groups", "Groups", lead if main.style == "percent" else lead.partition(" Small")[0], (), (chart,), (table,))
-
-
-def _text(values: Sequence[float], main: Metric) -> str:
-    return words(values, main) if values else ABSENT
 
 
 def _of(subject: Subject) -> list[dict[str, Any]]:

@@ -9,9 +9,10 @@ from typing import Any
 from ..figures import Figure
 from ..lenient import listing, mapping
 from ..numbers import ABSENT, Metric
+from ..spread import spread
 from .lines import Axes, Line, drawn, keys
 from .parts import Numbers, Section
-from .subjects import Subject, numbers, words
+from .subjects import Subject, numbers
 
 _CKA = Metric("cka", "CKA", "neither", "number")
 STUDENT = "student"
@@ -66,7 +67,7 @@ def _nearest(runs: Sequence[Mapping[str, Any]]) -> list[Nearest]:
 def _text(row: Nearest | None) -> str:
     if row is None:
         return ABSENT
-    return f"{words(row.values, _CKA)}{f', {row.teacher}' if row.teacher and len(row.values) == 1 else ''}"
+    return f"{spread(row.values, _CKA)}{f', {row.teacher}' if row.teacher and len(row.values) == 1 else ''}"
 
 
 def _figure(subjects: Sequence[Subject], found: Mapping[str, Sequence[Nearest]]) -> Figure:

@@ -9,9 +9,10 @@ from typing import Any
 
 from ..lenient import listing, mapping
 from ..numbers import ABSENT, Metric, finite, metric
+from ..spread import spread
 from ..tracks import scale
 from .parts import ROWS_LISTED, Chart, ChartRow, Numbers, Section, seeds
-from .subjects import Subject, numbers, words
+from .subjects import Subject, numbers
 
 CHANCE = 0.5
 _ATTACKS = {"loss": "by loss", "likelihood_ratio": "by likelihood ratio"}
@@ -28,7 +29,7 @@ def membership(subjects: Sequence[Subject]) -> Section | None:
     known = metric("membership_auc")
     axis = scale([CHANCE, *(value for subject in able for value in subject.metric(known.key))])
     rows = tuple(
-        ChartRow(s.label, seeds(s.metric(known.key), s, known, axis, zero=CHANCE), words(s.metric(known.key), known), s.variable)
+        ChartRow(s.label, seeds(s.metric(known.key), s, known, axis, zero=CHANCE), spread(s.metric(known.key), known), s.variable)
         for s in able
     )
     chart = Chart(
@@ -52,7 +53,7 @@ def _attacked(subject: Subject, attacks: Sequence[str], known: Metric) -> tuple[
     found = subject.section("membership")
 
     def text(attack: str, key: str, written: Metric) -> str:
-        return words(numbers(mapping(own.get(attack)).get(key) for own in found), written)
+        return spread(numbers(mapping(own.get(attack)).get(key) for own in found), written)
 
     rates = [text(attack, key, _SHARE) for attack in attacks for key in _RATES]
     return (*(text(attack, "auc", known) for attack in attacks), *rates)
@@ -72,7 +73,7 @@ def canaries(subjects: Sequence[Subject]) -> Section | None:
         values = [value for run in found[subject.label] for value in numbers(row.get("exposure") for row in run)]
         rows.append(
             ChartRow(
-                subject.label, seeds(values, subject, _BITS, axis, zero=chance), words(subject.metric("exposure"), _BITS), subject.variable
+                subject.label, seeds(values, subject, _BITS, axis, zero=chance), spread(subject.metric("exposure"), _BITS), subject.variable
             )
         )
     caption = "exposure in bits, a dot for every secret; the line is their mean, the dashed one that of a model that never saw them"
@@ -110,6 +111,6 @@ def _exposed(rows: Sequence[dict[str, Any]]) -> str:
     values = numbers(row.get("exposure") for row in rows)
     if not values:
         return ABSENT
-    text = words(values, _BITS)
+    text = spread(values, _BITS)
     rank, size = (finite(rows[0].get(key)) for key in ("rank", "fillings"))
     return f"{text}, {rank:,.0f} of {size:,.0f}" if len(rows) == 1 and rank is not None and size is not None else text

@@ -7,10 +7,11 @@ from statistics import fmean
 
 from ..figures import Figure
 from ..lenient import listing, mapping
-from ..numbers import ABSENT, Metric, metric
+from ..numbers import Metric, metric
+from ..spread import spread
 from .lines import Axes, Line, drawn, keys
 from .parts import Chart, Numbers, Section, legend, marks
-from .subjects import Subject, numbers, words
+from .subjects import Subject, numbers
 
 CLEAN, ALL = "as they are", "all of them"
 
@@ -29,7 +30,7 @@ def robustness(subjects: Sequence[Subject]) -> Section | None:
     chart = Chart("Robustness by kind", ("Corruption",), rows, ticks, f"{known.title}, mean over the severities", legend(able))
     table = {CLEAN: [subject.metric(known.key) for subject in able], **kinds}
     table[ALL] = [numbers(section.get("mean") for section in subject.section("robustness")) for subject in able]
-    listed = tuple((name, tuple(words(own, known) if own else ABSENT for own in found)) for name, found in table.items())
+    listed = tuple((name, tuple(spread(own, known) for own in found)) for name, found in table.items())
     caption = f"{known.title} on the test inputs as they are, and corrupted: mean over severities {_listed(severities)}."
     return Section(
         "robustness",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..lenient import mapping
-from ..numbers import Metric, finite
-from ..spread import spread
+from ..numbers import finite
 from ..table import ordered, summary_table
 
 SHAPES = ("circle", "square", "diamond", "ring")
@@ -44,11 +43,6 @@ class Subject:
 def numbers(values: Any) -> list[float]:
     """Those of the values that are numbers."""
     return [number for value in values if (number := finite(value)) is not None]
-
-
-def words(values: Sequence[float], known: Metric) -> str:
-    """The values of several runs as a number of a table: mean ± standard deviation."""
-    return spread(values, known)
 
 
 def of_run(results: Mapping[str, Any]) -> list[Subject]:
