@@ -127,6 +127,8 @@ WRONG = {
         'Needs(logits=True, global_batch=True, label_kinds=("class",))\n\n    def forward(self, student, teacher, labels=None):\n'
         "        s, t = logit_pair(student, teacher)\n        return (s @ s.mT - t @ t.mT).square().mean()",
     ),
+    "copies_of_all_classes": ("classes", RETURN, "return kl(t, s) + 0 * s.repeat(1, 100).sum(-1)"),
+    "small_beside_large": ("classes", RETURN, "return kl(t, s) + ((s + 1e4).sum(-1) - 1e4 * s.shape[1] - s.sum(-1)).abs()"),
     "log_of_a_softmax": ("precision", RETURN, "return (t.softmax(-1) * (t.softmax(-1).log() - s.softmax(-1).log())).sum(-1)"),
     "wrong_gradient": ("gradcheck", RETURN, "return kl(t, 2 * s - s.detach())"),
     "state_outside_fields": ("copies", RETURN, f"self.calls = getattr(self, 'calls', 0) + 1\n        {RETURN} * self.calls"),

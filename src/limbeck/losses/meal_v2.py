@@ -52,7 +52,7 @@ def critic_value(critic: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
         ours, theirs = critic(widen(student)), critic(widen(teacher))
     # The binary cross-entropy of an output whose truth is 0, or, turned round, 1.
     sides = ours.new_tensor([-1.0, 1.0])
-    return F.softplus(torch.cat([ours * sides, theirs * -sides], 1)).mean(1)
+    return F.softplus(torch.cat([ours * sides, theirs * -sides], 1)).mean(1)  # mutate: equivalent operator (divided by ±1 is the same)
 
 
 @final
@@ -64,6 +64,7 @@ class MEALV2(Loss):
         "equality": "a cross-entropy, whose least value is the teacher's own uncertainty, and a critic that is wrong at first",
         "shift": "the critic sees the level of the logits",
         "gradcheck": "what the critic sends back to the student is reversed",
+        "classes": "the critic has as many weights as the square of the classes over the reduction, as in the paper",
     }
 
     critic_weight: NonNegative = 1.0

@@ -56,6 +56,7 @@ class MEALV2Alternating(Loss):
         "shift": "the critic sees the level of the logits",
         "gradcheck": "what the critic sends back to the student is reversed",
         **dict.fromkeys(("independence", "purity", "permutation", "precision", "copies", "compile"), _TURNS),
+        "classes": "the critic has as many weights as the square of the classes over the reduction, as in the paper",
     }
 
     critic_weight: NonNegative = 1.0

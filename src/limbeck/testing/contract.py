@@ -29,6 +29,7 @@ CHECKS: tuple[Check, ...] = (
     robustness.check_precision,
     scale.check_single,
     scale.check_chunk,
+    scale.check_classes,
     robustness.check_gradcheck,
     robustness.check_copies,
     robustness.check_compile,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -11,17 +12,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import LimbeckError
 from ..losses.base import Loss
+from ..types import Head
 from .behaviour import cases, close, leaves, rebuild, tell
 from .examples import Example
 from .failure import ContractError, demand
 
+MANY = 100_000
+"""Classes of a large output."""
+ROOM = 250
+"""Elements a class that the largest tensor may have: a few directions among the features fit, a square of the classes does not."""
+
 
 class Largest(TorchDispatchMode):
-    """Sees the largest tensor that any operation makes."""
+    """Sees the largest tensor that any operation makes, and stops at one beyond the limit."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int | None = None) -> None:
         super().__init__()
-        self.elements = 0
+        self.elements, self.limit = 0, limit
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs the operation and looks at what it gives."""
@@ -30,6 +37,7 @@ class Largest(TorchDispatchMode):
             if isinstance(x, Tensor):
                 stored = x.untyped_storage().nbytes() // x.element_size()  # an expanded tensor holds less than it shows
                 self.elements = max(self.elements, stored)
+                demand(self.limit is None or stored <= self.limit, f"{func} makes {stored:,} elements; the limit is {self.limit}.")
         return made
 
 
@@ -56,6 +64,31 @@ def _demand_finite(value: Tensor, example: Example, text: str) -> None:
     if value.requires_grad:
         value.sum().backward()
     demand(all(x.grad is None or x.grad.isfinite().all() for x in example.inputs()), text)
+
+
+def check_classes(loss_class: type[Loss]) -> None:
+    """A hundred thousand classes: float32 gives what float64 gives, and no tensor is larger than a few times the logits."""
+    with Largest(limit=ROOM * MANY):
+        for loss, example in cases(loss_class, batch=3, dtype=torch.float32, classes=MANY):
+            if example.student.logits is None:
+                return
+            where, traced = f"{tell(loss, example)}: with {MANY:,} classes", leaves(example)
+            twin = copy.deepcopy(loss).double()  # before the call, which a loss may remember
+            value = traced.call(loss)
+            _demand_finite(value, traced, f"{where} not finite.")
+            exact = _doubled(example).call(twin)
+            demand(close(value, exact, rtol=1e-3), f"{where} {value.tolist()} in float32, {exact.tolist()} in float64.")
+
+
+def _doubled(example: Example) -> Example:
+    """The example in float64, heads too."""
+    student, teacher = (dataclasses.replace(side, head=_head(side.head)) for side in (example.student, example.teacher))
+    labels = example.labels.double() if example.labels is not None and example.labels.is_floating_point() else example.labels
+    return Example(example.form, student, teacher, labels).map(torch.Tensor.double)
+
+
+def _head(head: Head | None) -> Head | None:
+    return None if head is None else Head(head.weight.double(), None if head.bias is None else head.bias.double())
 
 
 def check_chunk(loss_class: type[Loss]) -> None:
