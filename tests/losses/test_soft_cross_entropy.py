@@ -31,6 +31,21 @@ def test_it_is_kd_and_the_entropy_of_the_teacher(draw, temperature):
     torch.testing.assert_close(torch.autograd.grad(got.sum(), student), torch.autograd.grad(kd.sum(), student))
 
 
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_first_and_second_derivatives_of_both(draw, temperature):
+    student, teacher = draw(3, 4)
+
+    def value(ours, theirs):
+        return softened_cross_entropy(ours, theirs, temperature=temperature, factor=2.0)
+
+    student.requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: value(x, teacher), student)
+    assert torch.autograd.gradgradcheck(lambda x: value(x, teacher), student)
+    teacher.requires_grad_()
+    assert torch.autograd.gradcheck(value, (student, teacher))
+    assert torch.autograd.gradgradcheck(value, (student, teacher))
+
+
 def test_a_sure_teacher_is_a_label(draw):
     (student,) = draw(3, 5, count=1)
     labels = torch.tensor([4, 0, 2])
