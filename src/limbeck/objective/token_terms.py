@@ -101,7 +101,7 @@ def said_of(slot: Slot, teachers: Mapping[str, Signals]) -> Tokens:
 
 
 def common_vocabulary(student: Hidden, teacher: Tokens | None) -> int:
-    """Rows of the head that both models have; the others only pad the larger one."""
+    """Rows of the head that both models have. Of what a task gives these are all rows: it leaves out those beyond the tokenizer."""
     known = [student, *([teacher] if isinstance(teacher, Hidden | Logits) else [])]
     return min(map(vocabulary_of, known))
 

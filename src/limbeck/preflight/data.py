@@ -7,6 +7,7 @@ from pathlib import Path
 from ..assemble import data_request
 from ..config.data_schema import DataSpec
 from ..data.load import data_info
+from ..errors import LimbeckError
 from ..tasks.base import Task
 from ..types import DataInfo
 from .found import Desk
@@ -31,6 +32,11 @@ def check_data(desk: Desk, task: Task) -> DataInfo | None:
             own = data_info(request, kind=task.data_kind, labels=task.labels, language=task.language, allow_code=desk.allow_code)
             if key == "data":
                 info = own
+            elif info is not None and info.labels == "token" and own.num_outputs > info.num_outputs:
+                raise LimbeckError(
+                    f"its tokenizer has {own.num_outputs:,} tokens, that of `data` has {info.num_outputs:,}, and models know the latter "
+                    "only. Leave `tokenizer` out here, or name the larger one in data.tokenizer."
+                )
     return info
 
 

@@ -50,9 +50,16 @@ def check_vocabularies(desk: Desk, models: Mapping[str, BuiltModel], task: Task,
         elif folder is not None and not _same(folder, reference):
             with desk.at(f"{key}.model"):
                 _compare(desk, key, spec, tokenizer, folder)
-    if info.labels == "token" and len(set(sizes.values())) > 1:
-        rows = ", ".join(f"{key} {known:,}" for key, known in sizes.items())
-        desk.found.facts.append(f"heads of different length ({rows}) are compared on the {min(sizes.values()):,} tokens that all have")
+    if longer := _longer(sizes, info):
+        desk.found.facts.append(longer)
+
+
+def _longer(sizes: Mapping[str, int], info: DataInfo) -> str:
+    """Which heads have rows beyond the tokenizer, and what becomes of these; empty where none has."""
+    longer = [f"{key} {known:,}" for key, known in sizes.items() if known > info.num_outputs]
+    if info.labels != "token" or not longer:
+        return ""
+    return f"heads with more rows than the tokenizer has tokens ({', '.join(longer)}; {info.num_outputs:,}): those beyond are left out"
 
 
 def _specs(desk: Desk) -> Iterator[tuple[str, str, ModelSpec]]:

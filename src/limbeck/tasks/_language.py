@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from ..errors import DataError, ShapeMismatch, SignalMissing, TapError
 from ..evaluate.tokens import TokenStatistics, language_metrics, token_agreement, token_reliability, token_statistics
 from ..models.language import LanguageHead, language_head
-from ..ops.projection import vocabulary_of
+from ..ops.projection import narrowed, vocabulary_of
 from ..taps.tapped import Tapped
-from ..tokens import Hidden, Logits, Tokens
+from ..tokens import Hidden, Logits, Projection, Tokens
 from ..types import ROW_WEIGHTS, Batch, DataInfo, LabelKind, Signals
 from .base import Kind, Task
 
@@ -26,7 +26,14 @@ MAXIMIZE = {"perplexity": False, "nll": False, "accuracy": True, "top5": True, "
 
 
 class Language(Task):
-    """Predicts tokens. Signals hold a row for each trained token: hidden states and the head, never the logits of all of them."""
+    """Predicts tokens. Signals hold a row for each trained token: hidden states and the head, never the logits of all of them.
+
+    Rows of a head beyond the tokenizer are no words. They are cut off here, from what every model says, so that they are left out of all
+    distributions alike: in training, in stores, and in what is evaluated.
+
+    Args:
+        vocabulary: number of tokens that the tokenizer of the data has; all rows of a head count where absent.
+    """
 
     labels: ClassVar[LabelKind] = "token"
     data_kinds: ClassVar[tuple[Kind, ...]] = ("text",)
@@ -34,9 +41,14 @@ class Language(Task):
     monitor: ClassVar[str] = "perplexity"
     maximize: ClassVar = MAXIMIZE
 
-    def __init__(self) -> None:
+    def __init__(self, vocabulary: int | None = None) -> None:
+        self.vocabulary = vocabulary
         self._heads: WeakKeyDictionary[nn.Module, LanguageHead] = WeakKeyDictionary()
         self._last: tuple[Any, Any, TokenStatistics] | None = None
+
+    def on(self, info: DataInfo) -> Language:
+        """The task with the tokens of the data's tokenizer."""
+        return type(self)(info.num_outputs)
 
     def head(self, module: nn.Module) -> LanguageHead:
         """How the logits of a model are made, found once."""
@@ -45,7 +57,11 @@ class Language(Task):
         return self._heads[module]
 
     def call(self, model: Callable[..., Any], normalization: Normalization | None, batch: Batch) -> Signals:
-        """Hidden states of the trained tokens, with the head; the features of the same tokens."""
+        """Hidden states of the trained tokens, with the rows of the head that are words; the features of the same tokens.
+
+        Raises:
+            ShapeMismatch: where the model knows fewer tokens than the tokenizer.
+        """
         module = _module(model)
         head = self.head(module)
         with head.catching() as caught:
@@ -57,7 +73,15 @@ class Language(Task):
         extra = {} if batch.weights is None else {ROW_WEIGHTS: batch.weights.float()}
         if output is None:
             return Signals(features=kept, extra=extra)
-        return Signals(features=kept, extra=extra, tokens=Hidden(caught.hidden.flatten(0, 1).index_select(0, rows), head.projection()))
+        hidden = caught.hidden.flatten(0, 1).index_select(0, rows)
+        return Signals(features=kept, extra=extra, tokens=Hidden(hidden, self._words(head.projection(), type(module).__name__)))
+
+    def _words(self, head: Projection, model: str) -> Projection:
+        """The rows of a head that are tokens of the tokenizer, without a copy; the head itself where it has no others."""
+        if self.vocabulary is None:
+            return head
+        _check_size(len(head.weight), self.vocabulary, model)
+        return narrowed(head, self.vocabulary)
 
     def check_head(self, logits: Any, info: DataInfo, *, model: str = "the model") -> None:
         """Checks that a model knows every token of the vocabulary; further rows of its head only pad it.
@@ -65,13 +89,7 @@ class Language(Task):
         Raises:
             ShapeMismatch: where it knows fewer.
         """
-        said = logits if not isinstance(logits, Tensor) else Logits(logits)
-        found = vocabulary_of(said)
-        if found < info.num_outputs:
-            raise ShapeMismatch(
-                f"{model} knows {found} tokens, and the tokenizer of the data has {info.num_outputs}. Give the model the tokenizer that it "
-                "was made with (data.tokenizer), or a larger vocabulary."
-            )
+        _check_size(vocabulary_of(logits if not isinstance(logits, Tensor) else Logits(logits)), info.num_outputs, model)
 
     def report(self, logits: Any, labels: Tensor, examples: Tensor | None = None) -> dict[str, float]:
         """Perplexity, nll, accuracy, top-5 accuracy and ece over all tokens.
@@ -119,6 +137,15 @@ class Language(Task):
         labels = torch.zeros(count, dtype=torch.int64, device=device)
         extra = {name: torch.zeros(count, device=device) for name in ("given", "private")}
         return Batch(inputs, labels, torch.arange(batch), extra, rows=torch.arange(count, device=device))
+
+
+def _check_size(found: int, vocabulary: int, model: str) -> None:
+    """Whether a head has a row for every token of the tokenizer."""
+    if found < vocabulary:
+        raise ShapeMismatch(
+            f"{model} knows {found:,} tokens, and the tokenizer of the data has {vocabulary:,}. Give the model the tokenizer that it "
+            "was made with (data.tokenizer), or a larger vocabulary."
+        )
 
 
 def _module(model: Any) -> nn.Module:
