@@ -42,6 +42,10 @@ def part(text: str, name: str) -> str:
     return text[start : text.index("</section>", start)]
 
 
+def part_before(text: str, name: str) -> str:
+    return text[: text.index(f'id="{name}"')]
+
+
 def test_the_page_holds_everything(measured, page):
     text, parsed, words = page
     for heading in ("Claims", "Ranking", "Every seed", "Accuracy against cost", "Class by class", "Learning curves", "Calibration"):
@@ -67,6 +71,16 @@ def test_every_seed_is_visible(measured, page):
             assert f"{100 * value:.1f}%" in words
         assert f"{100 * statistics.mean(values):.1f}% ± {100 * statistics.stdev(values):.1f}" in words
     assert part(text, "seeds").count('class="seed"') == 3 * part(text, "seeds").count('class="mean"')
+
+
+def test_a_figure_of_the_headline_has_the_colour_of_its_model(page):
+    text, _, _ = page
+    tiles = re.findall(r'<dt>([^<,]+).*?<dd style="--c: var\(--([a-z0-9-]+)\)">', part_before(text, "claims"))
+    dots = dict(re.findall(r'style="--c: var\(--([a-z0-9-]+)\)"></span>([^<]+)', part(text, "seeds")))
+    colours = {name.strip(): colour for colour, name in dots.items()}
+    shown = [(name, colour) for name, colour in tiles if name in colours]
+    assert len(shown) >= 2
+    assert all(colours[name] == colour for name, colour in shown)
 
 
 def test_claims_with_verdict_interval_and_needed_seeds(measured, page):

@@ -21,7 +21,8 @@ class Tile:
     value: str
     label: str
     detail: str = ""
-    role: str = ""
+    variable: str = "ink"
+    """CSS variable of its colour, that of the model in the figures."""
 
 
 @dataclass(frozen=True)

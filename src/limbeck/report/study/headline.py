@@ -113,15 +113,15 @@ def _tied(study: Study, best: Entry, base: Entry) -> str:
 
 def _tiles(found: Sequence[Entry], best: Entry, base: Entry, main: Metric, claims: Claims) -> list[Tile]:
     teacher = next((entry for entry in found if entry.role == "teacher"), None)
-    roles = [(best, "best arm" if base.model == "student" else "distilled student", "distilled")] if best is not base else []
-    roles += [(base, "baseline" if base.model == "student" else "same student, alone", "alone")]
-    roles += [(teacher, "teacher", "teacher")] if teacher is not None else []
+    shown = [(best, "best arm" if base.model == "student" else "distilled student")] if best is not base else []
+    shown += [(base, "baseline" if base.model == "student" else "same student, alone")]
+    shown += [(teacher, "teacher")] if teacher is not None else []
     tiles = []
-    for entry, label, role in roles:
+    for entry, label in shown:
         middle = mean(entry.of(main.key))
         known = entry.label == "alone" or label == "distilled student"
         text = label if known else entry.label if label in entry.label else f"{entry.label}, {label}"
-        tiles.append(Tile(main.text(middle), text, f"mean {main.noun}", role))
+        tiles.append(Tile(main.text(middle), text, f"mean {main.noun}", entry.variable))
     if claims.rows:
         tiles.append(Tile(f"{claims.count('holds')} of {len(claims.rows)}", "claims hold"))
     return tiles
