@@ -358,6 +358,7 @@ PAIRS: list[Pair] = [
          options={"variant": "official", "contrast_with": "example"}, factor=None),
     Pair("mi_bound", features(EMBEDDING), shared("authors' structure, same critics", peers.mi_bound)),
     Pair("cka", features(EMBEDDING), closed("from the formula", peers.cka)),
+    Pair("darkrank", features(EMBEDDING), closed("as in the code of RKD", peers.darkrank)),
     Pair("neighbour_product", features(EMBEDDING), closed("as in RepDistiller", peers.neighbour_product)),
     Pair("gssf", features(EMBEDDING), shared("from the formula, same W", peers.gssf)),
     Pair("wcord", features(EMBEDDING), shared("from the formula, same maps", peers.wcord)),

@@ -349,6 +349,20 @@ def cka(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
     return 1 - (ours * theirs).sum() / (ours.norm() * theirs.norm())
 
 
+def darkrank(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
+    """Distances from squares, all of them sorted, and a sum of exponentials a place."""
+
+    def scores(feature: Tensor) -> Tensor:
+        x = F.normalize(feature.flatten(1))
+        squares = x.square().sum(1)
+        distances = (squares.unsqueeze(1) + squares - 2 * x @ x.t()).clamp_min(1e-12).sqrt()
+        return -3 * (distances * (1 - torch.eye(len(x)))) ** 3
+
+    order = scores(teacher.feature).sort(1, descending=True)[1][:, 1:5]
+    ranked = scores(student.feature).gather(1, order)
+    return torch.stack([torch.logsumexp(ranked[:, place:], 1) - ranked[:, place] for place in range(4)]).sum(0).mean()
+
+
 def token_relation(student: Signals, teacher: Signals, labels: Tensor) -> Tensor:
     """All pairs of positions."""
     ours, theirs = (torch.bmm(x.feature.flatten(2).transpose(1, 2), x.feature.flatten(2)).flatten(1) for x in (student, teacher))

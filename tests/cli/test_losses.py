@@ -59,6 +59,12 @@ def test_show(capsys):
     assert ":math:" not in out
 
 
+def test_show_has_the_formulas_of_fields_as_they_are_typed(capsys):
+    out = run(capsys, "losses", "show", "darkrank")[1]
+    assert r"alpha number > 0 3.0 Scale \alpha of the distances." in " ".join(out.split())
+    assert ":math:" not in out
+
+
 @pytest.mark.parametrize(
     ("name", "words"),
     [

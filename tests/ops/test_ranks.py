@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
-from limbeck.ops.ranks import first_hit, hinge_pairs, least_wrong_mean, logistic_pairs, preferred_pairs, wrongness
+from limbeck.ops.ranks import first_hit, hinge_pairs, least_wrong_mean, log_likelihood, logistic_pairs, preferred_pairs, wrongness
 
 
 def test_wrongness_by_hand():
@@ -77,3 +78,11 @@ def test_first_hit_by_hand():
     assert first_hit(scores, targets, before=0, after=1, top=6).tolist() == pytest.approx([1, 1 / 4, 1 / 3, 1 / 3, 1])
     several = first_hit(scores.unsqueeze(1).expand(5, 2, 6), torch.stack([targets, targets], 1), before=1, after=0, top=9)
     torch.testing.assert_close(several, torch.tensor([1, 1, 1 / 3, 1 / 2, 1 / 3]).unsqueeze(1).expand(5, 2))
+
+
+def test_log_likelihood_by_hand():
+    """Drawn 3/6, then 1/3 of what is left, then for certain; over all orders the probabilities sum to 1."""
+    scores = torch.tensor([[3.0, 1.0, 2.0], [1.0, 1.0, 1.0]]).log()
+    torch.testing.assert_close(log_likelihood(scores).exp(), torch.tensor([3 / 6 * 1 / 3, 1 / 6]))
+    orders = torch.tensor(list(itertools.permutations(range(3))))
+    torch.testing.assert_close(log_likelihood(scores[0][orders]).exp().sum(), torch.tensor(1.0))

@@ -60,7 +60,7 @@ def print_doc(doc: Doc) -> None:
         print(textwrap.indent(doc.formula, "    ") + "\n")
     told = {"When to use": doc.when_to_use, "Cost": doc.cost, "Reference": doc.reference}
     for text in filter(None, [*doc.description.split("\n\n"), doc.summary, *(f"{key}: {value}" for key, value in told.items() if value)]):
-        paragraph = re.sub(r":math:`([^`]*)`", r"\1", text)
+        paragraph = _plain(text)
         print((paragraph if "\n" in paragraph else textwrap.fill(paragraph, WIDTH)) + "\n")
     if words := needs_in_words(doc.needs):
         print(textwrap.fill(f"Reads {words}.", WIDTH) + "\n")
@@ -71,12 +71,17 @@ def print_doc(doc: Doc) -> None:
         print("\nRecipes: " + ", ".join(used))
 
 
+def _plain(text: str) -> str:
+    """Formulas within a text as they are typed."""
+    return re.sub(r":math:`([^`]*)`", r"\1", text)
+
+
 def _fields(fields: Iterable[Field]) -> str:
     heads = table([("field", "type", "default"), *((f.name, f.type, "required" if f.default is None else f.default) for f in fields)])
     indent = max(len(line) for line in heads) + 2
     lines = [heads[0].ljust(indent) + "meaning"]
     for head, field in zip(heads[1:], fields, strict=True):
-        text = textwrap.wrap(field.help, max(WIDTH - indent, 30)) or [""]
+        text = textwrap.wrap(_plain(field.help), max(WIDTH - indent, 30)) or [""]
         lines += [head.ljust(indent) + text[0], *(" " * indent + more for more in text[1:])]
     return "\n".join(lines) + "\n"
 

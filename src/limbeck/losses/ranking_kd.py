@@ -34,7 +34,7 @@ from torch import Tensor
 
 from ..ops.divergence import log_softmax
 from ..ops.precision import widen
-from ..ops.ranks import hinge_pairs, logistic_pairs, preferred_pairs
+from ..ops.ranks import hinge_pairs, log_likelihood, logistic_pairs, preferred_pairs
 from ..types import Needs, NonNegative, PositiveInt, Signals
 from .base import Loss, logit_pair
 
@@ -48,8 +48,7 @@ def listwise(student: Tensor, teacher: Tensor, *, top: int) -> Tensor:
     order = teacher.topk(min(top, teacher.shape[-1])).indices
     ranked = student.gather(-1, order)
     rest = student.scatter(-1, order, _NEVER).logsumexp(-1, keepdim=True)
-    left = torch.cat([rest, ranked.flip(-1)], -1).logcumsumexp(-1)[..., 1:].flip(-1)
-    return (left - ranked).sum(-1)
+    return -log_likelihood(torch.cat([ranked, rest], -1))  # the last is drawn for certain: 0
 
 
 def pairwise(student: Tensor, teacher: Tensor, *, top: int, margin: float) -> Tensor:

@@ -1,4 +1,4 @@
-"""How wrong a prediction is, means over those that are least wrong, and pairs of answers in the right order."""
+"""How wrong a prediction is, means over those that are least wrong, pairs of answers in the right order, and whole orders."""
 
 from __future__ import annotations
 
@@ -60,6 +60,11 @@ def logistic_pairs(scores: Tensor) -> Tensor:
 def hinge_pairs(scores: Tensor, margin: Tensor | float) -> Tensor:
     """How much of `margin` the first of a pair lacks above the second, of all pairs, `(..., answers)` to `(..., answers, answers)`."""
     return (margin - (scores.unsqueeze(-1) - scores.unsqueeze(-2))).clamp_min(0)
+
+
+def log_likelihood(scores: Tensor) -> Tensor:
+    """Log-probability that answers are drawn in their order, each by the softmax of those that are left; `(..., answers)` to `(...)`."""
+    return (scores - scores.flip(-1).logcumsumexp(-1).flip(-1)).sum(-1)
 
 
 def first_hit(scores: Tensor, target: Tensor, *, before: int, after: int, top: int) -> Tensor:
