@@ -71,7 +71,8 @@ def test_in_a_checkout_it_writes_a_built_in(checkout, capsys):
     assert "from limbeck.losses.wave2_gap import Wave2Gap, wave2_gap_value" in test.read_text()
     assert "check_loss" not in test.read_text()
     assert 'loss: "wave2_gap"' in recipe.read_text()
-    assert "pytest -k wave2_gap" in capsys.readouterr().out
+    shown = "pytest -k wave2_gap ../../tests/losses/test_wave2_gap.py ../../tests/test_contract.py ../../tests/test_recipes.py\n"
+    assert shown in capsys.readouterr().out
     assert not any("$" in f.read_text() for f in (loss, test, recipe))
 
 

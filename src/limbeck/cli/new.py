@@ -28,7 +28,11 @@ def main(args: argparse.Namespace) -> int:
     for file in files:
         print(f"wrote {_shown(file)}")
     test, recipe = (_shown(file) for file in list(files)[1:])
-    run = f"pytest -k {args.name}" if root else f"pytest {test}"
+    run = f"pytest {test}"
+    if root:  # without files pytest would read all tests of Limbeck first
+        run = " ".join(
+            [f"pytest -k {args.name}", test, *(_shown(root / "tests" / f"test_{suite}.py") for suite in ("contract", "recipes"))]
+        )
     print(f"\nAll three work as they are. Now put your method's formula into them, and see that they still do:\n\n  {run}")
     print(f"  limbeck run {recipe}" + ("" if root else " --allow-code"))
     return 0
