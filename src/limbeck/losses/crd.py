@@ -5,10 +5,13 @@ r"""Contrastive representation distillation: the own teacher's view among others
 
 plus the same with student and teacher exchanged, for linear embeddings of length 1 that are learned for both models (maps and tokens
 are averaged first), and N negatives :math:`j_k` among the M examples of the data set: of another class where labels are known, else
-just other ones. What is compared comes from a memory of the embeddings of all examples, which follows them with a momentum.
+just other ones. They are drawn anew for every batch, with repetition; those of the own class are left out and the others count for them.
+The class of an example is known from when it was first in a batch. What is compared comes from a memory of the embeddings of all examples,
+which starts in random directions and follows them with a momentum.
 
 The authors' code divides the exponentials by a constant, M times their mean over the first batch, and adds 1e-7 to the denominator
-(`variant: official`); the weight of 0.8 that is quoted for this loss belongs to that.
+(`variant: official`); the weight of 0.8 that is quoted for this loss belongs to that. Its data set draws the negatives of another class
+without repetition where there are enough, and its memory starts with vectors that are not brought to length 1.
 
 When to use: one embedding, long training, a data set whose examples are visited many times; among the strongest of its time. The memory
 moves at every call in training, and stands still in evaluation.

@@ -7,7 +7,8 @@ channels i and j. The paper's linear transform of the student (a 1x1 convolution
 code, name it: `adapter: {kind: conv1x1, bias: false, batch_norm: true}`.
 
 The authors' code divides every row of G by its length and the sum by c instead of :math:`c^2` (`variant: official`). Its value does not
-depend on the level of the activations, and the weights quoted for this loss belong to it.
+depend on the level of the activations, and the weight of 2.5 that is quoted for CIFAR-100 belongs to it. Their code for ImageNet, and
+torchdistill's, divides the mean over a batch by the number of its examples once more: a weight from there is to be divided by that.
 
 When to use: convolutional models of much the same width, where which features occur together matters more than where they are. It needs
 as many channels on both sides, else an adapter learns them.

@@ -5,13 +5,14 @@ r"""Simple recipe distillation: normalised embeddings, compared by a log-sum.
 where :math:`s_i` and :math:`t_i` are the embeddings of example i (maps and tokens are averaged over their positions), W a linear projector
 that learns with the student, and BN batch normalisation without scale and offset. The logarithm makes the gradient independent of the
 size of the sum, and a large :math:`\alpha` spends it on the largest differences. Where both embeddings are equal the sum is 0; its
-logarithm is bounded below there. The authors' code has twice this value (`variant: official`) and adds a divergence of the logits, which
-is a term of its own: `kd` with `temperature: 1`.
+logarithm is bounded below there. The authors' code for convolutional models has twice this value (`variant: official`) and adds a
+divergence of the logits, which is a term of its own: `kd` with `temperature: 1`. Their code for transformers takes another quantity, the
+logarithm of the sum of :math:`|1 - \rho_d|^\alpha` over the correlations :math:`\rho_d` of each channel, which is not here.
 
 When to use: the last embedding before the classifier (`head:input`), models of any two kinds; wants batches that are not tiny. A single
 example cannot be normalised, the running statistics stand in.
 
-Cost: of order b D (d + D / b) for b examples of d and D channels, with d D parameters in the projector.
+Cost: of order b d D for b examples of d and D channels; d D parameters in the projector.
 
 Reference: Miles, Mikolajczyk, "Understanding the Role of the Projector in Knowledge Distillation", AAAI 2024, arXiv:2303.11098, section 3.
 """
