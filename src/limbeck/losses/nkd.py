@@ -7,7 +7,8 @@ over the other classes at temperature T. Both models' other classes so have the 
 with the labels, which the paper adds, is a term of its own.
 
 When to use: labelled images, where `dkd` would also do; the label's own share follows the teacher's confidence, so that there is one
-weight to choose. The paper has T = 1 and :math:`\gamma` = 1.5 on ImageNet, and 3.5 at T = 3 on CIFAR-100 with a label term as strong.
+weight to choose. The paper has T = 1 and :math:`\gamma` = 1.5 on ImageNet (the authors' code 1 between transformers), and 3.5 at T = 3 on
+CIFAR-100, with a label term as strong.
 
 Cost: of order b C for b examples and C classes; no parameters.
 

@@ -8,7 +8,8 @@ with batch norm to the teacher's channels; the deepest layer has nothing to mix.
 authors' weight rises from 0 over the first epochs: `weight: {schedule: linear, start: 0, end: 1, until: 0.1}`.
 
 When to use: convolutional models with several stages, name all of them and the pooled vector (`head:input`), shallow ones first. One of the
-strongest losses on features; it costs training time, not inference.
+strongest losses on features; it costs training time, not inference. The authors' weights on CIFAR-100 are 5 to 8, between thin residual
+networks 0.6 to 1; on ImageNet 1 and 8.
 
 Cost: convolutions of order positions times width times channels for every layer, with 9 width channels parameters each; they learn with the
 student and are not part of it.

@@ -6,7 +6,8 @@ r"""Self-supervision distillation: which rotated image belongs to which original
 where p are the softened classes of the images, q those of their rotations by 90, 180 and 270 degrees, and row i of B the softmax over the
 originals j of :math:`\cos(z_i, \tilde z_j) / \tau_{ss}`, from learned projections z of the rotated images and :math:`\tilde z` of
 the originals. Rotations on which the teacher is right all count; of those on which it is wrong, the least wrong share: by the rank of the
-right answer, then by its probability. Without labels all count for q. The term with the labels is one of its own.
+right answer, then by its probability. Without labels all count for q. The term with the labels is one of its own,
+whose weight in the paper is 0.1.
 
 The paper trains the teacher's projection in a stage before; here it learns along, from the same task: :math:`L_{pretext}`, the
 cross-entropy of the cosines against each rotation's original, alone moves it.

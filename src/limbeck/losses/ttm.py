@@ -9,7 +9,8 @@ The authors' code raises probabilities and not logits to the power (`variant: of
 underflows to 0 in float32, which the power of a smaller :math:`\gamma` would bring back.
 
 When to use: instead of `kd` where the student is too sure of itself or over-fits. There is no factor :math:`T^2`: the gradient is of the
-size of that of a cross-entropy with labels.
+size of that of a cross-entropy with labels. An example of the authors, VGG-13 and VGG-8 on CIFAR-100, has :math:`\gamma` = 0.1 and a
+weight of 45 beside labels of weight 1.
 
 Cost: of order b C for b examples and C classes; no parameters.
 

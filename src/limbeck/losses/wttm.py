@@ -9,7 +9,8 @@ The authors' code raises probabilities and not logits to the power (`variant: of
 underflows to 0 in float32.
 
 When to use: as `ttm`, which it betters in all experiments of the paper; smooth answers of the teacher are harder to match, so they get
-more weight. The weight makes the term large with many classes: choose that of the term accordingly.
+more weight. The weight makes the term large with many classes: choose that of the term accordingly (the authors have 4 beside
+`crd`, with :math:`\gamma` = 0.2 and the 100 classes of CIFAR).
 
 Cost: of order b C for b examples and C classes; no parameters.
 
