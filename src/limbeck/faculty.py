@@ -24,6 +24,7 @@ from .objective.equip import Call, equip
 from .teachers._once import Once
 from .teachers.base import Setting, Teacher, TeacherRequest
 from .teachers.stored import StoredTeacher
+from .types import DataInfo
 
 
 @dataclass
@@ -33,6 +34,8 @@ class Faculty:
     Attributes:
         specs: every teacher of the recipe.
         model: gives the model of a teacher that has its own.
+        span: updates and epochs of the stage.
+        info: the data of the recipe.
         total: sums a tensor over all processes.
         bare: while it lasts, the learner is without its adapters.
         call: how the model of that name is run, on a view of the data other than its own where one is named.
@@ -48,8 +51,8 @@ class Faculty:
     call: Callable[[str, str | None], Call]
     device: torch.device
     examples: Examples
-    updates: int
-    epochs: int
+    span: tuple[int, int]
+    info: DataInfo
     seed: int
     total: Callable[[torch.Tensor], torch.Tensor]
     allow_code: bool
@@ -85,8 +88,9 @@ class Faculty:
             bare=self.bare,
             members=members,
             examples=len(self.examples),
-            updates=self.updates,
-            epochs=self.epochs,
+            updates=self.span[0],
+            epochs=self.span[1],
+            vocabulary=self.info.num_outputs if self.info.labels == "token" else None,
             total=self.total,
             view=spec.view,
         )

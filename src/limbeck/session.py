@@ -255,7 +255,6 @@ class Session:
         return replace(own, steps=steps, evaluate_every=max(1, round(own.evaluate_every * long / short)))
 
     def _teachers(self, phase: Phase, enrolment: Enrolment, plan: Plan, train: Examples) -> dict[str, Teacher]:
-        updates, epochs = assemble.length(plan, len(train))
         return Faculty(
             specs=assemble.teacher_specs(self.recipe),
             phase=phase,
@@ -267,8 +266,8 @@ class Session:
             call=self.call,
             device=self.backend.device,
             examples=train,
-            updates=updates,
-            epochs=epochs,
+            span=assemble.length(plan, len(train)),
+            info=self.data().info,
             seed=plan.seed,
             total=self.backend.sum,
             allow_code=self.allow_code,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -122,9 +124,10 @@ def served() -> Iterator[Served]:
 
 
 def teacher(served: Served, **fields: Any) -> RemoteTeacher:
+    vocabulary = fields.pop("vocabulary", None)
     made = RemoteTeacher(**{"url": served.url, "served": "big", "k": 4, "timeout": 5.0, **fields})
     made._server.pause = 0.0
-    made.open(Setting(TeacherRequest((), True, torch.device("cpu")), call=lambda model, batch: None))  # type: ignore[arg-type, return-value]
+    made.open(Setting(TeacherRequest((), True, torch.device("cpu")), call=lambda model, batch: None, vocabulary=vocabulary))  # type: ignore[arg-type, return-value]
     return made
 
 
@@ -163,6 +166,31 @@ def test_packed_and_left_padded_documents_are_asked_one_by_one(served):
     rows = [log_probs([5, 9], 2), log_probs([3], 1), log_probs([3, 3], 2)]
     assert isinstance(said, TopK)
     assert torch.equal(said.ids, torch.stack(rows).topk(4).indices)
+
+
+def test_rows_of_its_head_that_are_no_words_are_left_out(served):
+    """The words share what these had; in their place stand tokens that were not named, with an even part of the rest."""
+
+    def beyond(body: dict[str, Any]) -> dict[str, Any]:
+        entries = vllm(body)["choices"][0]["prompt_logprobs"]
+        named = {7: 0.4, 50: 0.2, 3: 0.2, 45: 0.1}
+        last = {**{str(token): {"logprob": math.log(share)} for token, share in named.items()}, "2": {"logprob": math.log(0.01)}}
+        return {
+            "choices": [{"prompt_logprobs": [last if token == 2 else entry for token, entry in zip(body["prompt"], entries, strict=True)]}]
+        }
+
+    served.answer = beyond
+    given = replace(batch(), labels=torch.tensor([9, 2, 3, 8]), rows=torch.tensor([0, 1, 4, 5]))
+    said = teacher(served, vocabulary=VOCABULARY).signals(given).tokens
+    assert isinstance(said, TopK)
+    assert said.ids[1].tolist() == [7, 3, 0, 1]
+    torch.testing.assert_close(said.log_probs[1].exp(), torch.tensor([0.4, 0.2, 0.1 / 43, 0.1 / 43]) / 0.7)
+    torch.testing.assert_close(said.log_probs[0], expected()[0])
+
+
+def test_more_tokens_than_there_are(served):
+    with pytest.raises(LimbeckError, match=r"teacher.k: 45 tokens are asked for, and the tokenizer of the data has 45; ask for fewer."):
+        teacher(served, k=45, vocabulary=VOCABULARY)
 
 
 FAILURES = {

@@ -47,7 +47,8 @@ def spoken(desk: Desk, phase: Phase, name: str, objective: Objective, info: Data
         if teacher.protocol == "chat":
             desk.found.facts.append(f"{name}: {teacher.served} on {teacher.url}, which writes texts")
             return {name: Signals()}
-        teacher.open(Setting(TeacherRequest(taps, logits, META), no_call))
+        words = info.num_outputs if info.labels == "token" else None
+        teacher.open(Setting(TeacherRequest(taps, logits, META), no_call, vocabulary=words))
         desk.found.facts.append(f"{name}: {teacher.served} on {teacher.url}, {teacher.k} tokens a row")
         return {name: Signals(tokens=teacher.meta(2 * info.input_shape[0]))}
     _check_members(desk, spec, name, taps, info)

@@ -62,6 +62,8 @@ class Setting:
     """Sums a tensor over all processes, for what learns."""
     view: str | None = None
     """The view of the data that it sees, for a kind that reads batches itself; `call` knows it."""
+    vocabulary: int | None = None
+    """Language: number of tokens that the tokenizer of the data has, for a kind that names tokens itself; `call` leaves out all others."""
 
 
 @dataclass(eq=False, kw_only=True)

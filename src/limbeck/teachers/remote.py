@@ -70,7 +70,11 @@ class RemoteTeacher(Teacher):
             raise LimbeckError(
                 f"a teacher on a server has no layers, and the objective reads {', '.join(map(repr, setting.request.taps))}."
             )
-        self._device, self._view = setting.request.device, setting.view
+        if setting.vocabulary is not None and self.k >= setting.vocabulary:
+            raise LimbeckError(
+                f"teacher.k: {self.k} tokens are asked for, and the tokenizer of the data has {setting.vocabulary}; ask for fewer."
+            )
+        self._device, self._view, self._vocabulary = setting.request.device, setting.view, setting.vocabulary
         self._word: Callable[[int], str] | None = None if self.tokenizer is None else _words(self.tokenizer)
 
     def signals(self, batch: Batch) -> Signals:
@@ -85,6 +89,8 @@ class RemoteTeacher(Teacher):
             named = [answer[place] for place in places]
             ids[rows] = torch.tensor([own for own, _ in named])
             log_probs[rows] = torch.tensor([value for _, value in named])
+        if self._vocabulary is not None:
+            _leave_out(ids, log_probs, self._vocabulary)
         return Signals(tokens=TopK(ids.to(self._device), _below_one(log_probs).to(self._device)))
 
     def meta(self, rows: int) -> TopK:
@@ -119,6 +125,20 @@ def _below_one(log_probs: Tensor) -> Tensor:
     """Log-probabilities whose sum was not rounded to 1 or more."""
     excess = (log_probs.logsumexp(1, keepdim=True) - math.log1p(-1e-6)).clamp_min(0)
     return log_probs - excess
+
+
+def _leave_out(ids: Tensor, log_probs: Tensor, vocabulary: int) -> None:
+    """Takes out, in place, tokens beyond the tokenizer, which a server names whose model's head has rows that are no words.
+
+    The others share their probability in proportion. In their place stand tokens that were not named, each with an even part of the rest.
+    """
+    beyond = ids >= vocabulary
+    for row in beyond.any(1).nonzero().flatten().tolist():
+        kept = ~beyond[row]
+        named, said = ids[row, kept], log_probs[row, kept] - torch.log1p(-log_probs[row, ~kept].exp().sum().clamp_max(1 - 1e-6))
+        unnamed = torch.tensor([token for token in range(ids.shape[1]) if token not in named.tolist()])[: ids.shape[1] - len(named)]
+        share = (1 - said.exp().sum()).clamp_min(1e-6) / (vocabulary - len(named))
+        ids[row], log_probs[row] = torch.cat([named, unnamed]), torch.cat([said, share.log().expand(len(unnamed))])
 
 
 def _texts(batch: Batch) -> list[tuple[list[int], list[int], list[int]]]:
