@@ -40,7 +40,7 @@ def line_figure(found: Sequence[Curve], name: str, description: str, *, colours:
     from matplotlib.ticker import PercentFormatter
 
     with mpl.rc_context(settings()):
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        figure = Figure(figsize=(WIDTH, HEIGHT))
         axes = figure.add_subplot()
         chosen = list(colours) or [SERIES[i % len(SERIES)] for i in range(len(found))]
         for i, curve in enumerate(found):
@@ -72,14 +72,14 @@ def reliability_figure(bins: Mapping[str, Any], role: str, name: str, descriptio
         return None
     total = sum(count for *_, count in rows)
     with mpl.rc_context(settings()):
-        figure = Figure(figsize=(WIDTH, 4.4), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 4.4))
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-        for low, high, confidence, accuracy, count in rows:
-            width, middle = (high - low) * 0.86, (low + high) / 2
-            upper.bar(middle, accuracy, width, color=COLOUR[role], alpha=0.35, linewidth=0)
-            upper.plot([confidence, confidence], [confidence, accuracy], color=COLOUR[role], linewidth=1.2)
-            upper.plot([confidence], [accuracy], "o", color=COLOUR[role], markersize=4.5)
-            lower.bar(middle, count / total, width, color=COLOUR[role], alpha=0.6, linewidth=0)
+        low, high, confidence, accuracy, count = (list(column) for column in zip(*rows, strict=True))
+        widths, middles = [(b - a) * 0.86 for a, b in zip(low, high, strict=True)], [(a + b) / 2 for a, b in zip(low, high, strict=True)]
+        upper.bar(middles, accuracy, widths, color=COLOUR[role], alpha=0.35, linewidth=0)
+        upper.vlines(confidence, confidence, accuracy, color=COLOUR[role], linewidth=1.2)
+        upper.plot(confidence, accuracy, "o", color=COLOUR[role], markersize=4.5)
+        lower.bar(middles, [each / total for each in count], widths, color=COLOUR[role], alpha=0.6, linewidth=0)
         upper.plot([0, 1], [0, 1], "--", color=COLOUR["muted"], linewidth=1)
         upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="accuracy")
         lower.set(xlabel="confidence", ylabel="share")
@@ -112,10 +112,10 @@ def finish(axes: Axes) -> None:
 
 def plain_log(axes: Axes) -> None:
     """Round numbers beside a logarithmic axis, without exponents."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     low, high = axes.get_ylim()
     subs = (1.0,) if high / low > 1000 else (1.0, 3.0)
     axes.yaxis.set_major_locator(LogLocator(10, subs=subs))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_minor_locator(NullLocator())

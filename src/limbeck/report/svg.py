@@ -47,6 +47,8 @@ _SETTINGS = {
     "axes.axisbelow": True,
     "text.parse_math": False,
 }
+_CHARACTER = 0.66
+"""Width of a character of a number, in heights of its line."""
 
 
 def settings() -> Any:
@@ -62,9 +64,14 @@ def inline_svg(figure: Figure, name: str, description: str) -> Markup:
         name: prefix of its ids, unique on the page.
         description: what the figure shows, for those who cannot see it.
     """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     buffer = io.StringIO()
     empty = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(buffer, format="svg", transparent=True, metadata=empty)
+    _make_room(figure)
+    for part in (figure, *figure.axes):
+        part.patch.set_visible(False)
+    FigureCanvasSVG(figure).print_svg(buffer, metadata=empty)
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -77,6 +84,22 @@ def inline_svg(figure: Figure, name: str, description: str) -> Markup:
     view = re.search(r'viewBox="([^"]+)"', text)
     head = f'<svg class="plot" role="img" aria-label="{escape(description)}" viewBox="{view.group(1) if view else "0 0 100 100"}">'
     return Markup(head + text[text.index(">") + 1 :])  # noqa: S704 (matplotlib has escaped the texts in it)
+
+
+def _make_room(figure: Figure) -> None:
+    """Margins for the texts beside the axes. The layouts that matplotlib offers draw everything a second and a third time to find them.
+
+    The width of a text is estimated: the page shows it in its reader's font, whatever is measured here.
+    """
+    line = float(_SETTINGS["font.size"])
+    left = right = bottom = 0.0
+    for axes in figure.axes:
+        beside = max((len(label.get_text()) for label in axes.get_yticklabels()), default=0) * _CHARACTER * line
+        left = max(left, beside + 8 + (1.8 * line if axes.get_ylabel() else 0))
+        right = max(right, max((len(label.get_text()) for label in axes.get_xticklabels()), default=0) * _CHARACTER * line / 2)
+        bottom = max(bottom, 8 + 1.3 * line + (1.3 * line if axes.get_xlabel() else 0))
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    figure.subplots_adjust(left / width, bottom / height, 1 - (right + 2) / width, 1 - 0.7 * line / height, hspace=0.12)
 
 
 def _unique_ids(text: str, name: str) -> str:

@@ -51,7 +51,7 @@ def drawn(lines: Sequence[Line], axes: Axes, name: str, description: str) -> Mar
     from matplotlib.ticker import MaxNLocator, PercentFormatter
 
     with mpl.rc_context(settings()):
-        figure = Figure(figsize=(WIDTH, HEIGHT), layout="constrained")
+        figure = Figure(figsize=(WIDTH, HEIGHT))
         place: Any = figure.add_subplot()
         for i, line in enumerate(lines):
             colour = COLOUR[line.subject.variable]

@@ -84,7 +84,7 @@ def _figure(bands: Sequence[Band], name: str, title: str, scale: Scale) -> Figur
     seeds = sorted({band.seeds for band in bands})
     ends = "; ".join(f"{band.entry.label} from {band.middle[0]:.4g} to {band.middle[-1]:.4g}" for band in bands)
     with mpl.rc_context(settings()):
-        drawing = Drawing(figsize=(WIDTH, HEIGHT), layout="constrained")
+        drawing = Drawing(figsize=(WIDTH, HEIGHT))
         axes = drawing.add_subplot()
         for band in bands:
             colour, marker = COLOUR[band.entry.variable], "o" if len(band.x) < 3 else None

@@ -118,7 +118,7 @@ def _drawn(points: list[Point], best: list[Point], cost: Metric, main: Metric, t
     from matplotlib.ticker import PercentFormatter
 
     with mpl.rc_context(settings()):
-        drawing = Drawing(figsize=(WIDTH, HEIGHT), layout="constrained")
+        drawing = Drawing(figsize=(WIDTH, HEIGHT))
         axes = drawing.add_subplot()
         axes.plot([p.cost for p in best], [p.value for p in best], "--", color=COLOUR["muted"], linewidth=1.2, zorder=1)
         for point in points:
@@ -137,13 +137,13 @@ def _drawn(points: list[Point], best: list[Point], cost: Metric, main: Metric, t
 
 
 def _cost_axis(axes: Axes, values: Sequence[float], cost: Metric) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
     if min(values) > 0 and max(values) / min(values) > 5:
         axes.set_xscale("log")
         wide = max(values) / min(values) > 300
         axes.xaxis.set_major_locator(LogLocator(10, subs=(1.0,) if wide else (1.0, 3.0), numticks=6))
-        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
     else:
         axes.xaxis.set_major_locator(MaxNLocator(4))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value, cost)))
