@@ -185,11 +185,7 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Calla
 
     return {
         **{f"text/{path.stem}": intents for path in FILES if path.parent.name == "text" and "base/intents" in path.read_text()},
-        **{
-            f"cifar100/{path.stem}": partial(coloured, tmp_path, 10 if path.stem.startswith("wrn") else 8, monkeypatch)
-            for path in FILES
-            if path.parent.name == "cifar100"
-        },
+        **{f"cifar100/{path.stem}": partial(coloured, tmp_path, path, monkeypatch) for path in FILES if path.parent.name == "cifar100"},
         "classification/fashion_mnist": clothes,
         "classification/folder": photos,
         "joint/spoken_digits": partial(spoken, tmp_path),

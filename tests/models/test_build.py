@@ -28,7 +28,7 @@ def build(model: str, info: DataInfo = GREY, *, load: bool = True, allow_code: b
 
 
 @pytest.mark.parametrize("info", [GREY, COLOUR])
-@pytest.mark.parametrize("name", ["mlp", "convnet", "resnet", "wrn", "vgg"])
+@pytest.mark.parametrize("name", ["mlp", "convnet", "resnet", "wrn", "vgg", "mobilenetv2", "shufflenetv1", "shufflenetv2"])
 def test_builtins_run_train_and_build_without_contents(name: str, info: DataInfo) -> None:
     assert name in BUILTINS.names()
     module = build(name, info).module
@@ -125,7 +125,12 @@ def test_arguments_of_builtins() -> None:
         ("mlp", {"hidden": [8, -1]}, "hidden must be a list of positive integers"),
         ("mlp", {"dropout": 1}, "dropout must be at least 0 and below 1, got 1"),
         ("mlp", {"activation": "rely"}, "Did you mean 'relu'?"),
-        ("resnet", {"depth": 18}, "depth must be one of 8, 14, 20, 32, 44, 56, 110, got 18"),
+        ("resnet", {"depth": 26}, "depth must be one of 8, 14, 18, 20, 32, 34, 44, 50, 56, 101, 110, 152, got 26"),
+        ("mobilenetv2", {"width": 0.1}, "width must be a number of at least 0.125, got 0.1"),
+        ("mobilenetv2", {"width": "half"}, "width must be a number of at least 0.125, got 'half'"),
+        ("mobilenetv2", {"width": True}, "got True"),
+        ("shufflenetv1", {"groups": 5}, "groups must be one of 1, 2, 3, got 5"),
+        ("shufflenetv2", {"width": 3}, "width must be one of 0.5, 1, 1.5, 2, got 3"),
         ("resnet", {"stem": 0}, "stem must be a positive integer, got 0"),
         ("wrn", {"depth": 17}, "depth must be 6n + 4, such as 10, 16, 22, 28 or 40, got 17"),
         ("wrn", {"depth": 4}, "got 4"),

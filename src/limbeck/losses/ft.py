@@ -65,7 +65,8 @@ class FT(Loss):
 
     @property
     def needs(self) -> Needs:
-        return Needs(features="one", match="space")
+        # The collections make the factors of maps as they are, and bring those to one size.
+        return Needs(features="one", match="any" if self.variant == "zoo" else "space")
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         ours, theirs = as_map(student.feature), as_map(teacher.feature)
