@@ -9,6 +9,7 @@ import torch
 
 from limbeck.errors import SignalMissing
 from limbeck.losses.cross_entropy import CrossEntropy
+from limbeck.losses.fused.measure import Measure
 from limbeck.types import IGNORE, Signals
 
 NOTHING = Signals()
@@ -60,6 +61,12 @@ def test_defaults_bounds_and_mistakes():
         CrossEntropy(label_smoothing=1.5)
     with pytest.raises(SignalMissing, match=r"the student gave no logits; its signals hold nothing"):
         CrossEntropy()(NOTHING, NOTHING, torch.tensor([0]))
+
+
+def test_only_without_smoothing_it_is_one_of_the_fused_measures():
+    assert CrossEntropy().measure == Measure()
+    assert CrossEntropy(label_smoothing=0.1).measure is None
+    assert CrossEntropy(label_smoothing=1.0).measure is None
 
 
 def test_needs():

@@ -90,7 +90,7 @@ class MIBound(Loss):
         ours, theirs = levelled(student.feature), levelled(teacher.feature)
         scores = self.scores(ours, theirs)
         if len(scores) == 1:
-            return 0 * scores.sum()
+            return 0 * scores.sum()  # mutate: equivalent function (it is one number)
         if self.bound == "infonce":
             return -infonce(scores)
         if self.bound == "nwj":
