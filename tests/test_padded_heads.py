@@ -178,6 +178,33 @@ def test_a_student_without_its_adapters_is_cut_too(folder: Path, tmp_path: Path)
     assert_same(stored, live)
 
 
+@pytest.mark.parametrize("made", [False, True], ids=["read", "built"])
+def test_transformers_writes_words_only(folder: Path, tmp_path: Path, made: bool):
+    import transformers
+
+    wanted = recipe(folder)
+    if made:
+        settings = json.loads((folder / "student" / "config.json").read_text())
+        names = (
+            "vocab_size",
+            "hidden_size",
+            "head_dim",
+            "num_hidden_layers",
+            "num_attention_heads",
+            "num_key_value_heads",
+            "intermediate_size",
+        )
+        wanted["student"] = {"model": "hf:llama", "args": {name: settings[name] for name in names}}
+    run = distill(wanted, out=tmp_path / "run", device="cpu", report=False)
+    student: Any = transformers.AutoModelForCausalLM.from_pretrained(run.folder / "student")
+    assert student.generation_config.suppress_tokens == list(range(WORDS, STUDENT))
+    with torch.no_grad():
+        student.lm_head.weight[WORDS:] *= 1000  # of both signs, so that some are far above all words
+    said = student.generate(torch.tensor([[3, 4]]), max_new_tokens=5, eos_token_id=None, do_sample=False)
+    assert said.shape == (1, 7)
+    assert said.max() < WORDS
+
+
 def test_what_is_evaluated_knows_words_only(folder: Path, tmp_path: Path):
     import transformers
 

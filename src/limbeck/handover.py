@@ -23,7 +23,7 @@ def hand_over(session: Session, folder: Path) -> None:
     write_json(folder / "model.json", student_card(session))
     tokenizer = session.data().tokenizer
     special = _special(tokenizer) if tokenizer is not None else {}
-    for name, text in configuration_of(module, special).items():
+    for name, text in configuration_of(module, special, None if tokenizer is None else len(tokenizer)).items():
         write_text(folder / name, text)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)

@@ -114,13 +114,14 @@ def _word(info: DataInfo) -> str:
     return words[info.language] if info.language is not None else f"classifier of {info.kind} data"
 
 
-def configuration_of(module: nn.Module, special: Mapping[str, int | None]) -> dict[str, str]:
+def configuration_of(module: nn.Module, special: Mapping[str, int | None], tokens: int | None = None) -> dict[str, str]:
     """The files, by name, that tell transformers how to build a model and to generate with it; none of any other model.
 
     Args:
         module: the model.
         special: numbers of the first, the last and the padding token (`bos_token_id`, ...) by its tokenizer. They count for a model that
             was built from arguments; one that was read from somewhere has its own.
+        tokens: how many its tokenizer knows; what its head has beyond them never learnt, and is not to be written.
     """
     try:
         import transformers
@@ -132,11 +133,21 @@ def configuration_of(module: nn.Module, special: Mapping[str, int | None]) -> di
     settings["architectures"] = [type(module).__name__]
     if "use_cache" in settings:
         settings["use_cache"] = True  # whoever reads it generates
-    if not module.config.name_or_path:
+    made = not module.config.name_or_path
+    if made:
         settings |= {name: token for name, token in special.items() if name in settings}
-        return {"config.json": _json(settings)}
-    own = module.generation_config if module.can_generate() else None
-    return {"config.json": _json(settings), **({"generation_config.json": own.to_json_string()} if own is not None else {})}
+    files = {"config.json": _json(settings)}
+    if not module.can_generate():
+        return files
+    rows = vocabulary_size(module) or 0
+    beyond = list(range(tokens, rows)) if tokens is not None else []
+    own: dict[str, Any] = json.loads(module.generation_config.to_json_string())
+    if beyond:
+        own.pop("_from_model_config", None)  # it would be made from config.json again
+        own["suppress_tokens"] = sorted({*(own.get("suppress_tokens") or ()), *beyond})
+    if made:
+        own |= {name: token for name, token in special.items() if name in settings}
+    return files if made and not beyond else {**files, "generation_config.json": _json(own)}
 
 
 def _json(settings: Any) -> str:
