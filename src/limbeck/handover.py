@@ -33,10 +33,11 @@ def _special(tokenizer: Any) -> dict[str, int | None]:
     return {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
 
 
-def _prompted(built: BuiltModel) -> dict[str, Any]:
-    """What is to be known of a prompt to build the model again."""
-    prompt = built.request.prompt
-    return {} if prompt is None else {"prompt": {"length": prompt.length, "kind": prompt.kind}}
+def _added(built: BuiltModel) -> dict[str, Any]:
+    """What is to be known of a prompt, or of a lazy model, to build the model again."""
+    prompt, lazy = built.request.prompt, built.request.lazy
+    own: dict[str, Any] = {} if prompt is None else {"prompt": {"length": prompt.length, "kind": prompt.kind}}
+    return own if lazy is None else {**own, "lazy": lazy}
 
 
 def student_card(session: Session) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def student_card(session: Session) -> dict[str, Any]:
     return {
         "format": 1,
         "task": recipe.task,
-        "model": {"model": built.request.model, "args": dict(built.request.args), **_prompted(built)},
+        "model": {"model": built.request.model, "args": dict(built.request.args), **_added(built)},
         "normalization": {"mean": list(norm.mean), "std": list(norm.std)} if norm else None,
         "data": {
             "kind": info.kind,

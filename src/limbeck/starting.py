@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from .assemble import Phase
 from .models.base import BuiltModel
 from .models.checkpoints import load_into
+from .models.lazy import begin_lazy
 from .models.prompt import begin_behind
 from .models.scaling import begin as begin_scaled
 from .models.scaling import fill
@@ -40,12 +41,17 @@ def begin_as(phase: Phase, models: Mapping[str, BuiltModel]) -> None:
     Raises:
         ModelError: where the two have not the same layers.
     """
-    learner, first = models[phase.learner], models[phase.start].module.state_dict()
+    learner, other = models[phase.learner], models[phase.start]
+    first = other.module.state_dict()
     if learner.request.sources is not None:
         begin_scaled(learner.module, first, phase.start)
         return
     if learner.request.prompt is not None:
         begin_behind(learner.module, first, f"the model {phase.start!r}")
+        return
+    alpha = learner.request.lazy
+    if alpha is not None:
+        begin_lazy(learner.module, first, f"the model {phase.start!r}", alpha=alpha, other=other.request.lazy)
         return
     load_into(learner.module, first, source=f"the model {phase.start!r}")
 

@@ -11,6 +11,7 @@ from .desk import Appraisal, Panel
 from .exposing import exposing
 from .fairness import fairness
 from .fidelity import fidelity
+from .kernel import kernels
 from .privacy import membership
 from .robustness import robustness
 
@@ -35,6 +36,8 @@ def appraise(session: Session, said: Mapping[str, Collected], teacher: str | Non
         membership(panel)
     if wish.canaries or session.recipe.data.canaries is not None:
         exposing(panel)
+    if wish.kernel is not None:
+        kernels(panel, wish.kernel)
     if wish.cost:
         costs(panel)
     return panel.found

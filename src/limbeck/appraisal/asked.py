@@ -27,6 +27,8 @@ def asked(recipe: Recipe, task: Task) -> dict[str, bool]:
         found |= {f"{part}.{main}": more for part in PARTS}
     if spec.answer is not None:
         found["exact_match"] = True
+    if spec.kernel is not None:
+        found |= {"kernel_alignment": True, "kernel_alignment_start": True, "kernel_movement": False}
     if spec.cost:
         found |= {"throughput": True, "peak_bytes": False, "energy_j": False, "latency_p99_ms": False}
     return found

@@ -53,6 +53,7 @@ def model_request(spec: ModelSpec) -> ModelRequest:
         lora=Lora(**{**spec.lora.model_dump(), "targets": tuple(spec.lora.targets)}) if spec.lora is not None else None,
         prompt=Prompt(**spec.prompt.model_dump()) if spec.prompt is not None else None,
         sources=Sources(**{**spec.sources.model_dump(), "models": tuple(spec.sources.models)}) if spec.sources is not None else None,
+        lazy=spec.lazy,
     )
 
 

@@ -61,5 +61,8 @@ class EvaluateSpec(Spec):
     """Fillings that a canary is compared with; digits stand for digits, letters for letters."""
     cost: list[PositiveInt] = Field(default_factory=list)
     """Sizes of a batch for which latency percentiles, throughput, peak memory and energy are measured; `true` for `[1, 64]`."""
+    kernel: Annotated[int, Field(ge=2)] | None = None
+    """Images and tables: so many training examples on which the neural tangent kernel of every model is computed: `kernel_alignment` with
+    the labels; of `lazy` models also `kernel_movement`, how far it is from what it was at first."""
     layers: bool = False
     """Linear CKA between all blocks of student and teacher, not only between the layers that were compared in training."""

@@ -119,6 +119,9 @@ class ModelSpec(Spec):
     """Learn a soft prompt instead of a transformers model itself: a mapping, or just its length (`prompt: 20`)."""
     sources: SourcesSpec | None = None
     """Learn how far to go where other models of the recipe went; of the student only."""
+    lazy: Positive | None = None
+    """The output is this factor times its change since the beginning, `lazy * (F(x) - F_0(x))`: 0 at first, and the larger the factor, the
+    less do the weights move (lazy training, arXiv:1812.07956). Models of images and tables."""
 
 
 class TeacherSpec(ModelSpec):

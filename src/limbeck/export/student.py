@@ -126,11 +126,12 @@ def load_student(run: Path, *, allow_code: bool = False) -> Student:
         normalization = Normalization(tuple(norm["mean"]), tuple(norm["std"])) if norm else None
         reference, args = str(card["model"]["model"]), dict(card["model"].get("args") or {})
         prompt = Prompt(**card["model"]["prompt"]) if "prompt" in card["model"] else None
+        lazy = card["model"].get("lazy")
     except (KeyError, TypeError) as error:
         raise RunError(f"{card_file} is no card of a student: {error!r} is missing or of the wrong kind. Run the recipe again.") from error
     if (folder / "config.json").is_file():  # all that a model of transformers needs lies beside its weights
         reference, args = f"hf:{folder}", {}
-    request = ModelRequest(reference, str(weights), args=args, normalize=normalization or "none", prompt=prompt)
+    request = ModelRequest(reference, str(weights), args=args, normalize=normalization or "none", prompt=prompt, lazy=lazy)
     try:
         module = build_model(request, info, allow_code=allow_code).module
     except ModelError:

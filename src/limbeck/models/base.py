@@ -80,6 +80,8 @@ class ModelRequest:
     """A prompt that learns before the model, which then stays as it is."""
     sources: Sources | None = None
     """Models whose changes are scaled, beside which only the scales and the head learn."""
+    lazy: float | None = None
+    """The factor of a lazy model, whose output is its change since its beginning, enlarged."""
 
 
 @dataclass(frozen=True)

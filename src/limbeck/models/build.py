@@ -20,6 +20,7 @@ from .backward import checkpoint_layers
 from .base import BuiltModel, ModelRequest, Normalization
 from .checkpoints import find_weights, load_into, read_state_dict, saved_normalization
 from .documents import read_documents
+from .lazy import check_start, load_start, make_lazy, without_start
 from .lora import add_adapters
 from .prompt import add_prompt, load_prompt, of_prompt, without_prompt
 from .scaling import add_scales
@@ -72,7 +73,8 @@ def build_model(
             path = find_weights(request.weights)
             state = read_state_dict(path)
             _check_prompt(state, request, str(path))
-            load_into(module, without_prompt(state), prefix=request.prefix, source=str(path))
+            check_start(state, request.lazy, request.model, str(path))
+            load_into(module, without_start(without_prompt(state)), prefix=request.prefix, source=str(path))
     _prepare(module, request, info)
     if request.shrink is not None:
         module, changes = shrink(module, request.shrink, request.model, batches)
@@ -102,11 +104,13 @@ def _check_prompt(state: Mapping[str, Tensor], request: ModelRequest, source: st
 
 
 def _added(module: nn.Module, request: ModelRequest, info: DataInfo, state: Mapping[str, Tensor], *, load: bool) -> frozenset[str]:
-    """Puts beside the model what learns in its place; the names of what then never learns."""
+    """Puts beside the model what learns in its place, or its own beginning; the names of what then never learns."""
     asked = {"lora": request.lora, "prompt": request.prompt, "sources": request.sources}
     several = [name for name, how in asked.items() if how is not None]
     if len(several) > 1:
         raise ModelError(f"{request.model}: {' and '.join(several)} both leave the weights as they are; choose one of them.")
+    if request.lazy is not None:
+        _lazy(module, request, info, state, several)
     classifier = info.language not in LANGUAGE_MODELS
     if request.lora is not None:
         return add_adapters(module, request.lora, request.model, classifier=classifier)
@@ -124,6 +128,16 @@ def _added(module: nn.Module, request: ModelRequest, info: DataInfo, state: Mapp
     if request.prompt.weights is not None and load:
         load_prompt(module, read_state_dict(request.prompt.weights), request.prompt.weights)
     return frozen
+
+
+def _lazy(module: nn.Module, request: ModelRequest, info: DataInfo, state: Mapping[str, Tensor], several: list[str]) -> None:
+    """Lets the model be the enlarged change of itself."""
+    if request.model.startswith(("hf:", "llama2c:")) or info.kind == "text":
+        raise ModelError(f"{request.model}: lazy is for models of images and tables that give one tensor, not for those of transformers.")
+    if several:
+        raise ModelError(f"{request.model}: lazy is for models whose own weights learn; leave out {several[0]}, or lazy.")
+    make_lazy(module, request.lazy or 1.0, request.model)
+    load_start(module, state, str(request.weights))
 
 
 def _normalization(request: ModelRequest, info: DataInfo, own: Normalization | None) -> Normalization | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ..assemble import ALONE, data_request
 from ..data.corruptions import kinds_of
 from ..data.grouping import group_names
-from ..errors import UnknownName
+from ..errors import ModelError, UnknownName
 from ..evaluate.exposure import fillings
+from ..evaluate.kernel import check_size
+from ..models.base import BuiltModel
 from ..tasks.base import Task
 from ..types import DataInfo
 from .found import Desk
@@ -46,6 +49,22 @@ def _check_privacy(desk: Desk, task: Task) -> None:
     for number, canary in enumerate(wish.canaries):
         with desk.at(f"evaluate.canaries[{number}]"):
             fillings(canary, 1, 0)
+
+
+def check_kernel(desk: Desk, built: Mapping[str, BuiltModel], task: Task) -> None:
+    """The tangent kernels are of models of images or tables, and fit into the memory."""
+    count = desk.recipe.evaluate.kernel
+    if count is None:
+        return
+    if task.data_kind == "text" or task.labels == "joint":
+        desk.problem("evaluate.kernel", f"the tangent kernel is of models of images and tables, and this is {desk.recipe.task}. Remove it.")
+        return
+    for name, model in built.items():
+        with desk.at("evaluate.kernel"):
+            try:
+                check_size(count, sum(value.numel() for value in model.module.parameters()))
+            except ModelError as error:
+                raise ModelError(f"{name}: {error}") from error
 
 
 def _check_answer(desk: Desk, task: Task) -> None:
