@@ -82,3 +82,14 @@ def test_a_cell_of_the_cifar_table_is_one_command():
     assert (recipe.train.epochs, recipe.train.batch_size, recipe.train.select) == (240, 64, "last")
     assert recipe.train.schedule.milestones == [0.625, 0.75, 0.875]
     assert sorted(path.stem for path in method.parent.glob("*.yaml")) == sorted([*TABLE, "table", "vid_four"])
+
+
+@pytest.mark.parametrize("path", PAIRS, ids=lambda path: path.stem)
+def test_boundaries_of_the_cifar_table_are_weighted_as_published(path: Path):
+    """The paper's sum over all elements is some hundred times larger, and the learning rates of the table do not go with it."""
+    recipe = load_recipe(path, set={"extends": str(path.parent / "base" / "ab.yaml")}).recipe
+    boundaries, answers = (recipe.stages[name].objective for name in ("boundaries", "answers"))
+    assert boundaries["boundaries"].loss == "ab"
+    assert boundaries["boundaries"].options["variant"] == "zoo"
+    assert answers["labels"].weight == 1
+    assert "distil" not in recipe.stages
