@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from limbeck.losses.kd import KD
@@ -41,6 +42,17 @@ def test_an_example_without_a_label_counts_nothing() -> None:
     found = call([1, IGNORE])
     torch.testing.assert_close(found, torch.stack([plain[0] * 0.5, torch.tensor(0.0)]))
     assert call([IGNORE, IGNORE]).tolist() == [0.0, 0.0]
+    ours = STUDENT.clone().requires_grad_()
+    SKDMap()(Signals(ours), Signals(TEACHER), torch.tensor([IGNORE, IGNORE])).sum().backward()
+    assert torch.equal(ours.grad, torch.zeros(2, 4))  # type: ignore[arg-type]
+
+
+def test_defaults_and_bounds() -> None:
+    loss = SKDMap()
+    assert (loss.temperature, loss.divergence, loss.quality, loss.top, loss.near, loss.over) == (2.0, "forward", "map", 10, 5, "batch")
+    for wrong in ({"temperature": 0.0}, {"top": 0}, {"near": -1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            SKDMap(**wrong)  # type: ignore[arg-type]
 
 
 def spans() -> tuple[Signals, Signals, torch.Tensor]:
@@ -66,5 +78,7 @@ def test_near_answers_of_spans_are_right() -> None:
     at = torch.tensor([[10, 10]])
     one = Signals(student.logits[:1])
     torch.testing.assert_close(SKDMap(top=1)(one, later, at), KD(temperature=2.0)(one, later))  # four behind is near
+    assert SKDMap(top=1, near=1)(one, later, torch.tensor([[13, 13]])).tolist() == [[0.0, 0.0]]  # with one before none behind
+    assert SKDMap(top=1, near=1)(one, later, torch.tensor([[15, 15]])).ne(0).all()
     at = torch.tensor([[9, 9]])
     assert SKDMap(top=1)(one, later, at).tolist() == [[0.0, 0.0]]  # five behind is not

@@ -9,7 +9,7 @@ import torch
 
 from limbeck.losses.kd import KD
 from limbeck.losses.swing import Swing, swing_divergence
-from limbeck.types import Signals
+from limbeck.types import Needs, Signals
 
 
 def logits(*probabilities: list[float]) -> torch.Tensor:
@@ -38,6 +38,9 @@ def test_noise_is_added_clipped_and_normalised_where_a_token_is_private():
     part = [0.75, 0.05, 0.2]
     half = sum(p * math.log(p / q) for p, q in zip(part, (0.2, 0.3, 0.5), strict=True))
     assert found.tolist() == pytest.approx([plain, whole, half])
+    less = swing_divergence(student[:1], teacher[:1], torch.ones(1), torch.tensor([[-0.5, -0.1, 0.0]]).double(), temperature=1.0, rise=0.0)
+    rest = sum(p * math.log(p / q) for p, q in zip((0.5, 0.25, 0.25), (0.2, 0.3, 0.5), strict=True))
+    assert less.item() == pytest.approx(rest)
     gone = swing_divergence(student, teacher, torch.ones(3), noise - 5, temperature=1.0, rise=0.0)
     assert torch.isfinite(gone).all()
 
@@ -61,8 +64,29 @@ def test_noise_is_drawn_anew_at_its_scale(kind: str, deviation: float):
     assert not torch.equal(loss(*signals), loss(*signals))
 
 
+def test_half_precision_is_counted_in_single():
+    torch.manual_seed(0)
+    private = {"private": torch.tensor([0.3, 1.0, 0.0]).bfloat16()}
+    ours, theirs = torch.randn(3, 50).bfloat16(), torch.randn(3, 50).bfloat16()
+    values = []
+    for student, teacher in ((ours, theirs), (ours.float(), theirs.float())):
+        torch.manual_seed(1)
+        values.append(Swing(temperature=3.0, noise=0.1)(Signals(student, extra=private), Signals(teacher)))
+    torch.testing.assert_close(*values, rtol=1e-6, atol=1e-7)
+
+
+def test_without_noise_nothing_is_drawn():
+    before = torch.random.get_rng_state()
+    Swing()(Signals(torch.ones(2, 3), extra={"private": torch.ones(2)}), Signals(torch.ones(2, 3)))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
 def test_defaults():
     loss = Swing()
+    assert loss.needs == Needs(logits=True, label_kinds=("class",), extra=("private",))
+    for wrong in ({"temperature": 0.0}, {"rise": -0.1}, {"noise": -0.1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            Swing(**wrong)
     assert (loss.temperature, loss.rise, loss.noise, loss.kind) == (1.0, 1.0, 0.0, "laplace")
     assert loss.needs.extra == ("private",)
     several = Signals(torch.randn(2, 3), extra={"private": torch.tensor([[1.0, 0.0], [0.0, 0.0]])})

@@ -29,9 +29,9 @@ import torch
 from torch import Tensor
 
 from ..ops.divergence import kl
-from ..ops.precision import softened, widen
+from ..ops.precision import softened
 from ..ops.ranks import first_hit
-from ..types import Needs, NonNegativeInt, Positive, PositiveInt, Signals, labelled
+from ..types import Needs, NonNegativeInt, Positive, PositiveInt, Signals
 from .base import Loss, logit_pair, required
 
 
@@ -65,17 +65,17 @@ class SKDMap(Loss):
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         z_s, z_t = logit_pair(student, teacher)
         truth = required(labels)
-        known = labelled(truth) if truth.ndim == 1 else (truth >= 0)
+        known = truth >= 0
         p, q = softened(z_t, self.temperature), softened(z_s, self.temperature)
-        forward = kl(p, q) if self.divergence != "reverse" else torch.zeros_like(p[..., 0])
+        forward = kl(p, q) if self.divergence != "reverse" else torch.zeros_like(p[..., 0])  # mutate: equivalent constant (all zeros)
         values = forward + kl(q, p) if self.divergence != "forward" else forward
         return torch.where(known, self.temperature**2 * self._weights(z_t, truth, known) * values, torch.zeros_like(values))
 
     def _weights(self, logits: Tensor, truth: Tensor, known: Tensor) -> Tensor:
-        """How far the teacher is trusted, one value an end or an example."""
+        """How far the teacher is trusted: one value, or one an example."""
         spans = truth.ndim == 2 and self.quality == "map"
         before, after = (self.near, max(self.near - 1, 0)) if spans else (0, 0)
-        found = first_hit(logits.detach(), truth, before=before, after=after, top=self.top).to(widen(logits).dtype)
+        found = first_hit(logits, truth, before=before, after=after, top=self.top)
         if self.over == "example":
-            return found if truth.ndim == 1 else found.mean(1, keepdim=True).expand_as(found)
-        return ((found * known).sum() / known.sum().clamp_min(1)).expand_as(found)
+            return found if truth.ndim == 1 else found.mean(1, keepdim=True)
+        return (found * known).sum() / known.sum().clamp_min(1)

@@ -53,12 +53,13 @@ def swing_divergence(
     Returns:
         `(tokens,)`.
     """
-    private = private.to(student.device).unsqueeze(-1)
+    private = private.to(student.device).unsqueeze(1)  # mutate: equivalent unwrapped (one device)
     own = temperature * (1 + rise * private)
     log_p = log_softmax(widen(teacher) / own)
     if noise is not None:
         noisy = (log_p.exp() + private * noise).clamp_min(0)
-        log_p = torch.where(private > 0, (noisy / noisy.sum(-1, keepdim=True).clamp_min(_LEAST)).log(), log_p)
+        noisy = noisy / noisy.sum(1, keepdim=True).clamp_min(_LEAST)
+        log_p = torch.where(private > 0, noisy.log(), log_p)  # mutate: equivalent comparison (of what is not private it is the same)
     return temperature**2 * relative_entropy(log_p, log_softmax(widen(student) / own))
 
 
