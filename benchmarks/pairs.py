@@ -14,6 +14,7 @@ from typing import Any
 import peers
 import peers_exits
 import peers_language
+import peers_text
 import torch
 from torch import Tensor
 
@@ -195,6 +196,17 @@ def with_index(make: Callable[[], Made], examples: int) -> Callable[[], Made]:
     return made
 
 
+def with_private(make: Callable[[], Made]) -> Callable[[], Made]:
+    """The same with how private each of the examples is."""
+
+    def made() -> Made:
+        student, teacher, labels = make()
+        student.extra = {"private": torch.rand(len(read(student)[0]))}
+        return student, teacher, labels
+
+    return made
+
+
 def skd(loss: Loss, student: Signals, teacher: Signals, labels: Any) -> Callable[[], Tensor]:
     """Both terms of torchdistill, in the paper's form."""
     terms = [torchdistill(key, **module("logits")).start(loss, student, teacher, labels) for key in ("SKDInstanceLoss", "SKDDirectionLoss")]
@@ -287,11 +299,20 @@ PAIRS: list[Pair] = [
     Pair("focal", LOGITS, closed("from the formula", peers_exits.focal)),
     Pair("knowledge_concentration", LOGITS, Peer("from the formula", peers_exits.knowledge_concentration), factor=None),
     Pair("meal_v2", LOGITS, shared("authors' structure, same critic", peers_exits.meal_v2), options={"variant": "official"}),
+    Pair("meal_v2_alternating", LOGITS, Peer("authors' structure, one rests", peers_text.meal_v2_alternating), factor=None),
+    Pair("panda", LOGITS, closed("torch, one value an example", peers_text.panda)),
+    Pair("skd_map", LOGITS, closed("from the formula", peers_text.skd_map)),
+    Pair("swing", with_private(LOGITS), closed("from the formula", peers_text.swing)),
     # features
     Pair("self_exits", features((32, 64, 14, 14), (32, 128, 7, 7), classes=100), shared("from the formula, same exits",
          peers_exits.self_exits)),
     Pair("lsskd", rotated(with_heads(features((16, 64, 14, 14), (16, 128, 7, 7)), 100)), shared("from the formula, same exits",
          peers_exits.lsskd)),
+    Pair("attention_relation", features((8, 128, 768), (8, 128, 768), (8, 128, 768)), closed("from the formula",
+         peers_text.attention_relation), options={"heads": peers_text.HEADS}),
+    Pair("hidden_states", features((8, 128, 768), (8, 128, 768)), closed("torch, layer by layer", peers_text.hidden_states)),
+    Pair("mix_distribution", features((32, 256, 14, 14)), Peer("from the formula, same layers", peers_text.mix_distribution),
+         factor=None),
     Pair("attention_kd", features((8, 12, 128, 128), (8, 12, 128, 128)), closed("authors' structure", peers_exits.attention_kd)),
     Pair("mse", features(MAP), closed("torch, as in torchdistill", peers.squared_error)),
     Pair("hint", features(SMALL), closed("torch, as in torchdistill", peers.squared_error)),

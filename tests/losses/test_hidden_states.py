@@ -52,9 +52,13 @@ def test_positions_of_maps_are_tokens(draw):
     torch.testing.assert_close(HiddenStates(form="cosine")(*signals), cosine_distance(student, teacher))
 
 
-def test_defaults_and_shapes():
+@pytest.mark.parametrize("form", ["mse", "cosine", "direction"])
+def test_shapes_must_be_equal(form):
+    with pytest.raises(ShapeMismatch, match=r"student \[1, 2, 2\] and teacher \[1, 1, 2\] must have the same shape here"):
+        HiddenStates(form=form)(Signals.of(STUDENT), Signals.of(TEACHER[:, :1]))
+
+
+def test_defaults():
     assert (HiddenStates().form, HiddenStates().tokens) == ("mse", "all")
     needs = HiddenStates().needs
     assert (needs.features, needs.match, needs.padding, needs.logits) == ("many", "full", True, False)
-    with pytest.raises(ShapeMismatch, match=r"student \[1, 2, 2\] and teacher \[1, 1, 2\] must have the same shape here"):
-        HiddenStates()(Signals.of(STUDENT), Signals.of(TEACHER[:, :1]))

@@ -32,6 +32,7 @@ from ..ops.layouts import as_positions
 from ..types import Needs, Signals
 from ._padding import kept_mean, kept_tokens
 from .base import Loss, agree, pairs
+from .mse import mean_squared_error
 
 Form = Literal["mse", "cosine", "direction"]
 
@@ -43,7 +44,7 @@ def state_distance(student: Tensor, teacher: Tensor, *, form: Form) -> Tensor:
         return 1 - cosines(student, teacher)  # mutate: equivalent swapped (symmetric)
     if form == "direction":
         return (unit(student) - unit(teacher)).square().sum(-1)
-    return (student - teacher).square().mean(-1)
+    return mean_squared_error(student, teacher)  # mutate: equivalent swapped (symmetric)
 
 
 @final

@@ -22,7 +22,7 @@ arXiv:2009.08453, section 3.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, final
 
@@ -46,7 +46,7 @@ def critic_for(logits: Tensor, *, reduction: int, relu: bool) -> nn.Sequential:
     return nn.Sequential(*layers, *([nn.ReLU()] if relu else [])).to(logits.device)
 
 
-def critic_value(critic: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+def critic_value(critic: Callable[[Tensor], Tensor], student: Tensor, teacher: Tensor) -> Tensor:
     """How far the critic is from naming whose logits it sees, `(batch,)`; half of it for each side."""
     with without_autocast(student):
         ours, theirs = critic(widen(student)), critic(widen(teacher))

@@ -9,7 +9,7 @@ who rests.
 
 When to use: in place of `meal_v2`, where its min-max does not settle.
 
-Cost: that of `meal_v2`, and the critic a second time.
+Cost: that of `meal_v2`.
 
 Reference: Shen, Savvides, "MEAL V2: Boosting Vanilla ResNet-50 to 80%+ Top-1 Accuracy on ImageNet without Tricks", 2020,
 arXiv:2009.08453, section 3; turns as in Goodfellow et al., "Generative Adversarial Nets", NeurIPS 2014, arXiv:1406.2661, algorithm 1.
@@ -17,33 +17,32 @@ arXiv:2009.08453, section 3; turns as in Goodfellow et al., "Generative Adversar
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from ..ops.divergence import cross_entropy
-from ..ops.gradient import scale_gradient
+from ..ops.gradient import not_absent, scale_gradient
 from ..types import Needs, NonNegative, PositiveInt, Signals
 from .base import Loss, logit_pair, logits_of
 from .meal_v2 import critic_for, critic_value
+from .soft_cross_entropy import softened_cross_entropy
 
 _TURNS = "every call in training is a turn of the other; in evaluation the check holds"
 
 
-class Still(nn.Module):
-    """Says what another module says, whose parameters get no gradient."""
+def still(critic: nn.Sequential) -> Callable[[Tensor], Tensor]:
+    """What says the same as a critic, whose parameters get no gradient."""
 
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.run = module
+    def answer(x: Tensor) -> Tensor:
+        for layer in critic:
+            x = F.linear(x, layer.weight.detach(), layer.bias.detach()) if isinstance(layer, nn.Linear) else layer(x)
+        return x
 
-    def forward(self, x: Tensor) -> Tensor:
-        """The module's answer."""
-        return functional_call(self.run, {name: value.detach() for name, value in self.run.named_parameters()}, (x,))
+    return answer
 
 
 @final
@@ -78,9 +77,12 @@ class MEALV2Alternating(Loss):
 
     def forward(self, student: Signals, teacher: Signals, labels: Tensor | None = None) -> Tensor:
         ours, theirs = logit_pair(student, teacher)
-        critics = (self.turn % 2).bool()
+        turn = self.turn
         if self.training:
-            self.turn = self.turn + 1
-        deceived = cross_entropy(theirs, ours) + self.critic_weight * critic_value(Still(self.critic), scale_gradient(ours, -1.0), theirs)
-        learned = self.critic_weight * critic_value(self.critic, scale_gradient(ours, 0.0), theirs)
-        return torch.where(critics, learned, deceived)
+            self.turn = turn + 1
+        # Of who rests the gradient is 0 and not absent: where processes train together, each parameter must have one.
+        if turn % 2:
+            return not_absent(self.critic_weight * critic_value(self.critic, ours.detach(), theirs), ours)
+        deceived = critic_value(still(self.critic), scale_gradient(ours, -1.0), theirs)
+        value = softened_cross_entropy(ours, theirs, temperature=1.0) + self.critic_weight * deceived
+        return not_absent(value, *self.critic.parameters())
