@@ -65,7 +65,7 @@ def test_the_columns_of_the_cifar_table_have_all_rows(path: Path):
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "pair",
-    ["res56_res20", "wrn40_2_wrn16_2", "vgg13_vgg8", "vgg13_mobilenetv2", "resnet50_vgg8", "res32x4_shufflenetv2", "wrn40_2_shufflenetv1"],
+    ["res56_res20", "wrn40_2_wrn16_2", "vgg13_vgg8", "resnet50_mobilenetv2", "res32x4_shufflenetv2"],
 )
 def test_the_arms_of_a_column_of_the_cifar_table_fit_its_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pair: str):
     path = RECIPES / "cifar100" / f"{pair}.yaml"
