@@ -120,7 +120,7 @@ def test_a_student_that_cannot_be_built_is_one_problem_with_a_baseline_too():
     """The student alone is the same model; this was once a KeyError."""
     problems = told({"baseline": True, "student": {"model": "resnet", "args": {"channels": None, "depth": 21}}})
     assert len(problems) == 1
-    assert "depth must be one of 8, 14, 20" in problems[0]
+    assert "depth must be one of 8, 14, 18, 20" in problems[0]
 
 
 def test_an_input_that_a_model_refuses_is_a_problem_and_told_once():

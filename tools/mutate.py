@@ -122,7 +122,8 @@ def _mates(file: Path) -> list[str]:
 def _test_of(file: Path) -> str:
     """Its own file of tests, or that of the folder within a package that it is in."""
     room = file.parent.relative_to(SOURCE)
-    names = [file.stem, room.name] if len(room.parts) > 1 else [file.stem]
+    # Files of tests must not have the same name, so those of targets/base.py are in test_target_base.py.
+    names = [file.stem, room.name] if len(room.parts) > 1 else [file.stem, f"{room.name.removesuffix('s')}_{file.stem}"]
     paths = [Path("tests") / room / f"test_{name}.py" for name in names]
     return next((str(path) for path in paths if (ROOT / path).is_file()), "")
 

@@ -131,7 +131,10 @@ def describe_file(file: Path, *, name: str, kind: str, base: str = "", class_nam
     if cls is None:
         wanted = class_name or f"that extends {base}"
         raise LimbeckError(f"{file} defines no class {wanted}.")
-    _Aliases(tree, file.parent).visit(cls)
+    aliases = _Aliases(tree, file.parent)
+    for node in cls.body:
+        if isinstance(node, ast.AnnAssign):
+            node.annotation = aliases.visit(node.annotation)
     title, module_rest = _split(ast.get_docstring(tree) or "")
     formula, told, rest = _sort(module_rest)
     summary, more = _paragraphs(ast.get_docstring(cls) or "")

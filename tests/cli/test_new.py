@@ -97,7 +97,7 @@ def test_in_a_copy_of_this_checkout_everything_is_found(root, tmp_path, monkeypa
     run("limbeck", "new", "loss", "wave_gap")
     assert "wave_gap" in run("limbeck", "losses")
     out = run("pytest", "-p", "no:cacheprovider", "-k", "wave_gap and not compile", "tests/losses", "tests/test_contract.py")
-    assert "26 passed" in out, out
+    assert "27 passed" in out, out
     run("ruff", "check", "src/limbeck/losses/wave_gap.py", "tests/losses/test_wave_gap.py")
     run("ruff", "format", "--check", "src/limbeck/losses/wave_gap.py", "tests/losses/test_wave_gap.py")
 

@@ -65,8 +65,7 @@ class FT(Loss):
 
     @property
     def needs(self) -> Needs:
-        # The collections make the factors of maps as they are, and bring those to one size.
-        return Needs(features="one", match="any" if self.variant == "zoo" else "space")
+        return Needs(features="one", match="space")
 
     def setup(self, student: Signals, teacher: Signals) -> None:
         ours, theirs = as_map(student.feature), as_map(teacher.feature)

@@ -71,7 +71,7 @@ def _fault(loaded: LoadedRecipe, name: Name, arms: Sequence[Arm], task: Task) ->
     except UnknownName as error:
         return str(error)
     data = loaded.recipe.data
-    several = bool(data.datasets) or data.domain is not None or task.on.__func__ is not Task.on  # metrics that depend on the data
+    several = bool(data.datasets) or data.domain is not None or task.named_by_data  # metrics that depend on the data
     metrics = [*task.better, *(key for arm in arms for key in asked(arm.loaded.recipe, task)), *COSTS]
     for arm, model, metric in meant:
         models = _models(by_name[arm])

@@ -36,8 +36,11 @@ class Task(ABC):
     maximize: ClassVar[Mapping[str, bool]]
     """Every metric of `report`, and whether more is better."""
 
+    named_by_data: ClassVar[bool] = False
+    """Whether there are metrics that are known only once the data are."""
+
     def on(self, info: DataInfo) -> Task:
-        """The task as it is on these data; itself but for a task whose metrics depend on them."""
+        """The task as it is on these data; itself but for a task that reads something of them."""
         return self
 
     @property

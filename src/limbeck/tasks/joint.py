@@ -37,6 +37,8 @@ class Joint(Task):
     def __init__(self, shares: Mapping[str, Share] | None = None) -> None:
         self.shares = dict(shares or {})
 
+    named_by_data: ClassVar[bool] = True
+
     def on(self, info: DataInfo) -> Joint:
         """The task with the data sets of `info`."""
         return Joint(info.shares)

@@ -32,6 +32,8 @@ class TokenClassification(Classifier):
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = tuple(names)
 
+    named_by_data: ClassVar[bool] = True
+
     def on(self, info: DataInfo) -> TokenClassification:
         """The task with the tags of `info`."""
         return TokenClassification(info.class_names)
