@@ -80,7 +80,7 @@ class DHO(Loss):
     """A head of its own for what the teacher says, so that labels and teacher do not fight over one."""
 
     exempt: ClassVar[Mapping[str, str]] = {
-        **dict.fromkeys(("gradient", "compile"), "the logits are the other head's, which this loss gives no gradient"),
+        **dict.fromkeys(("gradient", "precision", "compile"), "the logits are the other head's, which this loss gives no gradient"),
         "equality": "a head that is learned stands between the student's feature and the teacher's logits",
     }
 

@@ -29,6 +29,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..ops.gradient import not_absent
 from ..ops.layouts import as_positions
 from ..ops.precision import softened
 from ..types import IGNORE, Fraction, Needs, NonNegative, Positive, Signals
@@ -82,4 +83,5 @@ class SelfExits(Loss):
         for branch, layer in zip(self.exits, layers, strict=True):
             vector, answer = branch(layer)
             values.append(exit_value(answer, vector, end, labels, **shares))
-        return torch.stack(values).sum(0) * (labels != IGNORE)
+        # Of the deepest layer, which is only a target here, the gradient is 0 and not absent.
+        return not_absent(torch.stack(values).sum(0) * (labels != IGNORE), deepest)

@@ -33,11 +33,10 @@ class Joint(Task):
     loss: ClassVar[str] = ""
     monitor: ClassVar[str] = "score"
     maximize: ClassVar = {"score": True}
+    named_by_data: ClassVar[bool] = True
 
     def __init__(self, shares: Mapping[str, Share] | None = None) -> None:
         self.shares = dict(shares or {})
-
-    named_by_data: ClassVar[bool] = True
 
     def on(self, info: DataInfo) -> Joint:
         """The task with the data sets of `info`."""

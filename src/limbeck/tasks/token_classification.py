@@ -28,11 +28,10 @@ class TokenClassification(Classifier):
 
     data_kinds: ClassVar[tuple[Kind, ...]] = ("text",)
     language: ClassVar = "token_classification"
+    named_by_data: ClassVar[bool] = True
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self.names = tuple(names)
-
-    named_by_data: ClassVar[bool] = True
 
     def on(self, info: DataInfo) -> TokenClassification:
         """The task with the tags of `info`."""

@@ -209,11 +209,11 @@ def check_unlabelled(loss_class: type[Loss]) -> None:
         full, poor = example.call(loss), leaves(replace(example, labels=without_first_label(example.labels)))
         value = poor.call(loss)
         value.sum().backward()
-        finite = value.isfinite().all() and all(x.grad is None or x.grad.isfinite().all() for x in poor.inputs())
+        finite = value.isfinite().all() and all(x.grad is not None and x.grad.isfinite().all() for x in poor.inputs())
         demand(finite, f"{tell(loss, example)}: an example without a label gives a value or gradient that is not finite.")
         if value.ndim:
             demand(close(value[1:], full[1:]), f"{tell(loss, example)}: a missing label changes the value of another example.")
-            stays = all(x.grad is None or not x.grad[0].any() for x in poor.inputs())
+            stays = all(x.grad is not None and not x.grad[0].any() for x in poor.inputs())
             demand(stays, f"{tell(loss, example)}: an example without a label has a gradient.")
 
 

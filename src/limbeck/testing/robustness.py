@@ -33,7 +33,7 @@ def _check_finite(loss: Loss, example: Example, where: str) -> None:
     value = example.call(loss)
     demand(value.isfinite().all(), f"{tell(loss, example)}: not finite in {where}.")
     value.sum().backward()
-    finite = all(x.grad is None or x.grad.isfinite().all() for x in example.inputs())
+    finite = all(x.grad is not None and x.grad.isfinite().all() for x in example.inputs())
     demand(finite, f"{tell(loss, example)}: the gradient is not finite in {where}.")
 
 
@@ -84,7 +84,5 @@ def check_compile(loss_class: type[Loss], backend: str = "inductor") -> None:
         expected.sum().backward()
         demand(close(value, expected, rtol=1e-4, atol=1e-5), f"{tell(loss, example)}: compiled and eager values differ.")
         for a, b in zip(compiled.inputs(), eager.inputs(), strict=True):
-            same = (a.grad is None and b.grad is None) or (
-                a.grad is not None and b.grad is not None and close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
-            )
+            same = a.grad is not None and b.grad is not None and close(a.grad, b.grad, rtol=1e-4, atol=1e-5)
             demand(same, f"{tell(loss, example)}: compiled and eager gradients differ.")
