@@ -35,7 +35,8 @@ def kernels(panel: Panel, count: int) -> None:
         found = panel.found[name].metrics
         found["kernel_alignment"] = alignment(kernel, targets)
         if is_lazy(module):
-            first = tangent_kernel(module, inputs, {key: start_of(module).tensors()[key] for key, _ in module.named_parameters()})
+            start = start_of(module).tensors()
+            first = tangent_kernel(module, inputs, {key: start[key] for key, _ in module.named_parameters()})
             found["kernel_alignment_start"], found["kernel_movement"] = alignment(first, targets), movement(first, kernel)
 
 
