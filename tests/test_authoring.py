@@ -13,7 +13,7 @@ import torch
 from limbeck.authoring import Question, RemoteAuthor, read_questions, write_down
 from limbeck.cli.main import main
 from limbeck.errors import DataError, LimbeckError
-from limbeck.evaluate.generation import greedy, sampled
+from limbeck.evaluate.generation import Manner, drafts, greedy
 from limbeck.run import distill
 from limbeck.teachers._server import Server, ServerError
 from tests.language_data import save_tokenizer, write_jsonl
@@ -197,16 +197,32 @@ def test_a_model_by_reference(model: Path, tmp_path: Path, capsys: pytest.Captur
     assert "1 answers were cut off at 1 tokens and left out" in capsys.readouterr().out
 
 
+def test_the_command_draws_from_the_likeliest_tokens(model: Path, capsys: pytest.CaptureFixture[str], served: Served):
+    words = ["generate", "--model", f"hf:{model}", "--prompt", "w1 w2", "--tokens", "6", "--json"]
+    said: list[str] = []
+    for more in ([], ["--temperature", "9", "--top-k", "1"], ["--temperature", "9"]):
+        assert main([*words, *more]) == 0
+        said += json.loads(capsys.readouterr().out)
+    assert said[0] == said[1] != said[2]
+    words = ["generate", "--remote", served.url, "--served", "big", "--chat", "--prompt", "a", "--temperature", "1", "--top-k", "4"]
+    assert main(words) == 0
+    assert served.asked[0]["top_k"] == 4
+
+
+def written(module: Any, prompts: list[torch.Tensor], **manner: Any) -> list[list[int]]:
+    return [draft.ids for draft in drafts(module, prompts, Manner(8, **manner))]
+
+
 def test_draws_are_those_of_the_seed_and_of_the_temperature():
     module = tiny("llama", vocab_size=45)
     prompts = [torch.tensor([1, 7]), torch.tensor([1, 8, 9])]
     before = torch.get_rng_state()
-    first = sampled(module, prompts, tokens=8, seed=3)
+    first = written(module, prompts, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
-    assert sampled(module, prompts, tokens=8, seed=3) == first
-    assert sampled(module, prompts, tokens=8, seed=4) != first
-    assert sampled(module, prompts, tokens=8, temperature=0) == greedy(module, prompts, tokens=8)
-    assert sampled(module, prompts, tokens=8, temperature=1e-4) == greedy(module, prompts, tokens=8)
+    assert written(module, prompts, seed=3) == first
+    assert written(module, prompts, seed=4) != first
+    assert written(module, prompts, temperature=0) == greedy(module, prompts, tokens=8)
+    assert written(module, prompts, temperature=1e-4) == greedy(module, prompts, tokens=8)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +236,8 @@ def test_draws_are_those_of_the_seed_and_of_the_temperature():
         (["--model", "hf:x", "--samples", "3", "--prompt", "x", "--out", "o"], "what is it to go on from"),
         (["--remote", "http://x/v1", "--served", "a", "--samples", "3", "--out", "o"], "a server needs prompts"),
         (["--model", "hf:x", "--prompt", "x", "--temperature", "-1"], "--temperature must be 0 or more"),
+        (["--model", "hf:x", "--prompt", "x", "--temperature", "1", "--top-k", "0"], "--top-k must be 1 or more"),
+        (["--model", "hf:x", "--prompt", "x", "--top-k", "5"], "found the temperature 0, which always takes the likeliest"),
     ],
 )
 def test_options_that_do_not_go_together(words: list[str], message: str, capsys: pytest.CaptureFixture[str]):

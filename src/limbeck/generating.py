@@ -18,7 +18,7 @@ from .data.language.seq2seq import start_token
 from .data.language.vocabulary import padding_token, size_of
 from .data.text import load_tokenizer
 from .errors import RunError
-from .evaluate.generation import sampled
+from .evaluate.generation import Manner, drafts
 from .export.student import load_student
 from .models.base import ModelRequest
 from .models.build import build_model, is_local_code
@@ -75,6 +75,8 @@ class Writer:
     """Most tokens that are written."""
     temperature: float = 0.0
     """0 takes always the likeliest token; 1 draws from what the model says."""
+    top_k: int | None = None
+    """Draw from so many of the likeliest tokens; from all where absent."""
     seed: int = 0
     """Of the draws; that of each further call is one more."""
     reads: bool = False
@@ -101,17 +103,17 @@ class Writer:
 
     def _said(self, asked: list[torch.Tensor]) -> list[Answer]:
         tokenizer = self.tokenizer
-        said = sampled(
-            self.module,
-            asked,
-            tokens=self.tokens,
+        manner = Manner(
+            self.tokens,
             temperature=self.temperature,
+            top_k=self.top_k,
             seed=self.seed,
             ends=[tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [],
             fill=padding_token(tokenizer),
             start=start_token(tokenizer, None) if self.reads else None,
             outputs=self.outputs,
         )
+        said = [draft.ids for draft in drafts(self.module, asked, manner)]
         self.seed += 1
         pairs = zip(asked, said, strict=True)
         return [Answer(_text(tokenizer, [] if self.reads else ids.tolist(), own), len(own) >= self.tokens) for ids, own in pairs]

@@ -10,7 +10,7 @@ from tests.language_models import tiny
 from torch import Tensor, nn
 
 from limbeck.errors import ModelError
-from limbeck.evaluate.generation import AT_ONCE, greedy, positions
+from limbeck.evaluate.generation import AT_ONCE, Draft, Manner, drafts, greedy, positions
 from limbeck.models.documents import read_documents
 
 
@@ -118,3 +118,45 @@ def test_models_of_ones_own() -> None:
     assert greedy(Next(plain=True), asked, tokens=4, ends=[9]) == [[3, 4, 5, 6], [8]]
     assert greedy(Next(plain=False), asked, tokens=2, outputs=11) == [[3, 4], [8, 9]]
     assert greedy(Next(plain=False), asked[:1], tokens=2, outputs=11, start=4) == [[6, 8]]
+
+
+class Plain(nn.Module):
+    """A model of transformers as one that is called anew for every token."""
+
+    def __init__(self, inner: Any) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.inner(input_ids=input_ids, attention_mask=attention_mask).logits
+
+
+def sampled(model: nn.Module, asked: list[Tensor], **manner: Any) -> list[list[int]]:
+    return [draft.ids for draft in drafts(model, asked, Manner(**manner))]
+
+
+@pytest.mark.parametrize("plain", [False, True], ids=["transformers", "plain"])
+def test_only_the_likeliest_tokens_are_drawn_from(plain: bool) -> None:
+    model = tiny("llama")
+    likely = model(prompts(4)[0][None]).logits[0, -1, :30].topk(3).indices.tolist()
+    asked, writer = prompts(4) * 60, Plain(model) if plain else model
+    drawn = [ids[0] for ids in sampled(writer, asked, tokens=1, temperature=5.0, top_k=3, outputs=30)]
+    assert set(drawn) == set(likely)
+    assert len({ids[0] for ids in sampled(writer, asked, tokens=1, temperature=5.0, outputs=30)}) > 10
+    first = sampled(writer, asked[:4], tokens=3, temperature=5.0, top_k=3, seed=7)
+    assert first == sampled(writer, asked[:4], tokens=3, temperature=5.0, top_k=3, seed=7)
+    assert first != sampled(writer, asked[:4], tokens=3, temperature=5.0, top_k=3, seed=8)
+    assert sampled(writer, asked[:2], tokens=3, temperature=5.0, top_k=1) == greedy(model, asked[:2], tokens=3)
+    assert len({ids[0] for ids in sampled(writer, asked, tokens=1, temperature=5.0, top_k=1000, outputs=30)}) > 10
+
+
+def test_tokens_as_likely_as_the_last_of_the_likeliest_are_drawn_too() -> None:
+    asked = [torch.tensor([2])] * 200  # token 3 has the logit 1, token 11 has 0.5, all others 0
+    assert {ids[0] for ids in sampled(Next(plain=True), asked, tokens=1, top_k=2)} == {3, 11}
+    assert {ids[0] for ids in sampled(Next(plain=True), asked, tokens=1, top_k=3)} == set(range(12))
+
+
+def test_whether_an_answer_came_to_its_end() -> None:
+    asked = [torch.tensor([1, 2]), torch.tensor([7])]
+    found = drafts(Next(plain=True), asked, Manner(4, temperature=0.0, ends=[9]))
+    assert found == [Draft([3, 4, 5, 6], ended=False), Draft([8], ended=True)]

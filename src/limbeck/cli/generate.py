@@ -39,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="FILE", help="the .jsonl file to write")
     parser.add_argument("--tokens", type=int, default=64, metavar="N", help="most tokens that are written (default: 64)")
     parser.add_argument("--temperature", type=float, default=0.0, metavar="T", help="0: the likeliest token; 1: drawn (default: 0)")
+    parser.add_argument("--top-k", type=int, metavar="K", help="draw from the K likeliest tokens only (default: from all)")
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of what is drawn by a model on this machine (default: 0)")
     add_company(parser)
     parser.add_argument("--device", metavar="D", default="cpu", help="cpu, cuda, cuda:N or mps (default: cpu)")
@@ -62,6 +63,9 @@ def _check(args: argparse.Namespace) -> None:
         raise LimbeckError("--large and --base are for the student of a run folder, which steers them.")
     if args.temperature < 0:
         raise LimbeckError(f"--temperature must be 0 or more, found {args.temperature:g}.")
+    if args.top_k is not None and (args.top_k < 1 or not args.temperature):
+        wrong = f"found {args.top_k}" if args.top_k < 1 else "found the temperature 0, which always takes the likeliest"
+        raise LimbeckError(f"--top-k must be 1 or more, with a --temperature above 0 at which tokens are drawn; {wrong}.")
     given = [name for name in ("prompt", "prompts", "samples") if getattr(args, name)]
     allowed = ("prompts", "samples", "prompt") if args.out else ("prompt",)
     if len(given) != 1 or given[0] not in allowed:
@@ -78,13 +82,14 @@ def _author(args: argparse.Namespace) -> Writer | Author:
 
     tokens = max(args.tokens, 1)
     if args.remote is not None:
-        return RemoteAuthor(server_at(args.remote), args.served, tokens, args.temperature, args.chat)
+        further = {} if args.top_k is None else {"top_k": args.top_k}
+        return RemoteAuthor(server_at(args.remote), args.served, tokens, args.temperature, args.chat, further)
     where = {"tokens": tokens, "device": args.device, "allow_code": args.allow_code}
     if args.model is None:
         writer = writer_of_run(args.run, company=company_of(args), **where)
     else:
         writer = writer_of_model(args.model, args.tokenizer, **where)
-    writer.temperature, writer.seed, writer.chat = args.temperature, args.seed, args.chat
+    writer.temperature, writer.top_k, writer.seed, writer.chat = args.temperature, args.top_k, args.seed, args.chat
     return writer
 
 

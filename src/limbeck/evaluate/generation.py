@@ -18,15 +18,35 @@ AT_ONCE = 16
 
 
 @dataclass(frozen=True)
-class _Manner:
+class Manner:
     """How answers are written."""
 
     tokens: int
-    ends: list[int]
-    fill: int
-    start: int | None
-    outputs: int | None
-    temperature: float
+    """Most tokens that are written; fewer where the longest prompt leaves less room in the model's positions."""
+    temperature: float = 1.0
+    """Of the probabilities that tokens are drawn from; 0 takes the likeliest."""
+    top_k: int | None = None
+    """Only so many of the likeliest tokens are drawn from, and those that are as likely as the last of them; all where absent."""
+    seed: int = 0
+    """Of the draws."""
+    ends: Sequence[int] = ()
+    """Tokens that end an answer."""
+    fill: int = 0
+    """The token that short prompts are filled with, which is hidden."""
+    start: int | None = None
+    """Of encoder-decoders, the token that the decoder begins with."""
+    outputs: int | None = None
+    """How many tokens the tokenizer has; further rows of the model's head are never chosen."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What was written after a prompt."""
+
+    ids: list[int]
+    """The tokens up to the end token, which is left out."""
+    ended: bool
+    """Whether an end token came; else no more tokens were allowed."""
 
 
 def greedy(
@@ -56,35 +76,28 @@ def greedy(
     Raises:
         ModelError: where the model cannot be called in this way.
     """
-    return _answers(module, prompts, _Manner(tokens, list(ends), fill, start, outputs, 0.0))
+    manner = Manner(tokens, temperature=0.0, ends=ends, fill=fill, start=start, outputs=outputs)
+    return [draft.ids for draft in drafts(module, prompts, manner)]
 
 
-def sampled(
-    module: nn.Module,
-    prompts: Sequence[Tensor],
-    *,
-    tokens: int,
-    temperature: float = 1.0,
-    seed: int = 0,
-    ends: Sequence[int] = (),
-    fill: int = 0,
-    start: int | None = None,
-    outputs: int | None = None,
-) -> list[list[int]]:
-    """The same with tokens that are drawn from the model's probabilities at `temperature`; at 0 the likeliest.
+def drafts(module: nn.Module, prompts: Sequence[Tensor], manner: Manner) -> list[Draft]:
+    """What a model writes after each prompt, in a manner; else as `greedy`.
 
     The same prompts and seed give the same answers; the generator of the caller is left as it was.
+
+    Raises:
+        ModelError: where the model cannot be called in this way.
     """
     device = next(module.parameters()).device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        return _answers(module, prompts, _Manner(tokens, list(ends), fill, start, outputs, temperature))
+        torch.manual_seed(manner.seed)
+        return _answers(module, prompts, manner)
 
 
-def _answers(module: nn.Module, prompts: Sequence[Tensor], manner: _Manner) -> list[list[int]]:
+def _answers(module: nn.Module, prompts: Sequence[Tensor], manner: Manner) -> list[Draft]:
     device = next(module.parameters()).device
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
-    answers: dict[int, list[int]] = {}
+    answers: dict[int, Draft] = {}
     with _evaluating(module), torch.no_grad():
         for begin in range(0, len(order), AT_ONCE):
             numbers = order[begin : begin + AT_ONCE]
@@ -124,7 +137,7 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = True
 
 
-def _said(module: nn.Module, prompts: list[Tensor], manner: _Manner) -> list[list[int]]:
+def _said(module: nn.Module, prompts: list[Tensor], manner: Manner) -> list[list[int]]:
     """By the model's own generation; where it has none, or that fails (as with a cache that does not fit the model), token by token."""
     if _generates(module):
         with suppress(Exception):
@@ -135,7 +148,7 @@ def _said(module: nn.Module, prompts: list[Tensor], manner: _Manner) -> list[lis
         raise ModelError(f"{type(module).__name__} cannot write answers: {type(error).__name__}: {error}") from error
 
 
-def _generated(module: nn.Module, prompts: list[Tensor], manner: _Manner) -> list[list[int]]:
+def _generated(module: nn.Module, prompts: list[Tensor], manner: Manner) -> list[list[int]]:
     """By the generation of transformers, with its cache."""
     import transformers
 
@@ -145,13 +158,15 @@ def _generated(module: nn.Module, prompts: list[Tensor], manner: _Manner) -> lis
     longest = max(map(len, prompts)) if start is None else 1
     room = manner.tokens if limit is None else max(min(manner.tokens, limit - longest), 1)
     inputs = _side_by_side(prompts, manner.fill, left=start is None)
-    drawn: dict[str, Any] = {"do_sample": True, "temperature": manner.temperature, "top_k": 0, "top_p": 1.0} if manner.temperature else {}
+    drawn: dict[str, Any] = {}
+    if manner.temperature:
+        drawn = {"do_sample": True, "temperature": manner.temperature, "top_k": manner.top_k or 0, "top_p": 1.0}
     settings = transformers.GenerationConfig(
         max_new_tokens=room,
         num_beams=1,
         use_cache=True,
         pad_token_id=manner.fill,
-        eos_token_id=manner.ends or None,
+        eos_token_id=list(manner.ends) or None,
         **{"do_sample": False, **drawn},
     )
     beyond = range(outputs, model.get_output_embeddings().weight.shape[0]) if outputs is not None else range(0)
@@ -179,7 +194,7 @@ def _side_by_side(prompts: list[Tensor], fill: int, *, left: bool) -> dict[str, 
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _one(module: nn.Module, prompt: Tensor, manner: _Manner) -> list[int]:
+def _one(module: nn.Module, prompt: Tensor, manner: Manner) -> list[int]:
     """Token by token, without a cache."""
     tokens, start = manner.tokens, manner.start
     limit = positions(module)
@@ -192,15 +207,20 @@ def _one(module: nn.Module, prompt: Tensor, manner: _Manner) -> list[int]:
             inputs = {"input_ids": written, "attention_mask": torch.ones_like(written)}
         else:
             inputs = {"input_ids": prompt, "attention_mask": torch.ones_like(prompt), "decoder_input_ids": written}
-        token = _next(_logits(module(**inputs))[:, -1, : manner.outputs], manner.temperature)
+        token = _next(_logits(module(**inputs))[:, -1, : manner.outputs], manner)
         written = torch.cat([written, token], 1)
         if int(token) in manner.ends:
             break
     return written[0, begun:].tolist()
 
 
-def _next(logits: Tensor, temperature: float) -> Tensor:
-    return (logits / temperature).softmax(1).multinomial(1) if temperature else logits.argmax(1, keepdim=True)
+def _next(logits: Tensor, manner: Manner) -> Tensor:
+    if not manner.temperature:
+        return logits.argmax(1, keepdim=True)
+    if manner.top_k is not None:
+        least = logits.topk(min(manner.top_k, logits.shape[1])).values[:, -1:]
+        logits = logits.masked_fill(logits < least, -torch.inf)
+    return (logits / manner.temperature).softmax(1).multinomial(1)
 
 
 def _logits(output: Any) -> Tensor:
@@ -209,6 +229,6 @@ def _logits(output: Any) -> Tensor:
     return output["logits"] if isinstance(output, Mapping) else output[0]
 
 
-def _until(ids: list[int], ends: Sequence[int]) -> list[int]:
-    stop = next((place for place, token in enumerate(ids) if token in ends), len(ids))
-    return ids[:stop]
+def _until(ids: list[int], ends: Sequence[int]) -> Draft:
+    stop = next((place for place, token in enumerate(ids) if token in ends), None)
+    return Draft(ids[:stop], stop is not None)
