@@ -24,7 +24,7 @@ from mkdocs.structure.files import File, Files
 from limbeck import survey
 from limbeck.cli import main as command
 from limbeck.cli._show import example, needs_in_words, recipes
-from limbeck.config import data_schema, evaluate_schema, model_schema, schema, study_schema, term_schema, train_schema
+from limbeck.config import data_schema, evaluate_schema, model_schema, rollout_schema, schema, study_schema, term_schema, train_schema
 from limbeck.config.load import load_recipe
 from limbeck.config.spec import Spec
 from limbeck.data.mixing import MIXINGS
@@ -79,6 +79,8 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
         data_schema.DatasetSpec,
         data_schema.PoolSpec,
         data_schema.SelectSpec,
+        rollout_schema.RolloutSpec,
+        rollout_schema.AgainSpec,
         data_schema.CanarySpec,
     ),
     "Models": (
@@ -114,7 +116,7 @@ SECTIONS: dict[str, tuple[type[Spec], ...]] = {
 WHERE = {
     "Recipe": "top level", "About": "about", "DataSpec": "data", "SplitSpec": "data.split", "ViewSpec": "data.views.NAME",
     "DatasetSpec": "data.datasets.NAME", "MixSpec": "data.mix", "PoolSpec": "data.pool", "SelectSpec": "data.select",
-    "CanarySpec": "data.canaries",
+    "RolloutSpec": "data.rollouts", "AgainSpec": "data.rollouts.again", "CanarySpec": "data.canaries",
     "ModelSpec": "student", "ShrinkSpec": "MODEL.shrink", "LoraSpec": "MODEL.lora", "PromptSpec": "MODEL.prompt",
     "SourcesSpec": "student.sources",
     "TeacherSpec": "teacher, teachers.NAME", "PlayerSpec": "models.NAME", "Normalize": "MODEL.normalize", "TermSpec": "objective.LABEL",
@@ -354,7 +356,7 @@ def parts_page(page: str, registry: Registry, text: str) -> str:
 def keys_page() -> str:
     """Every key of a recipe."""
     listed = {spec for specs in SECTIONS.values() for spec in specs}
-    modules = (schema, data_schema, model_schema, term_schema, train_schema, evaluate_schema, study_schema)
+    modules = (schema, data_schema, rollout_schema, model_schema, term_schema, train_schema, evaluate_schema, study_schema)
     known = {c for module in modules for c in vars(module).values() if inspect.isclass(c) and issubclass(c, Spec) and c is not Spec}
     if listed != known:
         raise SystemExit(f"docs/generate.py: SECTIONS must name every model of the schema; it differs by {listed ^ known}.")

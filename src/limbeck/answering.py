@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -12,10 +13,12 @@ from .data.base import Examples, Splits
 from .data.language.prompts import Asked, Prompt, prompts_of
 from .data.language.vocabulary import padding_token
 from .evaluate.answers import exact_match
-from .evaluate.generation import greedy, positions
+from .evaluate.generation import Manner, drafts, greedy, positions
 
 PURPOSE = "generations"
 """By which the seed of the choice of prompts is derived from the recipe's."""
+_SIDE_BY_SIDE = 64
+"""Replies that are drawn at once."""
 _SHORTEST = 8
 """Tokens that are left for an answer at least, where a model has no more positions."""
 
@@ -53,6 +56,40 @@ def answers(module: nn.Module, splits: Splits, asked: Asked, tokens: int) -> lis
         outputs=splits.info.num_outputs,
     )
     return [_text(splits.tokenizer, asked, prompt, ids) for prompt, ids in zip(asked.prompts, said, strict=True)]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What was written after a prompt."""
+
+    text: str
+    ended: bool
+    """Whether it came to its end; also where a tokenizer knows no end."""
+
+
+def replies_to(
+    module: nn.Module, splits: Splits, asked: Asked, tokens: int, *, temperature: float, top_k: int | None = None, seed: int = 0
+) -> list[Told]:
+    """What a model writes after each prompt at a temperature; the same seed gives the same texts.
+
+    Args:
+        module: the model.
+        splits: whose tokenizer it is.
+        asked: the prompts.
+        tokens: most tokens of a reply.
+        temperature: of the probabilities; 0 takes the likeliest token.
+        top_k: so many of the likeliest tokens are drawn from; all where absent.
+        seed: of the draws.
+
+    Raises:
+        ModelError: where it cannot be called token by token.
+    """
+    ends = _ends(splits.tokenizer, asked.prompts)
+    fill, outputs = padding_token(splits.tokenizer), splits.info.num_outputs
+    manner = Manner(tokens, temperature, top_k, seed, ends, fill, asked.start, outputs, _SIDE_BY_SIDE)
+    said = drafts(module, [prompt.ids for prompt in asked.prompts], manner)
+    pairs = zip(asked.prompts, said, strict=True)
+    return [Told(_text(splits.tokenizer, asked, prompt, draft.ids), draft.ended or not ends) for prompt, draft in pairs]
 
 
 def references_of(splits: Splits, asked: Asked) -> list[str]:

@@ -234,14 +234,15 @@ def check_stores(host: Host, start: int) -> None:
     """Opens every store that is read from the phase number `start` on, before anything is trained.
 
     So damage, and a store that belongs to another recipe, are named at once and not after the stages before. Stages that choose their
-    examples themselves are compared when they begin.
+    examples themselves, or have replies written for them, are compared when they begin.
 
     Raises:
         StoreError: for the first one.
     """
     seen: set[tuple[str, str]] = set()
     for phase in host.phases[start:]:
-        chooses = phase.data.select is not None and phase.data.select.method is not None
+        select, rollouts = phase.data.select, phase.data.rollouts
+        chooses = (select is not None and select.method is not None) or (rollouts is not None and rollouts.file is None)
         for name, spec in _heard(host.recipe, phase, allow_code=host.allow_code):
             path = assemble.store_of(spec)
             if (path, phase.data.model_dump_json()) in seen:

@@ -22,6 +22,7 @@ from .finishing import finishing
 from .labelling import BATCH, SHARD, Labelling, draft, listening
 from .preflight import preflight
 from .rehearsal import rehearse
+from .rollouts import pretend
 from .session import Session
 from .store.manifest import TOKENS, Manifest
 from .store.places import Local
@@ -181,6 +182,8 @@ class _Planner:
         self.notes = list(notes)
         self.stores: dict[str, StorePlan] = {}
         self.labelled: dict[str, Labelled] = {}
+        self.writing: dict[str, float] = {}
+        """Seconds in which the replies of a stage are written."""
 
     def run(self, setup: float) -> Outlook:
         session = self.session
@@ -193,6 +196,9 @@ class _Planner:
         paces: list[Pace] = []
         for phase in session.phases:
             self.listener.message(f"timing {phase.name} ...")
+            if phase.data.rollouts is not None and phase.data.rollouts.file is None and phase.learner != ALONE:
+                self.writing[phase.name] = pretend(session, phase)
+                self.notes.append(f"{phase.name}: writing replies to all questions takes up to {self.writing[phase.name]:.0f} s.")
             paces.append(calibrate(session, phase, budget=self.budget))
         self._label()
         stages = [self._stage(phase, pace) for phase, pace in zip(session.phases, paces, strict=True)]
@@ -293,7 +299,7 @@ class _Planner:
     def _stage(self, phase: Phase, pace: Pace) -> StagePlan:
         heard = sum(pace.teachers.values())
         teacher_flops = sum(pace.teacher_flops.values())
-        stored = self._stored(pace)
+        stored, writing = self._stored(pace), self.writing.get(phase.name, 0.0)
         saved = pace.rounds * pace.updates * (pace.update - stored) if stored is not None else 0.0
         return StagePlan(
             name=phase.name,
@@ -309,9 +315,9 @@ class _Planner:
             teacher_share_of_time=heard / pace.update,
             peak_memory_bytes=pace.peak,
             seconds_per_update=pace.update,
-            seconds=pace.seconds,
+            seconds=pace.seconds + writing,
             stored_seconds_per_update=stored,
-            stored_seconds=pace.seconds - saved if stored is not None else None,
+            stored_seconds=pace.seconds + writing - saved if stored is not None else None,
         )
 
     def _stored(self, pace: Pace) -> float | None:

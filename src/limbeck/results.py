@@ -21,6 +21,7 @@ from .errors import NonFinite, ShapeMismatch
 from .evaluate.cost import model_cost
 from .evaluate.similarity import cka_matrix
 from .fusing import fused_entries
+from .rollouts import counts_of
 from .session import Session
 from .settling import settled
 from .speaking import BEFORE, speak
@@ -117,6 +118,7 @@ def _stage(session: Session, item: Any) -> dict[str, Any]:
     outcome = item.outcome
     phase = next(phase for phase in session.phases if phase.name == item.name)
     plain = settled(session, phase)
+    written = counts_of(plain)
     tied = {label: plain.objective[label].weight for label, term in phase.objective.items() if isinstance(term.weight, Alike)}
     monitor = phase.train.monitor or session.task.monitor
 
@@ -137,6 +139,7 @@ def _stage(session: Session, item: Any) -> dict[str, Any]:
         "seconds": outcome.seconds,
         "best": best(outcome.best, outcome.best_step),
         **({"weights": tied} if tied else {}),
+        **({"rollouts": written} if written is not None else {}),
         **({"peers": peers} if peers else {}),
     }
 

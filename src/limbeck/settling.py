@@ -1,4 +1,5 @@
-"""What a stage knows only once its teacher is trained: which examples it keeps, and the weights that are tied to their share."""
+"""What a stage knows only once its teacher is trained: which examples it keeps, the replies that are written for them, and the weights that
+are tied to their share."""
 
 from __future__ import annotations
 
@@ -32,6 +33,7 @@ from .errors import LimbeckError
 from .evaluate.surprise import surprise
 from .likeness import EXAMPLES, first_states, similarity_in, weight_at, write_similarity
 from .models.base import BuiltModel
+from .rollouts import with_rollouts
 from .taps.head import find_head
 from .taps.tapped import Tapped
 from .tasks.base import Task
@@ -66,19 +68,28 @@ class Host(Protocol):
         """How a model is run."""
         ...
 
+    def interrupted(self) -> bool:
+        """Whether the run is to stop."""
+        ...
+
     def seed(self, purpose: str, round: int = 0) -> int:  # noqa: A002
         """A seed for one purpose."""
         ...
 
 
 def settled(host: Host, phase: Phase) -> Phase:
-    """The phase with its selection made (and written into the run's folder) and with plain numbers for weights that are tied to it."""
+    """The phase with its selection made (and written into the run's folder) and with plain numbers for weights that are tied to it.
+
+    Replies that are asked for are written, too; the student alone has those of the data.
+    """
     spec = phase.data.select
     if spec is not None and spec.method is not None:
         if phase.learner == ALONE and SELECTIONS.get(spec.method, allow_code=host.allow_code).taught:
             spec = SelectSpec(method="random", fraction=spec.fraction, top=spec.top, among=spec.among)
         manifest = SelectSpec(manifest=str(_manifest(host, phase, spec)))
         phase = replace(phase, data=phase.data.model_copy(update={"select": manifest}))
+    if phase.data.rollouts is not None and phase.learner != ALONE:
+        phase = with_rollouts(host, phase)
     tied = {label: term for label, term in phase.objective.items() if isinstance(term.weight, Kept | Alike)}
     if not tied:
         return phase

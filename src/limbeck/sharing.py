@@ -36,8 +36,8 @@ _LAST = "last:"
 def phase_keys(recipe: Recipe, phases: Sequence[Phase], *, device: str, allow_code: bool) -> list[str | None]:
     """The key of each phase; None of one that is never shared.
 
-    Not shared are the student's last phase, from which on runs differ; phases that choose their examples or have a teacher of their own,
-    which leave more than models; and all that depends on these.
+    Not shared are the student's last phase, from which on runs differ; phases that choose their examples, have replies written for them or
+    have a teacher of their own, which leave more than models; and all that depends on these.
 
     Args:
         recipe: with absolute paths.
@@ -51,7 +51,8 @@ def phase_keys(recipe: Recipe, phases: Sequence[Phase], *, device: str, allow_co
         **assemble.teacher_models(recipe, allow_code=allow_code),
         **recipe.models,
     }
-    common = [FORMAT, __version__, torch.__version__, device, recipe.task, recipe.seed, _plain(recipe.data)]
+    read = recipe.data.model_copy(update={"rollouts": None})  # a phase's own data say whether replies are written for it
+    common = [FORMAT, __version__, torch.__version__, device, recipe.task, recipe.seed, _plain(read)]
     final = max((number for number, phase in enumerate(phases) if phase.learner == "student"), default=-1)
     changed: dict[str, str | None] = {}
     others = [name for name in specs if name != ALONE]
@@ -60,7 +61,7 @@ def phase_keys(recipe: Recipe, phases: Sequence[Phase], *, device: str, allow_co
         listens = _listens(phase, allow_code=allow_code)
         begins = [phase.start] if phase.start in specs else []
         used: list[str] = list(dict.fromkeys([*phase.members, *begins, *(others if listens else [])]))
-        shared = number != final and phase.data.select is None and phase.teacher is None
+        shared = number != final and phase.data.select is None and phase.data.rollouts is None and phase.teacher is None
         shared = shared and all(changed.get(name, "") is not None for name in used)
         key = None
         if shared:

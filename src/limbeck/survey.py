@@ -96,10 +96,11 @@ def cells(recipe: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 def beside(recipe: Mapping[str, Any]) -> list[str]:
-    """How knowledge is elicited in a resolved recipe besides by its teachers: `feedback` by its steps, `curation` by what it selects."""
+    """How knowledge is elicited in a resolved recipe besides by its teachers: `feedback` by its steps, `curation` by what it
+    selects, or has a model write and verifies."""
     owners = [recipe, *(stage or {} for stage in (recipe.get("stages") or {}).values())]
     feedback = any("feedback" in str((owner.get("train") or {}).get("step") or "") for owner in owners)
-    chosen = any((owner.get("data") or {}).get("select") for owner in owners)
+    chosen = any((owner.get("data") or {}).get("select") or (owner.get("data") or {}).get("rollouts") for owner in owners)
     return [*(["feedback"] if feedback else []), *(["curation"] if chosen else [])]
 
 

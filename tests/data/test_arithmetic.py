@@ -53,3 +53,16 @@ def test_what_there_is_not():
         read(largest=9, count=101)
     with pytest.raises(DataError, match="arithmetic:sums"):
         load_data(request("arithmetic:sums", None), kind=None, labels="class")
+
+
+def test_a_hint_may_hold_a_wrong_answer_too():
+    cells = read(largest=9, hints=0.5, hint="both").cells
+    hinted = [(int(answer), hint.split("\n")) for answer, hint in zip(cells["answer"], cells["hint"], strict=True) if hint]
+    assert len(hinted) == 50
+    assert all(int(right) == answer != int(wrong) for answer, (right, wrong) in hinted)
+    distance = [int(wrong) - answer for answer, (_, wrong) in hinted]
+    assert min(distance) < -5
+    assert max(distance) > 5
+    assert all(int(wrong) >= 0 and abs(int(wrong) - answer) <= max(10, 20 - answer) for answer, (_, wrong) in hinted)
+    assert read(largest=9, hints=0.5, hint="both").cells == cells
+    assert {name: cells[name] for name in ("question", "answer")} == {name: read(largest=9).cells[name] for name in ("question", "answer")}

@@ -22,6 +22,16 @@ def _prompt(spec: ModelSpec, key: str, path: Callable[[str | None, str], str | N
     return {} if own is None else {"prompt": own.model_copy(update={"weights": path(own.weights, f"{key}.prompt.weights")})}
 
 
+def _kept(spec: DataSpec, key: str, path: Callable[[str | None, str], str | None]) -> dict[str, Any]:
+    """The files that say which training examples are kept, and what was written for them, where the data name any."""
+    changes: dict[str, Any] = {}
+    if spec.select is not None and spec.select.manifest is not None:
+        changes["select"] = spec.select.model_copy(update={"manifest": path(spec.select.manifest, f"{key}.select.manifest")})
+    if spec.rollouts is not None and spec.rollouts.file is not None:
+        changes["rollouts"] = spec.rollouts.model_copy(update={"file": path(spec.rollouts.file, f"{key}.rollouts.file")})
+    return changes
+
+
 def located(loaded: LoadedRecipe) -> Recipe:
     """The recipe with every relative path made absolute, so that it means the same from any folder."""
     recipe = loaded.recipe
@@ -52,8 +62,7 @@ def located(loaded: LoadedRecipe) -> Recipe:
         changes["datasets"] = {name: own.model_copy(update={"source": source(own.source, place)}) for name, own, place in several}
         if spec.pool is not None:
             changes["pool"] = spec.pool.model_copy(update={"source": source(spec.pool.source, f"{key}.pool")})
-        if spec.select is not None and spec.select.manifest is not None:
-            changes["select"] = spec.select.model_copy(update={"manifest": path(spec.select.manifest, f"{key}.select.manifest")})
+        changes |= _kept(spec, key, path)
         return spec.model_copy(update=changes)
 
     def stage(spec: StageSpec, key: str) -> StageSpec:

@@ -12,7 +12,7 @@ from ..config.schema import Recipe
 from ..data.arguments import build
 from ..data.base import DataRequest
 from ..data.joint import DatasetRequest
-from ..data.language.request import CanaryRequest, TokenRequest
+from ..data.language.request import CanaryRequest, RolloutRequest, TokenRequest
 from ..data.mixing import MIXINGS
 from ..data.mixing.base import Mixing
 from ..data.pools import PoolRequest
@@ -96,7 +96,8 @@ def data_request(spec: DataSpec, recipe: Recipe) -> DataRequest:
 def _tokens(spec: DataSpec) -> TokenRequest:
     asked = {own.name: getattr(spec, own.name) for own in fields(TokenRequest)}
     canaries = CanaryRequest(**dict(spec.canaries)) if spec.canaries is not None else None
-    return TokenRequest(**{**asked, "canaries": canaries})
+    rollouts = RolloutRequest(spec.rollouts.file) if spec.rollouts is not None else None
+    return TokenRequest(**{**asked, "canaries": canaries, "rollouts": rollouts})
 
 
 def build_mixing(spec: DataSpec, *, allow_code: bool) -> Mixing | None:

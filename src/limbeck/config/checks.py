@@ -15,6 +15,7 @@ from .joint import check_joint
 from .marks import Node, Parts, Report, found
 from .optimizers import check_optimizer
 from .references import check_code, check_model, check_source
+from .rollouts import check_rollouts
 from .selection import check_selection
 from .stages import PEERS, Stages, keys_of
 from .terms import Term, is_code
@@ -201,16 +202,14 @@ class Checker:
             self.report.at_key(self.tree, path, message)
 
     def select(self, prefix: Parts) -> None:
-        """A selection names a manifest, or a method with its fields and an amount."""
+        """A selection names a manifest, or a method with its fields and an amount; replies are written by a model of the recipe."""
         path: Parts = (*prefix, "data", "select")
         method = self.named((*path, "method"), SELECTIONS)
+        own = self.tree.get("teacher")
+        teacher = ["teacher"] if own is not None and own.value is not None else []
+        models = ["student", *keys_of(self.tree, "models"), *keys_of(self.tree, "teachers"), *teacher]
+        check_rollouts(self.report, self.tree, prefix, models, allow_code=self.allow_code)
         if self.tree.get(*path) is not None:
-            models = [
-                "student",
-                *keys_of(self.tree, "models"),
-                *keys_of(self.tree, "teachers"),
-                *(["teacher"] if "teacher" in self.tree.mapping else []),
-            ]
             check_selection(self.report, self.tree, path, method, models, allow_code=self.allow_code)
 
     def transforms(self, path: Parts) -> None:

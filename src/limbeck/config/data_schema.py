@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag
 
 from ..types import Fraction, NonNegativeInt, PositiveInt
+from .rollout_schema import RolloutSpec
 from .spec import TAGS, Spec, form
 
 Transform = Annotated[Annotated[dict[str, Any], Tag(TAGS[0])] | Annotated[str, Tag(TAGS[1])], Discriminator(form)]
@@ -194,6 +195,9 @@ class DataSpec(Spec):
     """Causal language models: the column that names the domain of each text, for `train.mixture`; results are told for each domain."""
     private: str | None = None
     """Causal language models: regular expression of what is private in a text, such as `[0-9]{4}`; losses and targets may read it."""
+    rollouts: RolloutSpec | None = None
+    """Language models that write: a model of the recipe writes replies for the training questions when the stage begins; they are verified
+    against the data's own, and the stage trains on them. A mapping, or just the file of an earlier run."""
     canaries: CanarySpec | None = None
     """Causal language models: sentences planted in the training texts; the metric `exposure` says how far each model knows them."""
     decoder_start: str | None = None

@@ -61,7 +61,7 @@ def _answers(report: Report, tree: Node, path: Parts, method: str, models: Seque
         return
     named = tree.get(*path, "teacher")
     name = named.text if named is not None and named.text is not None else "teacher"
-    kinds, able = _able(tree, models, allow_code=allow_code)
+    kinds, able = answerable(tree, models, allow_code=allow_code)
     if name not in kinds or name in able:
         return
     text = (
@@ -78,7 +78,7 @@ def _judge(report: Report, tree: Node, path: Parts, default: str, models: Sequen
     """A further model that a method asks is one of the recipe's, with a model of its own."""
     named = tree.get(*path)
     name = named.text if named is not None and named.text is not None else default
-    _, able = _able(tree, models, allow_code=allow_code)
+    _, able = answerable(tree, models, allow_code=allow_code)
     if name in able:
         return
     if named is not None:
@@ -88,7 +88,7 @@ def _judge(report: Report, tree: Node, path: Parts, default: str, models: Sequen
         report.at_key(tree, path[:-1], text)
 
 
-def _able(tree: Node, models: Sequence[str], *, allow_code: bool) -> tuple[dict[str, str | None], list[str]]:
+def answerable(tree: Node, models: Sequence[str], *, allow_code: bool) -> tuple[dict[str, str | None], list[str]]:
     """Of all models their kinds, and those that have weights of their own to be asked."""
     kinds = {other: _kind(tree, other) for other in models}
     return kinds, [other for other, kind in kinds.items() if kind is None or _has_model(kind, allow_code=allow_code)]

@@ -84,7 +84,13 @@ def _data(node: Node) -> Node:
         mix=_keyed("kind"),
         pool=_keyed("source"),
         select=_keyed("manifest"),
+        rollouts=_rollouts,
     )
+
+
+def _rollouts(node: Node) -> Node:
+    """`x` becomes `{file: x}`, and `again: x` becomes `again: {view: x}`."""
+    return _entries(_keyed("file")(node), again=_keyed("view"))
 
 
 def _evaluate(node: Node) -> Node:

@@ -222,3 +222,5 @@ class Splits:
     """Number of examples of the pool; they come last, where nothing is selected."""
     tokenizer: Any = None
     """Language: the tokenizer, of transformers."""
+    questions: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """Language, where replies are written anew: prompt and reply of every training row of the source, as they stand there."""

@@ -37,6 +37,8 @@ class Manner:
     """Of encoder-decoders, the token that the decoder begins with."""
     outputs: int | None = None
     """How many tokens the tokenizer has; further rows of the model's head are never chosen."""
+    at_once: int = AT_ONCE
+    """Prompts that are answered side by side."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +101,8 @@ def _answers(module: nn.Module, prompts: Sequence[Tensor], manner: Manner) -> li
     order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]))
     answers: dict[int, Draft] = {}
     with _evaluating(module), torch.no_grad():
-        for begin in range(0, len(order), AT_ONCE):
-            numbers = order[begin : begin + AT_ONCE]
+        for begin in range(0, len(order), manner.at_once):
+            numbers = order[begin : begin + manner.at_once]
             asked = [prompts[number].to(device) for number in numbers]
             said = _said(module, asked, manner)
             answers |= {number: _until(ids, manner.ends) for number, ids in zip(numbers, said, strict=True)}

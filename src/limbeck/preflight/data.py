@@ -6,11 +6,14 @@ from pathlib import Path
 
 from ..assemble import data_request
 from ..config.data_schema import DataSpec
+from ..config.rollouts import explain_missing
 from ..data.load import data_info
-from ..errors import LimbeckError
+from ..errors import LimbeckError, UnknownName
 from ..tasks.base import Task
 from ..types import DataInfo
 from .found import Desk
+
+_IN_VIEW = "column in data."
 
 
 def check_data(desk: Desk, task: Task) -> DataInfo | None:
@@ -29,7 +32,14 @@ def check_data(desk: Desk, task: Task) -> DataInfo | None:
             continue
         with desk.at(where):
             request = data_request(spec, desk.recipe)
-            own = data_info(request, kind=task.data_kind, labels=task.labels, language=task.language, allow_code=desk.allow_code)
+            try:
+                own = data_info(request, kind=task.data_kind, labels=task.labels, language=task.language, allow_code=desk.allow_code)
+            except UnknownName as error:
+                if error.kind.startswith(_IN_VIEW):  # told where the prompt of the view stands
+                    place = f"{key}.{error.kind.removeprefix(_IN_VIEW)}"
+                    desk.problem(place, explain_missing(str(error), error.name))
+                    continue
+                raise
             if key == "data":
                 info = own
             elif info is not None and info.labels == "token" and own.num_outputs > info.num_outputs:

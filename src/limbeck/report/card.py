@@ -80,7 +80,11 @@ def card(results: Mapping[str, Any], recipe: Mapping[str, Any], machine: Mapping
         "purpose": {key: about.get(key) or UNSAID for key in ("title", "claim", "paper", "notes")},
         "data": {"source": data["source"], "licence": LICENCES.get(data["source"], UNSAID), **counts},
         "preparation": {
-            **{key: data[key] for key in ("split", "label_fraction", "wrong", "select", "transforms", "mix", "pool") if data.get(key)},
+            **{
+                key: data[key]
+                for key in ("split", "label_fraction", "wrong", "select", "rollouts", "transforms", "mix", "pool")
+                if data.get(key)
+            },
             "notes": results["data"].get("notes", []),
         },
         "teachers": {name: _model(spec, found.get(name)) for name, spec in teachers.items()} or "none",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from .rows import CausalExamples, LanguageExamples, TokenRows
 from .seq2seq import Seq2SeqExamples, start_token
 from .tags import TagExamples, encode_tags, tag_names, unseen_tags
 from .vocabulary import CHARACTERS, of_characters, padding_token, size_of
+from .written import questions_in, with_replies
 
 Reader = Callable[[Wanted], Pool]
 Parts = dict[str, NDArray[np.int64]]
@@ -58,6 +59,8 @@ class _Read:
     """Tags, of tagged words."""
     domains: Sequence[str] = ()
     """Domain of every row, where they are asked for."""
+    questions: Mapping[int, tuple[str, str]] = field(default_factory=dict)
+    """Prompt and reply of every training row, as they stand in the data, where others are written for them."""
 
 
 def load_language(request: DataRequest, language: LanguageKind, read: Reader, told: Callable[[str], None] | None = None) -> Splits:
@@ -92,7 +95,8 @@ def load_language(request: DataRequest, language: LanguageKind, read: Reader, to
         for examples in parts.values():
             examples.domains = domains_of(found.domains, examples.store)
     info = _info(found, request, language)
-    return Splits(parts["train"], parts.get("valid"), parts["test"], info, tuple(notes), share, tokenizer=found.tokenizer)
+    train, valid, test = parts["train"], parts.get("valid"), parts["test"]
+    return Splits(train, valid, test, info, tuple(notes), share, tokenizer=found.tokenizer, questions=found.questions)
 
 
 def _alone(request: DataRequest) -> DataRequest:
@@ -134,6 +138,7 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
         raise DataError("data.cut: prompt is for prompts with completions. Remove it, or name the columns of both with data.columns.")
     for name, view in request.views.items():
         check_shown(Shown(name, view, own, pool.cells, None, request, language))
+    columns: Mapping[str, Sequence[Any]] = pool.cells
     domains = domain_column(pool.cells, request.tokens.domain, request.source)
     own, parts = _cut(own, pool, request)
     tokenizer = _tokenizer(own, parts, request, language)
@@ -144,11 +149,16 @@ def _read(request: DataRequest, language: LanguageKind, read: Reader) -> _Read:
         notes.append(f"the characters of {len(noise)} of {len(parts['train'])} training texts are in random order (data.scrambled).")
     if request.tokens.canaries is not None:
         own = planted(own, parts["train"].tolist(), request.tokens.canaries, request.split_seed)
+    questions: Mapping[int, tuple[str, str]] = {}
+    if request.tokens.rollouts is not None:
+        given, rows = own, parts["train"]
+        own, columns, parts["train"] = with_replies(given, columns, rows, request.tokens.rollouts.file)
+        questions = questions_in(given, rows.tolist())
     names: tuple[str, ...] = ()
     if language == "token_classification":
         names = tag_names(own, [row for part in parts.values() for row in part.tolist()])
         notes += unseen_tags(own, parts["train"].tolist(), names)
-    return _Read(own, pool.cells, parts, tokenizer, notes, names, domains)
+    return _Read(own, columns, parts, tokenizer, notes, names, domains, questions)
 
 
 def _cut(own: Records, pool: Pool, request: DataRequest) -> tuple[Records, Parts]:

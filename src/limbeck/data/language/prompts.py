@@ -73,6 +73,12 @@ def prompts_of(examples: Examples, count: int, *, seed: int, tokens: int, longes
     return Asked(tuple(found[number] for number in chosen), start, views)
 
 
+def all_prompts(examples: LanguageExamples) -> Asked:
+    """The prompts of all documents, in their order, where a reply follows each."""
+    found, start = _replies(examples)
+    return Asked(tuple(found), start)
+
+
 def _replies(examples: LanguageExamples) -> tuple[list[Prompt], int | None]:
     """What stands before the first trained token of every document, and what is trained next; the token that a decoder begins with."""
     if isinstance(examples, Seq2SeqExamples):

@@ -22,6 +22,14 @@ class CanaryRequest:
 
 
 @dataclass(frozen=True)
+class RolloutRequest:
+    """Replies that a model has written take the place of the training replies, and views may name `right` and `wrong`."""
+
+    file: str | None = None
+    """What was written; None before anything is."""
+
+
+@dataclass(frozen=True)
 class TokenRequest:
     """The part of a request that only language models read; the plain form of these keys of a recipe's `data`."""
 
@@ -55,3 +63,5 @@ class TokenRequest:
     """What is planted in the training texts."""
     decoder_start: str | None = None
     """Encoder-decoders: the token that the decoder begins with."""
+    rollouts: RolloutRequest | None = None
+    """What a model has written for the training questions."""
