@@ -22,9 +22,7 @@ from .evaluate.generation import Manner, drafts
 from .export.student import load_student
 from .models.base import ModelRequest
 from .models.build import build_model, is_local_code
-from .types import DataInfo
-
-WRITES = ("causal_lm", "seq2seq_lm")
+from .types import WRITES, DataInfo
 
 
 def generate(

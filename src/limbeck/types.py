@@ -38,6 +38,8 @@ ROW_WEIGHTS = "row_weights"
 LanguageKind = Literal["causal_lm", "masked_lm", "seq2seq_lm", "token_classification", "span_extraction"]
 """What is predicted of texts, by the name of the task: the next token, those that are masked, those of another text, a class of every
 token, or where an answer begins and ends."""
+WRITES: tuple[LanguageKind, ...] = ("causal_lm", "seq2seq_lm")
+"""Those whose models write texts, token by token."""
 
 
 @dataclass(frozen=True)

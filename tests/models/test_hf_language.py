@@ -53,6 +53,25 @@ def test_the_head_is_that_of_the_data(kind: str, args: dict[str, object], langua
         assert module.config.use_cache is False
 
 
+@pytest.mark.parametrize("kind", ["llama", "mistral", "qwen2", "qwen3", "gemma", "phi3"])
+def test_what_follows_from_the_arguments_is_what_transformers_make_of_them(kind: str):
+    """Such as the size of an attention head, which is that of the width and not that of the kind's own defaults."""
+    args = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    if kind == "phi3":  # whose own numbers of special tokens are beyond the vocabulary
+        args |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 1)
+    own = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **args, vocab_size=61))
+    module = built(ModelRequest(f"hf:{kind}", args=args), INFO)
+    assert [(name, value.shape) for name, value in module.named_parameters()] == [
+        (name, value.shape) for name, value in own.named_parameters()
+    ]
+
+
+def test_arguments_that_the_configuration_refuses():
+    args = {"hidden_size": 30, "num_attention_heads": 4}
+    with pytest.raises(ModelError, match=r"^hf:llama: The hidden size \(30\) is not a multiple of the number of attention heads \(4\)\.$"):
+        build_model(ModelRequest("hf:llama", args=args), INFO)
+
+
 def test_the_vocabulary_of_a_random_model_may_be_said():
     args = {**SMALL, "vocab_size": 64}
     assert built(ModelRequest("hf:gpt2", args=args), INFO).get_input_embeddings().num_embeddings == 64

@@ -6,10 +6,11 @@ import time
 from collections.abc import Sequence
 
 from ..data.corruptions import kinds_of
+from ..evaluate import waiting
 from ..evaluate.cost import undisturbed
 from ..evaluate.speed import LEAST, MOST, SECONDS
 from ..session import Session
-from .costs import forward_of
+from .costs import forward_of, wait_of
 from .desk import trained_rows
 from .exposing import canaries_of
 
@@ -34,4 +35,15 @@ def cost_seconds(session: Session, names: Sequence[str]) -> float:
                 forward()
                 once = time.perf_counter() - start
             spent += once * (2 + max(LEAST, min(MOST, SECONDS / once)))
-    return spent
+    return spent + sum(_wait(session, name) for name in names)
+
+
+def _wait(session: Session, name: str) -> float:
+    """Seconds that the tokens take which are written to time them, from one round of them."""
+    length = session.recipe.evaluate.first_token
+    if length is None or name not in session.models:
+        return 0.0
+    start = time.perf_counter()
+    wait_of(session, name, length, rounds=1)
+    once = (time.perf_counter() - start) / 2
+    return once * (1 + max(waiting.LEAST, min(waiting.MOST, waiting.SECONDS / once)))

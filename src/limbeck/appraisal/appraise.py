@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ..engine.evaluation import Collected
 from ..session import Session
-from .costs import costs
+from .costs import costs, waits
 from .desk import Appraisal, Panel
 from .exposing import exposing
 from .fairness import fairness
@@ -40,4 +40,6 @@ def appraise(session: Session, said: Mapping[str, Collected], teacher: str | Non
         kernels(panel, wish.kernel)
     if wish.cost:
         costs(panel)
+    if wish.first_token is not None:
+        waits(panel, wish.first_token)
     return panel.found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..config.evaluate_schema import EvaluateSpec
 from ..config.schema import Recipe
 from ..evaluate.tokens import PARTS
 from ..tasks.base import Task
@@ -29,6 +30,9 @@ def asked(recipe: Recipe, task: Task) -> dict[str, bool]:
         found["exact_match"] = True
     if spec.kernel is not None:
         found |= {"kernel_alignment": True, "kernel_alignment_start": True, "kernel_movement": False}
-    if spec.cost:
-        found |= {"throughput": True, "peak_bytes": False, "energy_j": False, "latency_p99_ms": False}
-    return found
+    return found | _costs(spec)
+
+
+def _costs(spec: EvaluateSpec) -> dict[str, bool]:
+    batches = {"throughput": True, "peak_bytes": False, "energy_j": False, "latency_p99_ms": False} if spec.cost else {}
+    return batches | ({"first_token_ms": False, "next_token_ms": False} if spec.first_token is not None else {})

@@ -61,6 +61,9 @@ class EvaluateSpec(Spec):
     """Fillings that a canary is compared with; digits stand for digits, letters for letters."""
     cost: list[PositiveInt] = Field(default_factory=list)
     """Sizes of a batch for which latency percentiles, throughput, peak memory and energy are measured; `true` for `[1, 64]`."""
+    first_token: PositiveInt | None = None
+    """Language models that write: tokens of a prompt after which the time to the first token (`first_token_ms`) and that of each further
+    one (`next_token_ms`) are measured, one prompt at a time."""
     kernel: Annotated[int, Field(ge=2)] | None = None
     """Images and tables: so many training examples on which the neural tangent kernel of every model is computed: `kernel_alignment` with
     the labels; of `lazy` models also `kernel_movement`, how far it is from what it was at first."""

@@ -8,7 +8,7 @@ from ..config.load import LoadedRecipe
 from ..engine.backend import pick_device
 from ..tasks.base import Task
 from .data import check_data
-from .evaluation import check_evaluation, check_kernel
+from .evaluation import check_evaluation, check_first_token, check_kernel
 from .found import Desk, Preflight
 from .learning import Learning
 from .models import Models
@@ -38,6 +38,7 @@ def preflight(loaded: LoadedRecipe, *, allow_code: bool, device: str | None = No
     peers = {peer for phase in phases for peer in phase.peers}
     models = Models(desk, task, info, ({phase.learner for phase in phases} - set(desk.recipe.models)) | peers)
     check_kernel(desk, models.built, task)
+    check_first_token(desk, models.built, task, info)
     check_vocabularies(desk, models.built, task, info)
     for phase in phases:
         Learning(desk, models, phase, task, info).check()

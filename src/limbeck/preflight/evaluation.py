@@ -11,9 +11,10 @@ from ..data.grouping import group_names
 from ..errors import ModelError, UnknownName
 from ..evaluate.exposure import fillings
 from ..evaluate.kernel import check_size
+from ..evaluate.waiting import check_room
 from ..models.base import BuiltModel
 from ..tasks.base import Task
-from ..types import DataInfo
+from ..types import WRITES, DataInfo
 from .found import Desk
 
 
@@ -67,12 +68,28 @@ def check_kernel(desk: Desk, built: Mapping[str, BuiltModel], task: Task) -> Non
                 raise ModelError(f"{name}: {error}") from error
 
 
+def check_first_token(desk: Desk, built: Mapping[str, BuiltModel], task: Task, info: DataInfo) -> None:
+    """Who is timed at writing writes, and has room for the prompt."""
+    length = desk.recipe.evaluate.first_token
+    if length is None:
+        return
+    if task.language not in WRITES:
+        desk.problem("evaluate.first_token", f"task {desk.recipe.task} writes no tokens; this is for {' and '.join(WRITES)}. Remove it.")
+        return
+    for name, model in built.items():
+        with desk.at("evaluate.first_token"):
+            try:
+                check_room(model.module, length, reads=info.shown(model.request.view).language == "seq2seq_lm")
+            except ModelError as error:
+                raise ModelError(f"{name}: {error}") from error
+
+
 def _check_answer(desk: Desk, task: Task) -> None:
     """A pattern of answers is one, and the models write answers."""
     pattern = desk.recipe.evaluate.answer
     if pattern is None:
         return
-    if task.language not in ("causal_lm", "seq2seq_lm"):
+    if task.language not in WRITES:
         desk.problem("evaluate.answer", f"task {desk.recipe.task} writes no answers; this is for causal_lm and seq2seq_lm. Remove it.")
     try:
         re.compile(pattern)

@@ -91,6 +91,8 @@ METRICS = {
         Metric("flops", "FLOPs", "lower", "amount", "one example, forward"),
         Metric("bytes", "Size", "lower", "size", "weights as stored"),
         Metric("latency_ms", "Latency", "lower", "milliseconds", "median, batch of one, on the machine of the run"),
+        Metric("first_token_ms", "Time to the first token", "lower", "milliseconds", "of one prompt by itself, on the machine of the run"),
+        Metric("next_token_ms", "Time of a further token", "lower", "milliseconds", "of one prompt by itself, on the machine of the run"),
         Metric("step_time", "Time of an update", "lower", "seconds", "on the machine of the run"),
         Metric("seconds", "Time", "lower", "seconds", "the whole run"),
     )

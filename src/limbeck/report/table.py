@@ -185,6 +185,8 @@ COSTS: tuple[tuple[str, str, Callable[[Any], str], str], ...] = (
     ("bytes", "Size", size, "weights as stored"),
     ("latency_ms", "Latency", milliseconds, "median, batch of one, on the machine of the run"),
     ("latency_p99_ms", "Latency, 99th percentile", milliseconds, "smallest batch that was measured"),
+    ("first_token_ms", "Time to the first token", milliseconds, "one prompt by itself"),
+    ("next_token_ms", "Time of a further token", milliseconds, "one prompt by itself"),
     ("throughput", "Throughput", amount, "examples a second, largest batch that was measured"),
     ("peak_bytes", "Peak memory", size, "weights and what the largest batch takes"),
     ("energy_j", "Energy", joules, "an example of the largest batch, of the whole platform"),

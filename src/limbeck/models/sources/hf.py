@@ -194,10 +194,17 @@ def _config(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> 
     if name in CONFIG_MAPPING and not folder.is_dir():
         if request.weights == "pretrained":
             raise ModelError(f"{request.model} names a kind of model, which has no weights; give the id or folder of one.")
-        return _with_arguments(AutoConfig.for_model(name), request, info, fresh=True)
+        plain = AutoConfig.for_model(name)
+        values = _arguments(plain, request, info, fresh=True)
+        try:  # made with them, since some follow from others, such as the size of an attention head
+            config = AutoConfig.for_model(name, **values)
+        except Exception as error:  # whatever the configuration finds wrong with them
+            raise ModelError(f"{request.model}: {str(error).splitlines()[-1].strip().removeprefix('ValueError: ')}") from error
+        return _with_values(config, values)
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ModelError(f"{request.model}: there is no such folder (looked for {folder.absolute()}).")
-    return _with_arguments(_fetched_config(name, request, load=load), request, info, fresh=False)
+    config = _fetched_config(name, request, load=load)
+    return _with_values(config, _arguments(config, request, info, fresh=False))
 
 
 def _fetched_config(name: str, request: ModelRequest, *, load: bool) -> Any:
@@ -215,11 +222,12 @@ def _fetched_config(name: str, request: ModelRequest, *, load: bool) -> Any:
         raise fetch_error(f"the configuration of {request.model}", error) from error
 
 
-def _with_arguments(config: Any, request: ModelRequest, info: DataInfo, *, fresh: bool) -> Any:
+def _arguments(config: Any, request: ModelRequest, info: DataInfo, *, fresh: bool) -> dict[str, Any]:
+    """What is set in a configuration: what the data say, and the user's arguments."""
     known = config.to_dict()
     settings: dict[str, Any] = {}
     if info.language in LANGUAGE_MODELS:
-        config.use_cache = False  # nothing is generated here; keys and values would be kept for nothing
+        settings["use_cache"] = False  # nothing is generated here; keys and values would be kept for nothing
         if fresh:
             settings["vocab_size"] = info.num_outputs
     elif info.language != "span_extraction":
@@ -235,7 +243,11 @@ def _with_arguments(config: Any, request: ModelRequest, info: DataInfo, *, fresh
     for key in given:
         if key not in known and key not in settings and key not in config.attribute_map:
             raise unknown_argument(request.model, key, sorted([*known, _ATTENTION]))
-    for key, value in {**settings, **given}.items():
+    return settings | given
+
+
+def _with_values(config: Any, values: Mapping[str, Any]) -> Any:
+    for key, value in values.items():
         setattr(config, key, value)
     return config
 
