@@ -1,6 +1,9 @@
 """How long one waits for tokens: the work that is timed, what has no room, and the results of a run."""
 
+from typing import Any
+
 import pytest
+from tests.language_models import tiny
 from tests.language_runs import recipe
 from tests.runs import SMALL
 
@@ -14,13 +17,6 @@ from limbeck.preflight import preflight
 pytest.importorskip("transformers")
 
 
-def _llama(positions=64):
-    from transformers import LlamaConfig, LlamaForCausalLM
-
-    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    return LlamaForCausalLM(LlamaConfig(vocab_size=20, max_position_embeddings=positions, **sizes))
-
-
 def _t5():
     from transformers import T5Config, T5ForConditionalGeneration
 
@@ -30,7 +26,7 @@ def _t5():
 @pytest.mark.parametrize("reads", [False, True])
 def test_what_is_timed(reads, monkeypatch):
     """The clock moves with the tokens that go in: so many for each forward, as many forwards as tokens are written."""
-    model = _t5() if reads else _llama()
+    model: Any = _t5() if reads else tiny("llama", max_position_embeddings=64)
     now, calls = [0.0], []
 
     def forward(part, args, kwargs):
@@ -44,7 +40,7 @@ def test_what_is_timed(reads, monkeypatch):
         model.decoder.register_forward_pre_hook(forward, with_kwargs=True)
     monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
     model.train()
-    found = waiting(model, 30, outputs=20, start=0 if reads else None, rounds=2)
+    found = waiting(model, 30, outputs=16, start=0 if reads else None, rounds=2)
     # the prompt, and of encoder-decoders the token that the decoder begins with; then one token at a time, from the cache
     assert found["first_token_ms"] == pytest.approx(31 if reads else 30)
     assert found["next_token_ms"] == pytest.approx(1)
@@ -54,8 +50,8 @@ def test_what_is_timed(reads, monkeypatch):
 
 def test_a_model_without_room():
     with pytest.raises(ModelError, match="a prompt of 48 tokens and 17 that are written need 65 positions, and the model has 64"):
-        waiting(_llama(), 48, outputs=20)
-    assert waiting(_llama(), 47, outputs=20, rounds=1)["first_token_ms"] > 0
+        waiting(tiny("llama", max_position_embeddings=64), 48, outputs=16)
+    assert waiting(tiny("llama", max_position_embeddings=64), 47, outputs=16, rounds=1)["first_token_ms"] > 0
 
 
 def test_in_a_run(tmp_path):
