@@ -14,11 +14,11 @@ from limbeck.authoring import Question, RemoteAuthor, read_questions, write_down
 from limbeck.cli.main import main
 from limbeck.errors import DataError, LimbeckError
 from limbeck.evaluate.generation import Manner, drafts, greedy
-from limbeck.run import distill
 from limbeck.teachers._server import Server, ServerError
 from tests.language_data import save_tokenizer, write_jsonl
 from tests.language_models import tiny
 from tests.language_runs import LLAMA
+from tests.runs import distill
 from tests.teachers.test_remote import Served
 
 

@@ -20,11 +20,10 @@ from limbeck.engine.watch import Journal, Silent
 from limbeck.errors import LimbeckError, RecipeError
 from limbeck.labelling import Labelling, label
 from limbeck.recheck import recheck
-from limbeck.run import distill
 from limbeck.session import Session
 from limbeck.store.manage import parse_codec
 from limbeck.store.manifest import StoreError, read_manifest
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 FLIP = [{"crop": {"padding": 1}}, "noise"]
 TEACH = {"learner": "teacher", "objective": {"labels": "cross_entropy"}, "train": {"epochs": 1}}

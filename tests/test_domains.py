@@ -10,9 +10,9 @@ import pytest
 
 from limbeck.config.load import load_recipe
 from limbeck.errors import RecipeError
-from limbeck.run import distill
 from limbeck.study.conduct import Wish, plan
 from tests.language_runs import recipe
+from tests.runs import distill
 
 
 def both(folder: Path, **more: Any) -> dict[str, Any]:

@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from limbeck.run import distill
-from tests.runs import SMALL, weights
+from tests.runs import SMALL, distill, weights
 
 TRAIN: dict[str, Any] = {**SMALL["train"], "epochs": 3, "schedule": "constant"}  # the accuracy falls from the first epoch on
 MLP: dict[str, Any] = {"model": "mlp", "args": {"hidden": [4]}}
@@ -23,7 +22,7 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("endings")
     recipe = {**SMALL, "student": MLP, "teacher": {**MLP, "weights": "random"}, "baseline": True}
     for select in ("best", "last"):
-        distill({**recipe, "train": {**TRAIN, "select": select}}, out=folder / select, device="cpu", report=False)
+        distill({**recipe, "train": {**TRAIN, "select": select}}, out=folder / select, device="cpu")
     return folder / "best", folder / "last"
 
 
@@ -63,7 +62,7 @@ def test_who_did_not_learn_has_no_ending(both: tuple[Path, Path]):
 
 def test_where_the_best_is_the_last_nothing_is_kept_beside_it(tmp_path: Path):
     recipe = {**SMALL, "student": MLP, "teacher": {**MLP, "weights": "random"}, "train": {**TRAIN, "epochs": 1}}
-    found = distill(recipe, out=tmp_path / "run", device="cpu", report=False).results["models"]["student"]
+    found = distill(recipe, out=tmp_path / "run", device="cpu").results["models"]["student"]
     assert found["last"] is None
     assert found["valid"] == lines(tmp_path / "run", "distil")[-1]["values"]
     assert not list((tmp_path / "run" / "checkpoints").glob("last-*"))

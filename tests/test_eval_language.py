@@ -10,9 +10,9 @@ import pytest
 
 from limbeck.cli.main import main
 from limbeck.judge import evaluate
-from limbeck.run import distill
 from tests.language_data import write_jsonl
 from tests.language_runs import LLAMA, recipe
+from tests.runs import distill
 
 ANSWER = r"w39 (w\d+)"
 

@@ -18,10 +18,9 @@ from limbeck.engine import loop
 from limbeck.errors import DataError, Interrupted, LimbeckError, RecipeError
 from limbeck.judge import evaluate
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from limbeck.tasks.joint import Joint
 from limbeck.types import DataInfo, Share
-from tests.runs import digest
+from tests.runs import digest, distill
 
 ROOT = Path(__file__).resolve().parents[1]
 MLP = {"model": "mlp", "args": {"hidden": [8]}}
@@ -75,7 +74,7 @@ def problems(given: dict[str, Any]) -> list[str]:
 
 def test_a_run_trains_and_judges_every_data_set(tmp_path):
     assert problems(recipe(baseline=True)) == []
-    result = distill(recipe(baseline=True), out=tmp_path / "run", device="cpu")
+    result = distill(recipe(baseline=True), out=tmp_path / "run", device="cpu", report=True)
     models = result.results["models"]
     assert set(models) == {"reader", "ruler", "alone", "student"}
     student = models["student"]["metrics"]

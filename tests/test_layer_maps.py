@@ -14,7 +14,7 @@ from limbeck.config.load import load_recipe
 from limbeck.errors import RecipeError
 from limbeck.labelling import Labelling, label
 from limbeck.preflight import Preflight, preflight
-from limbeck.run import distill
+from tests.runs import distill
 from tests.text_models import save_text_model, sentences
 
 DIGITS = {

@@ -25,7 +25,7 @@ LAZY: dict[str, Any] = {**SMALL, "student": {"model": "convnet", "args": {"chann
 
 
 def test_a_lazy_student_is_judged_and_exported_as_it_is(tmp_path: Path):
-    result = limbeck.distill({**LAZY, "evaluate": {"kernel": 16}}, out=tmp_path / "run", device="cpu")
+    result = limbeck.distill({**LAZY, "evaluate": {"kernel": 16}}, out=tmp_path / "run", device="cpu", report=False)
     metrics = dict(result.metrics)
     assert 0 < metrics["kernel_alignment"] < 1
     assert 0 < metrics["kernel_movement"] < 1
@@ -42,12 +42,12 @@ def test_a_lazy_student_is_judged_and_exported_as_it_is(tmp_path: Path):
     assert export_run(result.folder, "pt2", tmp_path / "student.pt2").difference < 1e-5
     bare = {**SMALL, "student": {**SMALL["student"], "weights": str(result.folder)}}
     with pytest.raises(LimbeckError, match="these are the weights of a lazy model; give convnet its factor: lazy: 4"):
-        limbeck.distill(bare, out=tmp_path / "bare", device="cpu")
+        limbeck.distill(bare, out=tmp_path / "bare", device="cpu", report=False)
 
 
 def test_stopped_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     wanted = {**LAZY, "train": {**SMALL["train"], "checkpoint_every": 1}}
-    whole = limbeck.distill(wanted, out=tmp_path / "whole", device="cpu")
+    whole = limbeck.distill(wanted, out=tmp_path / "whole", device="cpu", report=False)
     original, polls = Session.__post_init__, iter([*[False] * 5, True])
 
     def watched(self: Session) -> None:
@@ -57,9 +57,9 @@ def test_stopped_and_resumed_is_the_same_run(tmp_path: Path, monkeypatch: pytest
     with monkeypatch.context() as patched:
         patched.setattr(Session, "__post_init__", watched)
         with pytest.raises(Interrupted):
-            limbeck.distill(wanted, out=tmp_path / "stopped", device="cpu")
+            limbeck.distill(wanted, out=tmp_path / "stopped", device="cpu", report=False)
     assert any((tmp_path / "stopped" / "checkpoints").iterdir())
-    again = limbeck.distill(wanted, out=tmp_path / "stopped", device="cpu", resume=True)
+    again = limbeck.distill(wanted, out=tmp_path / "stopped", device="cpu", resume=True, report=False)
     assert digest(again.folder) == digest(whole.folder)
     assert dict(again.metrics) == dict(whole.metrics)
 
@@ -73,7 +73,7 @@ def test_a_lazy_student_begins_as_another_model(tmp_path: Path):
             "distil": {"start": "teacher", "train": {"steps": 1, "optimizer": {"name": "sgd", "lr": 0.0}, "select": "last"}},
         },
     }
-    folder = limbeck.distill(recipe, out=tmp_path / "run", device="cpu").folder
+    folder = limbeck.distill(recipe, out=tmp_path / "run", device="cpu", report=False).folder
     state = load_file(folder / "student" / "model.safetensors")
     assert state["lazy_start.alpha"] == 4
     assert torch.equal(state["lazy_start.head__weight"], state["head.weight"])

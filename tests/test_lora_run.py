@@ -11,7 +11,6 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from limbeck import distill
 from limbeck.config.load import load_recipe
 from limbeck.errors import Interrupted, LimbeckError, RecipeError
 from limbeck.export import export_run
@@ -22,6 +21,7 @@ from tests.language_data import save_tokenizer
 from tests.language_models import tiny
 from tests.language_runs import sums
 from tests.processes import pair
+from tests.runs import distill
 from tests.text_models import save_text_model, sentences
 
 LORA = {"rank": 2, "alpha": 8, "targets": ["q_proj", "v_proj", "down_proj"]}

@@ -13,9 +13,9 @@ from limbeck.data.base import DataRequest
 from limbeck.data.language.request import TokenRequest
 from limbeck.data.load import load_data
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from tests.language_data import save_tokenizer
 from tests.language_runs import LLAMA
+from tests.runs import distill
 
 PLAIN = "{% for m in messages %}{{ '<s> ' + m.role | replace('user', 'w1') | replace('assistant', 'w2') + ' ' + m.content + ' </s> ' }}{% endfor %}{% if add_generation_prompt %}{{ '<s> w2 ' }}{% endif %}"  # noqa: E501
 MARKED = "{% for m in messages %}{{ '<s> ' }}{% if m.role == 'assistant' %}{% generation %}{{ m.content + ' </s> ' }}{% endgeneration %}{% else %}{{ m.content + ' </s> ' }}{% endif %}{% endfor %}"  # noqa: E501

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from limbeck.errors import LimbeckError
-from limbeck.run import distill
+from tests.runs import distill
 
 
 def recipe(folder: Path, student: dict[str, Any], *, pack: bool) -> dict[str, Any]:

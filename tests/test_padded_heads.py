@@ -20,12 +20,12 @@ from limbeck.labelling import Labelling, label
 from limbeck.ops.projection import project
 from limbeck.preflight import preflight
 from limbeck.registry import TASKS
-from limbeck.run import distill
 from limbeck.store.manage import parse_codec
 from limbeck.tokens import Hidden
 from limbeck.types import Batch, DataInfo
 from tests.language_data import save_tokenizer, write_jsonl
 from tests.language_models import inputs, tiny
+from tests.runs import distill
 
 WORDS, TEACHER, STUDENT = 45, 64, 53
 """Tokens of the tokenizer, and rows of the two heads."""
@@ -195,7 +195,7 @@ def test_transformers_writes_words_only(folder: Path, tmp_path: Path, made: bool
             "intermediate_size",
         )
         wanted["student"] = {"model": "hf:llama", "args": {name: settings[name] for name in names}}
-    run = distill(wanted, out=tmp_path / "run", device="cpu", report=False)
+    run = distill(wanted, out=tmp_path / "run", device="cpu")
     student: Any = transformers.AutoModelForCausalLM.from_pretrained(run.folder / "student")
     assert student.generation_config.suppress_tokens == list(range(WORDS, STUDENT))
     with torch.no_grad():

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from limbeck import distill
 from limbeck.config.load import load_recipe
 from limbeck.errors import Interrupted, LimbeckError, RecipeError, RunError
 from limbeck.export import export_run
 from limbeck.judge import evaluate
 from limbeck.preflight import preflight
 from limbeck.session import Session
+from tests.runs import distill
 from tests.text_models import save_text_model, sentences
 
 NAME = "bert.soft_prompt.weight"

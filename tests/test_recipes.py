@@ -14,10 +14,11 @@ import pytest
 import torch
 import yaml
 
-from limbeck.config.load import load_recipe
+from limbeck.config.load import LoadedRecipe, load_recipe
 from limbeck.errors import RecipeError
 from limbeck.labelling import Labelling, label
 from limbeck.preflight import preflight
+from limbeck.preflight.found import Preflight
 from limbeck.run import distill
 from limbeck.store.manage import parse_codec
 from limbeck.study.conduct import Wish, plan
@@ -226,13 +227,18 @@ def test_runs_for_two_updates(name: str, own_data: dict[str, Any], tmp_path: Pat
         if spec.repeat > 2:
             overrides[f"stages.{stage}.repeat"] = 2
 
-    checked = preflight(load_recipe(RECIPES / f"{name}.yaml", set=overrides), allow_code=False)
-    assert checked.problems == []
-    assert checked.notes == []
     if recipe.study is not None and not name.startswith(("studies/", "cifar100/")):
         assert plan(load_recipe(RECIPES / f"{name}.yaml", set=overrides), Wish(overrides, device="cpu")).claims == recipe.study.claims
 
+    checked: list[Preflight] = []
+
+    def check(loaded: LoadedRecipe, *, allow_code: bool, device: str | None) -> Preflight:
+        checked.append(preflight(loaded, allow_code=allow_code, device=device))
+        return checked[-1]
+
+    monkeypatch.setattr("limbeck.run.preflight", check)
     result = distill(RECIPES / f"{name}.yaml", set=overrides, out=tmp_path / "run", device="cpu", allow_code=False)
+    assert [(each.problems, each.notes) for each in checked] == [([], [])]
     stages = [stage["updates"] for stage in result.results["stages"] if stage["learner"] != "alone"]
     assert stages == [2] * len(stages)
     assert len(stages) >= max(len(recipe.stages), 1)

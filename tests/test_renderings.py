@@ -14,12 +14,12 @@ from limbeck.engine.watch import Journal, Silent
 from limbeck.errors import Interrupted
 from limbeck.labelling import Labelling, label
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from limbeck.session import Session
 from limbeck.store.manage import parse_codec
 from limbeck.store.manifest import StoreError
 from limbeck.tokens import Hidden
 from tests.language_data import save_tokenizer, write_jsonl
+from tests.runs import distill
 from tests.teachers.test_remote import Served
 
 GPT: dict[str, Any] = {"n_embd": 16, "n_layer": 1, "n_head": 2, "n_positions": 24, "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}

@@ -23,12 +23,11 @@ from limbeck.errors import LimbeckError, RecipeError
 from limbeck.labelling import Labelling, label
 from limbeck.objective.schedules import between
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from limbeck.selecting import select
 from limbeck.session import Session
 from limbeck.settling import settled
 from limbeck.store.manifest import read_manifest
-from tests.runs import SMALL, digest
+from tests.runs import SMALL, digest, distill
 
 FULL = {"source": "sklearn:digits", "limit": 200}
 

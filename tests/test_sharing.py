@@ -9,9 +9,8 @@ import pytest
 
 from limbeck import assemble
 from limbeck.config.load import load_recipe
-from limbeck.run import distill
 from limbeck.sharing import phase_keys
-from tests.runs import digest
+from tests.runs import digest, distill
 from tests.study.small import STAGED
 
 BASE: dict[str, Any] = {**STAGED, "baseline": True}
@@ -77,10 +76,10 @@ def test_a_chain_of_stages_is_taken_from_the_shelf_bit_by_bit(tmp_path: Path):
     stages = {**STAGED["stages"], "warm": {"train": {"epochs": 1}}, "distil": {"train": {"epochs": 1}}}
     recipe = {**STAGED, "stages": stages}
     other = {**STAGED, "stages": {**stages, "distil": {"train": {"epochs": 1}, "objective": {"logits": None}}}}
-    distill(other, out=tmp_path / "other", shared=tmp_path / "shelf", report=False, device="cpu")
+    distill(other, out=tmp_path / "other", shared=tmp_path / "shelf", device="cpu")
     assert len(list((tmp_path / "shelf").iterdir())) == 2
-    taken = distill(recipe, out=tmp_path / "taken", shared=tmp_path / "shelf", report=False, device="cpu")
-    alone = distill(recipe, out=tmp_path / "alone", report=False, device="cpu")
+    taken = distill(recipe, out=tmp_path / "taken", shared=tmp_path / "shelf", device="cpu")
+    alone = distill(recipe, out=tmp_path / "alone", device="cpu")
     assert digest(tmp_path / "taken") == digest(tmp_path / "alone") != digest(tmp_path / "other")
     for model in ("student", "teacher"):
         assert taken.results["models"][model]["metrics"] == alone.results["models"][model]["metrics"]

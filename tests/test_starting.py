@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from limbeck.config.load import load_recipe
 from limbeck.errors import RecipeError
 from limbeck.preflight import preflight
-from limbeck.run import distill
-from tests.runs import PLAIN, SMALL
+from tests.runs import PLAIN, SMALL, distill
 
 STILL: dict[str, Any] = {"steps": 1, "optimizer": {"name": "sgd", "lr": 0.0}}
 LABELS = {"labels": "cross_entropy"}

@@ -15,11 +15,10 @@ from limbeck.engine.watch import Silent
 from limbeck.errors import LimbeckError, RecipeError
 from limbeck.labelling import Labelling, label, workshop
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from limbeck.store.manage import parse_codec
 from limbeck.store.manifest import StoreError
 from limbeck.store.reader import StoreReader
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def test_a_student_learns_the_same_from_the_store(base, tmp_path):
     manifest = label(recipe(base), wish)
     assert [shard.stop for shard in manifest.shards] == [*range(100, manifest.examples, 100), manifest.examples]
     live = distill(recipe(base), out=tmp_path / "live")
-    stored = distill(recipe(base, teacher={"stored": str(tmp_path / "store")}), out=tmp_path / "stored")
+    stored = distill(recipe(base, teacher={"stored": str(tmp_path / "store")}), out=tmp_path / "stored", report=True)
     for a, b in zip(live.student.state_dict().values(), stored.student.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
     assert "teacher" in live.results["models"]

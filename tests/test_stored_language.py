@@ -13,10 +13,10 @@ from limbeck.config.load import load_recipe
 from limbeck.errors import Interrupted, LimbeckError, RecipeError
 from limbeck.labelling import Labelling, label
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from limbeck.store.manage import parse_codec
 from limbeck.store.manifest import StoreError
 from tests.language_data import WORDS, save_tokenizer, write_jsonl
+from tests.runs import distill
 from tests.teachers.test_remote import Served
 
 ARGS: dict[str, Any] = {

@@ -24,13 +24,12 @@ from limbeck.errors import LimbeckError, RecipeError
 from limbeck.labelling import Labelling, label
 from limbeck.ops.mixture import log_mixture
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from limbeck.session import Session
 from limbeck.store.manage import parse_codec
 from limbeck.store.reader import StoreReader
 from limbeck.teachers.base import Setting, TeacherRequest
 from limbeck.teachers.stored import StoredTeacher
-from tests.runs import SMALL, digest
+from tests.runs import SMALL, digest, distill
 
 DATA: dict[str, Any] = {"source": "sklearn:digits", "limit": 96, "transforms": ["resized_crop", "flip"]}
 RECIPE: dict[str, Any] = {

@@ -10,7 +10,7 @@ import pytest
 
 from limbeck.export import export_run
 from limbeck.judge import evaluate
-from limbeck.run import distill
+from tests.runs import distill
 from tests.text_models import save_text_model, sentences
 
 KD = {"labels": "cross_entropy", "logits": {"loss": "kd", "temperature": 2}}

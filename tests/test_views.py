@@ -15,10 +15,9 @@ from limbeck.export.student import load_student
 from limbeck.judge import evaluate
 from limbeck.labelling import Labelling, label
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from limbeck.session import Session
 from limbeck.store.manage import parse_codec
-from tests.runs import SMALL, digest
+from tests.runs import SMALL, digest, distill
 
 DATA: dict[str, Any] = {**SMALL["data"], "transforms": ["noise"], "views": {"clean": {}, "big": {"size": 12}, "half": {"size": 4}}}
 

@@ -17,11 +17,11 @@ from limbeck.data.text import load_tokenizer
 from limbeck.errors import LimbeckError
 from limbeck.labelling import Labelling, label
 from limbeck.preflight import Preflight, preflight
-from limbeck.run import distill
 from limbeck.store.manage import parse_codec
 from tests.language_data import save_tokenizer
 from tests.language_models import tiny
 from tests.language_runs import LLAMA, sums
+from tests.runs import distill
 
 
 @pytest.fixture

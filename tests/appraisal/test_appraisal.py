@@ -24,7 +24,7 @@ from limbeck.tasks.classification import Classification
 
 
 def _run(tmp_path, recipe=SMALL, **evaluate):
-    return limbeck.distill({**recipe, "evaluate": evaluate}, out=tmp_path / "run", device="cpu")
+    return limbeck.distill({**recipe, "evaluate": evaluate}, out=tmp_path / "run", device="cpu", report=False)
 
 
 def _told(**overrides):
@@ -238,7 +238,7 @@ def test_blocks():
 def test_planted_secrets_and_membership_of_a_language_model(tmp_path):
     pytest.importorskip("transformers")
     evaluate = {"generations": 0, "membership": True, "canaries": ["w1 w{2} w3", "w{0} w0"], "fills": 5}
-    result = limbeck.distill(language(tmp_path, evaluate=evaluate), out=tmp_path / "run", device="cpu")
+    result = limbeck.distill(language(tmp_path, evaluate=evaluate), out=tmp_path / "run", device="cpu", report=False)
     model = result.results["models"]["student"]
     assert model["membership"]["members"] == 39
     assert set(model["membership"]) == {"members", "others", "loss"}

@@ -38,7 +38,7 @@ def _recipe(tmp_path, *, steps: int = 60, rate: float = 0.03, canaries: dict[str
 
 
 def _student(given, out) -> dict[str, Any]:
-    return limbeck.distill(given, out=out, device="cpu", allow_code=False).results["models"]["student"]
+    return limbeck.distill(given, out=out, device="cpu", allow_code=False, report=False).results["models"]["student"]
 
 
 def test_a_run_tells_who_knows_the_canaries(tmp_path):

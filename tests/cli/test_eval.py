@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 from limbeck.cli.main import main
-from limbeck.run import distill
 
 
 @pytest.fixture(scope="module")

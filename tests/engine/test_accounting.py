@@ -69,7 +69,7 @@ def recipe(folder: Path, models: Path) -> dict[str, Any]:
 
 def run(folder: Path, models: Path, changes: dict[str, Any]) -> dict[str, Tensor]:
     """The gradient of the first update, as a run found it."""
-    return gradient_of(models, limbeck.distill(recipe(folder, models), set=changes, out=folder / "run", device="cpu").folder)
+    return gradient_of(models, limbeck.distill(recipe(folder, models), set=changes, out=folder / "run", device="cpu", report=False).folder)
 
 
 def gradient_of(models: Path, folder: Path) -> dict[str, Tensor]:

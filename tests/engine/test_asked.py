@@ -13,10 +13,9 @@ from safetensors.torch import load_file
 
 from limbeck.engine.checkpoint import latest, load
 from limbeck.errors import RecipeError
-from limbeck.run import distill
 from tests.engine.test_doors import ROOT, _killed_is_whole, _last
 from tests.processes import pair
-from tests.runs import PLAIN, SMALL
+from tests.runs import PLAIN, SMALL, distill
 
 BANK: dict[str, Any] = {
     **SMALL,

@@ -10,8 +10,7 @@ from limbeck import assemble
 from limbeck.config.train_schema import EMASpec
 from limbeck.engine.ema import EMA
 from limbeck.engine.stage import Plan
-from limbeck.run import distill
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 
 def path(values, **fields):

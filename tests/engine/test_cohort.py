@@ -22,11 +22,10 @@ from limbeck.losses.cross_entropy import CrossEntropy
 from limbeck.losses.hint import Hint
 from limbeck.losses.kd import KD
 from limbeck.objective import Counts, Objective, Ramp, Term
-from limbeck.run import distill
 from limbeck.types import Batch, Signals
 from tests.engine.test_resume import kill_after, lines
 from tests.processes import command, pair
-from tests.runs import PLAIN, SMALL, digest
+from tests.runs import PLAIN, SMALL, digest, distill
 
 COHORT: dict[str, Any] = {
     "task": "classification",
@@ -203,7 +202,7 @@ def test_every_member_runs_once_a_batch(tmp_path: Path) -> None:
 
 
 def test_all_learn_are_judged_and_handed_on(tmp_path: Path) -> None:
-    result = distill({**COHORT, "baseline": True}, set={"train.epochs": 4}, out=tmp_path / "run", device="cpu")
+    result = distill({**COHORT, "baseline": True}, set={"train.epochs": 4}, out=tmp_path / "run", device="cpu", report=True)
     models = result.results["models"]
     assert {name: model["role"] for name, model in models.items()} == {
         "wide": "peer", "maps": "peer", "alone": "alone", "student": "distilled",
@@ -239,7 +238,7 @@ def test_lines_of_metrics(tmp_path: Path) -> None:
 
 def test_a_failing_peer_does_not_stop_the_others(tmp_path: Path) -> None:
     told = Messages()
-    result = distill(COHORT, set=ABSURD, out=tmp_path / "run", device="cpu", listener=told)
+    result = distill(COHORT, set=ABSURD, out=tmp_path / "run", device="cpu", listener=told, report=True)
     assert all(p.isfinite().all() for p in result.student.parameters())
     models, peers = result.results["models"], result.results["stages"][0]["peers"]
     assert models["maps"]["metrics"] == {}

@@ -13,10 +13,9 @@ from safetensors.torch import load_file
 
 from limbeck.engine.checkpoint import latest, load
 from limbeck.errors import LimbeckError, ShapeMismatch
-from limbeck.run import distill
 from tests.engine.test_resume import kill_after, lines
 from tests.processes import command, pair
-from tests.runs import PLAIN, SMALL, digest
+from tests.runs import PLAIN, SMALL, digest, distill
 
 ROOT = Path(__file__).resolve().parents[2]
 

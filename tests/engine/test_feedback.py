@@ -17,9 +17,8 @@ from limbeck.engine.steps.feedback import Feedback
 from limbeck.errors import LimbeckError
 from limbeck.losses.cross_entropy import CrossEntropy
 from limbeck.objective import Counts, Objective, Term
-from limbeck.run import distill
 from limbeck.types import IGNORE, Batch, Signals
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 RECIPE: dict[str, Any] = {
     **{key: value for key, value in SMALL.items() if key != "teacher"},

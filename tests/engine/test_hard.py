@@ -16,11 +16,10 @@ from limbeck.errors import LimbeckError, ModelError
 from limbeck.models.builtin.affine_augmentor import AffineAugmentor
 from limbeck.objective import Counts
 from limbeck.ops.divergence import kl
-from limbeck.run import distill
 from limbeck.session import Session
 from tests.engine.test_doors import _killed_is_whole, _last
 from tests.engine.test_resume import lines
-from tests.runs import PLAIN, SMALL
+from tests.runs import PLAIN, SMALL, distill
 
 ARGS = {"spread": 0.2, "freeze": 1e9, "wake": 1e9}
 

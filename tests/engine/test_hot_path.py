@@ -11,8 +11,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from limbeck.engine.watch import Silent
-from limbeck.run import distill
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 
 class Reads(TorchDispatchMode):

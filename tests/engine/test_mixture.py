@@ -18,11 +18,10 @@ from limbeck.errors import DataError, LimbeckError
 from limbeck.evaluate.surprise import surprise
 from limbeck.ops.mixture_shares import gap_shares
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from limbeck.session import Session
 from tests.language_data import request, save_tokenizer, write_jsonl
 from tests.language_runs import LLAMA
-from tests.runs import digest
+from tests.runs import digest, distill
 
 
 def recipe(folder: Path, **mixture: Any) -> dict[str, Any]:

@@ -9,11 +9,10 @@ import pytest
 import torch
 import yaml
 
-from limbeck.run import distill
 from tests.engine.test_doors import _killed_is_whole, _last
 from tests.engine.test_resume import lines
 from tests.processes import pair
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 PAST: dict[str, Any] = {
     **SMALL,

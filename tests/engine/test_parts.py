@@ -1,5 +1,7 @@
 """The parts of the engine by themselves: averages, rates, optimizers, memory, logs, files."""
 
+# pyright: reportArgumentType=false, reportOptionalSubscript=false
+
 from __future__ import annotations
 
 import json
@@ -23,8 +25,7 @@ from limbeck.engine.samples import SampleState
 from limbeck.engine.watch import Journal, LossWatch, Silent
 from limbeck.errors import LimbeckError, NonFinite, RunError, UnknownName
 from limbeck.files import check_writable, read_json, write_json, write_text, writing_folder
-from limbeck.run import distill
-from tests.runs import PLAIN, SMALL
+from tests.runs import PLAIN, SMALL, distill
 
 
 class TestEMA:

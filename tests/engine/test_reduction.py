@@ -46,8 +46,8 @@ def moved(run: Path) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("accumulate", [2, 3, 5])
 def test_accumulation_is_exact(tmp_path: Path, accumulate: int) -> None:
     """k forwards of n give the step of one forward of kn, unevenly labelled batches and uneven parts included."""
-    whole = limbeck.distill(recipe(EVERY_KIND), out=tmp_path / "whole", device="cpu")
-    parts = limbeck.distill(recipe(EVERY_KIND), set={"train.accumulate": accumulate}, out=tmp_path / "parts", device="cpu")
+    whole = limbeck.distill(recipe(EVERY_KIND), out=tmp_path / "whole", device="cpu", report=False)
+    parts = limbeck.distill(recipe(EVERY_KIND), set={"train.accumulate": accumulate}, out=tmp_path / "parts", device="cpu", report=False)
     for name, value in moved(whole.folder).items():
         torch.testing.assert_close(moved(parts.folder)[name], value, rtol=2e-5, atol=2e-6)
     lines = [[json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()] for run in (whole, parts)]
@@ -67,7 +67,7 @@ def test_two_processes_give_the_gradient_of_one(tmp_path: Path, objective: dict[
     """Quantities of the batch are computed over the batch of all processes, so they are exact too."""
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(recipe(objective)))
-    one = limbeck.distill(file, out=tmp_path / "one", device="cpu")
+    one = limbeck.distill(file, out=tmp_path / "one", device="cpu", report=False)
     words = ["run", str(file), "--out", str(tmp_path / "two"), "--device", "cpu"]
     done = torchrun(*words) if objective is EVERY_KIND else pair(*words, cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -12,9 +12,8 @@ import pytest
 import yaml
 
 from limbeck.errors import RunError
-from limbeck.run import distill
 from tests.processes import Command, command
-from tests.runs import SMALL, digest
+from tests.runs import SMALL, digest, distill
 
 EVERYTHING: dict[str, Any] = {
     **SMALL,

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from limbeck.errors import RecipeError
-from limbeck.run import distill
-from tests.runs import PLAIN, SMALL, digest, weights
+from tests.runs import PLAIN, SMALL, digest, distill, weights
 
 
 def test_a_stage_has_its_own_precision(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """A teacher is right by construction."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false, reportOptionalSubscript=false
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -11,10 +13,9 @@ from torch import nn
 from limbeck.engine.checkpoint import latest, load
 from limbeck.models.base import Normalization
 from limbeck.registry import TASKS, TEACHERS
-from limbeck.run import distill
 from limbeck.teachers.base import Setting, TeacherRequest
 from limbeck.types import Batch
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 TASK = TASKS.get("classification")()
 CPU = torch.device("cpu")

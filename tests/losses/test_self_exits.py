@@ -9,10 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
+from tests.runs import distill
 
 from limbeck.errors import SignalMissing
 from limbeck.losses.self_exits import SelfExits, exit_value
-from limbeck.run import distill
 from limbeck.types import IGNORE, Signals
 
 LABELS = torch.tensor([0, 3, 1])

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.runs import PLAIN, SMALL
+from tests.runs import PLAIN, SMALL, distill
 from torch import nn
 
 from limbeck.config.load import load_recipe
 from limbeck.errors import ModelError
 from limbeck.models.scaling import Scaled, Sources, add_scales, begin, fill, merge_scales, plain_names
 from limbeck.preflight import preflight
-from limbeck.run import distill
 
 
 def net() -> Any:

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 from tests.engine.test_resume import lines
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 from limbeck.errors import LimbeckError, RecipeError, ShapeMismatch, SignalMissing
 from limbeck.losses.mse import MSE
 from limbeck.objective import Counts, Objective, Term
-from limbeck.run import distill
 from limbeck.targets.base import Target
 from limbeck.targets.joint_confidence import JointConfidence, joint_confidence, surest
 from limbeck.types import Signals

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from tests.language_data import save_tokenizer, write_jsonl
 from tests.language_runs import LLAMA
+from tests.runs import distill
 
 from limbeck.errors import SignalMissing
 from limbeck.losses.cross_entropy import CrossEntropy
 from limbeck.objective import Counts, Objective, Term
-from limbeck.run import distill
 from limbeck.targets.only_tokens import OnlyTokens
 from limbeck.tokens import Hidden, Projection
 from limbeck.types import Signals

@@ -10,13 +10,12 @@ import torch
 from torch import nn
 
 from limbeck.errors import LimbeckError
-from limbeck.run import distill
 from limbeck.teachers._gate import Gate, statistics
 from limbeck.teachers._once import Once
 from limbeck.teachers.base import Setting, TeacherRequest
 from limbeck.teachers.ensemble import EnsembleTeacher
 from limbeck.types import IGNORE, Batch, Signals
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 from tests.teachers.test_kinds import Says, call, ensemble, logs
 
 CPU = torch.device("cpu")

@@ -18,12 +18,11 @@ from torch import Tensor, nn
 from limbeck.engine.checkpoint import latest, load
 from limbeck.labelling import Labelling, label
 from limbeck.registry import TEACHERS
-from limbeck.run import distill
 from limbeck.store.manifest import Key, Manifest, Signal
 from limbeck.store.writer import StoreWriter
 from limbeck.teachers.base import Setting, Teacher, TeacherRequest
 from limbeck.types import Batch, Signals
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 from tests.teachers.test_remote import Served
 from tests.teachers.test_remote import batch as documents
 

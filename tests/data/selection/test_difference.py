@@ -9,7 +9,7 @@ import pytest
 import torch
 from tests.language_data import save_tokenizer, write_jsonl
 from tests.language_runs import LLAMA
-from tests.runs import SMALL
+from tests.runs import SMALL, distill
 
 from limbeck.config.data_schema import SelectSpec
 from limbeck.config.load import load_recipe
@@ -21,7 +21,6 @@ from limbeck.engine.watch import Journal, Silent
 from limbeck.errors import DataError, LimbeckError, RecipeError
 from limbeck.evaluate.surprise import surprise
 from limbeck.preflight import preflight
-from limbeck.run import distill
 from limbeck.selecting import select
 from limbeck.session import Session
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -123,25 +124,23 @@ def configuration_of(module: nn.Module, special: Mapping[str, int | None], token
             was built from arguments; one that was read from somewhere has its own.
         tokens: how many its tokenizer knows; what its head has beyond them never learnt, and is not to be written.
     """
-    try:
-        import transformers
-    except ImportError:
+    loaded = sys.modules.get("transformers.modeling_utils")  # whoever has made such a model has it; for another, its import takes seconds
+    if loaded is None or not isinstance(module, loaded.PreTrainedModel):
         return {}
-    if not isinstance(module, transformers.PreTrainedModel):
-        return {}
-    settings: dict[str, Any] = json.loads(module.config.to_json_string())
+    model: Any = module
+    settings: dict[str, Any] = json.loads(model.config.to_json_string())
     settings["architectures"] = [type(module).__name__]
     if "use_cache" in settings:
         settings["use_cache"] = True  # whoever reads it generates
-    made = not module.config.name_or_path
+    made = not model.config.name_or_path
     if made:
         settings |= {name: token for name, token in special.items() if name in settings}
     files = {"config.json": _json(settings)}
-    if not module.can_generate():
+    if not model.can_generate():
         return files
     rows = vocabulary_size(module) or 0
     beyond = list(range(tokens, rows)) if tokens is not None else []
-    own: dict[str, Any] = json.loads(module.generation_config.to_json_string())
+    own: dict[str, Any] = json.loads(model.generation_config.to_json_string())
     if beyond:
         own.pop("_from_model_config", None)  # it would be made from config.json again
         own["suppress_tokens"] = sorted({*(own.get("suppress_tokens") or ()), *beyond})
