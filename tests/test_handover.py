@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from tests.language_models import tiny
 from torch import nn
 
 from limbeck.models.sources.hf import configuration_of
+from tests.language_models import tiny
 
 
 def test_a_model_of_transformers_has_its_configuration():
