@@ -41,7 +41,6 @@ RECIPES = HERE.parent / "recipes"
 WORK = HERE.parent / "studies" / "evidence"
 SEEDS = 5
 SHORTER: dict[str, dict[str, Any]] = {
-    "clinc150": {"train.epochs": 3, "stages.teacher.train.epochs": 2},
     "dlf": {"train.steps": 60, "evaluate.generations": 0},
     "fashion_mnist": {"data.limit": 6000},
     "gsm8k": {
