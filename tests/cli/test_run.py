@@ -185,22 +185,12 @@ def test_a_disk_that_is_too_small_is_refused_before_training(recipe: Path, tiny_
 def test_a_disk_that_fills_up_keeps_the_last_checkpoint(recipe: Path, tiny_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tiny_disk / "run"
     words = ["run", "small.yaml", "--out", str(out), "--device", "cpu", "--set", "train.epochs=100", "--set", "baseline=false"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "limbeck", *words],
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
+    with Command(*words, cwd=tmp_path) as process:
         _wait_for(process, out / "checkpoints" / "latest.json")
         with (tiny_disk / "others").open("wb") as file:  # leaves a few KiB
             free = shutil.disk_usage(tiny_disk).free
             file.write(b"x" * max(free - 8192, 0))
-        _, err = process.communicate(timeout=PATIENCE)
-    finally:
-        process.kill()
+        _, err = process.communicate()
     assert process.returncode == 2, err
     assert "No space left on device" in err
     assert "Free some space, then go on with --resume" in err

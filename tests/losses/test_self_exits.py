@@ -9,10 +9,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
-from tests.runs import distill
 
 from limbeck.errors import SignalMissing
 from limbeck.losses.self_exits import SelfExits, exit_value
+from limbeck.run import distill
 from limbeck.types import IGNORE, Signals
 
 LABELS = torch.tensor([0, 3, 1])
@@ -116,8 +116,8 @@ def recipe(**terms):
 
 def test_the_exported_student_has_no_exits(tmp_path):
     exits = {"loss": "self_exits", "student": ["stage1", "stage2"]}
-    taught = distill(recipe(own={**exits}), out=tmp_path / "exits", device="cpu")
-    plain = distill(recipe(labels="cross_entropy"), out=tmp_path / "plain", device="cpu")
+    taught = distill(recipe(own={**exits}), out=tmp_path / "exits", device="cpu", report=False)
+    plain = distill(recipe(labels="cross_entropy"), out=tmp_path / "plain", device="cpu", report=False)
     files = [load_file(result.report.parent / "student" / "model.safetensors") for result in (taught, plain)]
     assert {key: value.shape for key, value in files[0].items()} == {key: value.shape for key, value in files[1].items()}
     learned = load_file(next((tmp_path / "exits" / "checkpoints").glob("stage*/learner.safetensors")))
@@ -126,7 +126,7 @@ def test_the_exported_student_has_no_exits(tmp_path):
 
 def test_alone_is_without_exits(tmp_path):
     own = {"own": {"loss": "self_exits", "student": ["stage1", "stage2"], "weight": 1.0}}
-    both = distill({**recipe(**own), "baseline": True}, out=tmp_path / "both", device="cpu").results["models"]
-    plain = distill(recipe(labels="cross_entropy"), out=tmp_path / "plain", device="cpu").results["models"]
+    both = distill({**recipe(**own), "baseline": True}, out=tmp_path / "both", device="cpu", report=False).results["models"]
+    plain = distill(recipe(labels="cross_entropy"), out=tmp_path / "plain", device="cpu", report=False).results["models"]
     assert both["alone"]["metrics"] == plain["student"]["metrics"]
     assert both["student"]["metrics"] != plain["student"]["metrics"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -306,6 +306,7 @@ columns = st.integers(2, 7).flatmap(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine says nothing of what is tested
 @given(columns, st.sampled_from(["holm", "none"]))
 def test_verdicts_agree_with_their_intervals_and_corrected_p(data: list[list[float]], correction: str):
     table = Table(len(data[0]), a_x=data[0], b_x=data[1], c_x=data[2], d_x=data[3])

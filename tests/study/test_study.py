@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,7 +13,8 @@ import limbeck
 from limbeck.errors import LimbeckError, RunError
 from limbeck.run import distill
 from limbeck.study.conduct import Wish, study
-from tests.runs import digest, environment
+from tests.processes import Command, command
+from tests.runs import digest
 from tests.study.small import ARMS, STUDY, write
 
 
@@ -167,19 +164,18 @@ def test_workers_come_to_the_same_numbers(done: Path, tmp_path: Path):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_after_a_kill_only_the_runs_in_hand_are_gone_on_with(done: Path, tmp_path: Path, workers: int):
     recipe = write(tmp_path, baseline=True)
-    words = [sys.executable, "-m", "limbeck", "study", str(recipe), "--out", str(tmp_path / "s"), "--workers", str(workers)]
-    process = subprocess.Popen(words, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = ("study", str(recipe), "--out", str(tmp_path / "s"), "--workers", str(workers))
     first = tmp_path / "s" / "runs" / "distilled" / "seed-0" / "status.json"
-    while process.poll() is None and not (first.exists() and read(first)["status"] == "finished"):
-        time.sleep(0.02)
-    assert process.poll() is None, "it was over before it could be killed"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    with Command(*words, cwd=tmp_path) as process:
+        while process.poll() is None and not (first.exists() and read(first)["status"] == "finished"):
+            time.sleep(0.02)
+        assert process.poll() is None, "it was over before it could be killed"
+        process.kill()
     time.sleep(1.0)  # workers end with the study
     finished = {path: path.stat().st_mtime_ns for path in first.parent.rglob("*") if path.is_file()}
     there = sum(read(path)["status"] == "finished" for path in (tmp_path / "s" / "runs").rglob("status.json"))
     assert there < 4
-    again = subprocess.run([*words, "--resume"], env=environment(), capture_output=True, text=True, check=False)
+    again = command(*words, "--resume", cwd=tmp_path)
     assert again.returncode == 0, again.stdout + again.stderr
     assert f"4 runs, {there} of them finished already" in again.stdout
     assert {path: path.stat().st_mtime_ns for path in first.parent.rglob("*") if path.is_file()} == finished
