@@ -54,7 +54,6 @@ SHORTER: dict[str, dict[str, Any]] = {
     "llava_kd": {"data.limit": 800, "train.steps": 80, "stages.teacher.train.steps": 120, "evaluate.generations": 0},
     "shakespeare": {"train.steps": 100, "stages.teacher.train.steps": 130, "evaluate.generations": 0},
     "sst2_small": {"train.epochs": 4},
-    "topics": {"train.steps": 70, "stages.teacher.train.steps": 100, "evaluate.generations": 0},
 }
 """By slug: what is laid over a recipe whose five seeds would take more than five minutes on two cores. Chosen by the time of an update and
 of an evaluation alone, before any of these recipes was run over its seeds; what is claimed of a shortened run is claimed of that."""
