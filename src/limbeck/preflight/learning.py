@@ -238,7 +238,7 @@ class Learning:
                 continue
             with self.desk.at(key):
                 try:
-                    self.models.signals(key, built.module, built, asked)
+                    self.models.signals(key, built, asked)
                 except TapError as error:
                     raise TapError(f"{side} {built.request.model}: {error}") from None
             if len(self.desk.found.problems) > before:  # the other model would often say the same

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..assemble import model_request
 from ..config.model_schema import ModelSpec
@@ -33,6 +34,7 @@ class Models:
     def __init__(self, desk: Desk, task: Task, info: DataInfo, learners: set[str]) -> None:
         self.desk, self.task, self.info, self.learners = desk, task, info, learners
         self.built: dict[str, BuiltModel] = {}
+        self._seen: dict[tuple[nn.Module, str | None, tuple[str, ...], Asked], Signals] = {}
         self._all()
 
     def _all(self) -> None:
@@ -68,15 +70,28 @@ class Models:
 
     def _head(self, key: str, name: str, built: BuiltModel) -> None:
         with self.desk.at(f"{key}.model"):
-            signals = self.signals(key, built.module, built)
+            signals = self.signals(key, built)
             learns = name == "student" or name in self.learners
             if signals is not None and signals.tokens is not None:
                 self.task.check_head(signals.tokens, self.info, model=name)
             elif learns and signals is not None and signals.logits is not None:
                 self.task.check_head(signals.logits, self.info, model=name)
 
-    def signals(self, key: str, run: Any, built: BuiltModel, asked: Asked = NOTHING) -> Signals | None:
+    def signals(self, key: str, built: BuiltModel, asked: Asked = NOTHING) -> Signals | None:
         """Signals on the meta device; None, with a note, where the model cannot be traced there."""
+        return self._once(key, built, (), asked, built.module)
+
+    def _once(self, key: str, built: BuiltModel, taps: tuple[str, ...], asked: Asked, run: Any) -> Signals | None:
+        """Signals of a model at some layers, which every stage asks for again; a large one takes a second on the meta device, too."""
+        same = (built.module, built.request.view, taps, asked)
+        if same not in self._seen:
+            found = self._traced(key, run, built, asked)
+            if found is None:
+                return None
+            self._seen[same] = found
+        return self._seen[same]
+
+    def _traced(self, key: str, run: Any, built: BuiltModel, asked: Asked) -> Signals | None:
         built.module.eval()
 
         def plain(model: Any, batch: Batch) -> Signals:
@@ -114,12 +129,12 @@ class Models:
             LimbeckError: where a model has no such layer.
         """
         if not taps:
-            return self.signals(key, built.module, built, asked)
+            return self.signals(key, built, asked)
         try:
             tapped = Tapped(built.module, taps)
         except LimbeckError as error:
             raise LimbeckError(f"{what + ' ' if what else ''}{built.request.model}: {error}") from None
         try:
-            return self.signals(key, tapped, built, asked)
+            return self._once(key, built, tuple(taps), asked, tapped)
         finally:
             tapped.close()
