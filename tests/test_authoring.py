@@ -94,6 +94,12 @@ def test_a_line_for_every_answer_and_going_on(tmp_path: Path):
         write_down(questions, backwards, out)
 
 
+def test_line_breaks_within_a_text_end_no_line_of_the_file(tmp_path: Path):
+    questions = [Question("a\u2028b"), Question("c\x85d\n")]
+    write_down(questions, backwards, tmp_path / "out.jsonl")
+    assert write_down(questions, backwards, tmp_path / "out.jsonl").asked == 0
+
+
 def test_answers_that_are_cut_off_or_empty_are_left_out_and_asked_again(tmp_path: Path):
     questions = [Question(text) for text in ("a", "b", "c")]
     first = write_down(questions, lambda some: ["x", None, " \n"], tmp_path / "o.jsonl")

@@ -119,7 +119,7 @@ def test_the_check_knows_the_shape_of_a_view():
     table = {"source": "sklearn:wine", "views": {"few": {"columns": ["alcohol"]}, "wrong": {"columns": ["alcool"]}}}
     given = {**SMALL, "data": table, "student": {"model": "mlp"}, "teacher": {"model": "mlp", "weights": "random"}}
     (problem,) = preflight(load_recipe(given), allow_code=False).problems
-    assert problem.key == "data.source"
+    assert problem.key == "data.views.wrong.columns"
     assert "Did you mean 'alcohol'?" in problem.message
     del table["views"]["wrong"]  # pyright: ignore
     given["student"] = {"model": "mlp", "view": "few", "args": {"hidden": [4]}}

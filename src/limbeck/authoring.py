@@ -149,7 +149,7 @@ def _known(path: Path) -> Counter[str]:
     whole = raw[: raw.rfind(b"\n") + 1]
     if len(whole) < len(raw):
         path.write_bytes(whole)
-    for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
+    for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], 1):
         try:
             row = json.loads(line)
             if "messages" in row:

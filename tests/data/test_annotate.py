@@ -35,7 +35,7 @@ def test_every_text_is_asked_about_once(tmp_path):
 
 
 def test_it_goes_on_after_a_kill(tmp_path):
-    file, texts = tmp_path / "labels.jsonl", [f"{'x' * i}" for i in range(1, 8)]
+    file, texts = tmp_path / "labels.jsonl", ["x", "x\u2028", *("x" * i for i in range(3, 8))]
     with pytest.raises(KeyboardInterrupt):
         annotate(texts, Asked(stop=2), file, classes=["long", "short"], batch_size=2)
     with file.open("a") as opened:

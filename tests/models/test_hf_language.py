@@ -57,13 +57,18 @@ def test_the_head_is_that_of_the_data(kind: str, args: dict[str, object], langua
 def test_what_follows_from_the_arguments_is_what_transformers_make_of_them(kind: str):
     """Such as the size of an attention head, which is that of the width and not that of the kind's own defaults."""
     args = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
-    if kind == "phi3":  # whose own numbers of special tokens are beyond the vocabulary
-        args |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 1)
+    if kind == "phi3":
+        args |= dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))
     own = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **args, vocab_size=61))
     module = built(ModelRequest(f"hf:{kind}", args=args), INFO)
     assert [(name, value.shape) for name, value in module.named_parameters()] == [
         (name, value.shape) for name, value in own.named_parameters()
     ]
+
+
+def test_special_tokens_beyond_the_vocabulary_are_none():
+    config = built(ModelRequest("hf:gpt2", args={"n_embd": 32, "n_layer": 1, "n_head": 4, "bos_token_id": 3}), INFO).config
+    assert (config.bos_token_id, config.eos_token_id) == (3, None)
 
 
 def test_arguments_that_the_configuration_refuses():

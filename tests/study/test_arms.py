@@ -170,6 +170,10 @@ def test_two_arms_of_one_name_are_refused(tmp_path: Path):
         ("distilled.size_bytes > 0.5", "column 1: size_bytes is called bytes."),
         ("distilled.accurracy > 0.5", "column 1: no metric of this task is called 'accurracy'. Did you mean 'accuracy'?"),
         (
+            "distilled.before.accuracy > 0.5",
+            "column 1: no metric of this task is called 'before.accuracy'. Did you mean 'before.metrics.accuracy'?",
+        ),
+        (
             "distilled.techer.accuracy > 0",
             "column 1: no metric or model of the arm 'distilled' is called 'techer'. Did you mean 'teacher'?",
         ),
@@ -186,6 +190,7 @@ def test_claims_are_checked_with_their_column(tmp_path: Path, claim: str, messag
     "claim",
     [
         "distilled.agreement.top1 > 0",
+        "distilled.before.metrics.accuracy > distilled.before.agreement.top1 - 2",
         "distilled.teacher.ece < 1",
         "distilled.last.accuracy >= distilled.valid.nll - 9",
         "spearman(*.accuracy, *.ece) < 2",

@@ -76,7 +76,7 @@ def _read(path: Path, classes: set[str]) -> dict[str, str | None]:
     if len(whole) < len(raw):
         path.write_bytes(whole)
     found: dict[str, str | None] = {}
-    for number, line in enumerate(whole.decode("utf-8").splitlines(), 1):
+    for number, line in enumerate(whole.decode("utf-8").split("\n")[:-1], 1):
         try:
             row = json.loads(line)
             text, label = row["text"], row["label"]

@@ -83,15 +83,22 @@ def _fault(loaded: LoadedRecipe, name: Name, arms: Sequence[Arm], task: Task) ->
     models = _models(by_name[arm])
     if name.arm not in by_name and name.arm != "*" and model not in models:
         return str(UnknownName("arm or model of this study", name.arm, [*by_name, *models]))
-    if model not in models:
+    early = model == "before"  # a section of the student's, and no model
+    if model not in models and not early:
         return f"no metric or model of the arm {arm!r} is called {model!r}.{did_you_mean(model, [*models, *metrics], count=1)}"
-    hint = did_you_mean(metric, [*metrics, "agreement.top1"], count=1) or f" Known: {', '.join(metrics)}, and agreement.NAME."
-    return f"no metric of this task is called {metric!r}.{hint}"
+    options = [f"before.metrics.{key}" for key in metrics] if early else [*metrics, "agreement.top1"]
+    hint = (
+        did_you_mean(f"before.metrics.{metric}" if early else metric, options, count=1) or f" Known: {', '.join(options)}, agreement.NAME."
+    )
+    return f"no metric of this task is called {f'before.{metric}' if early else metric!r}.{hint}"
 
 
 def _known(metric: str, metrics: Sequence[str]) -> bool:
     head, _, rest = metric.partition(".")
-    return metric in metrics or (head in _SECTIONS and bool(rest) and (head in ("agreement", "flips", "before") or _known(rest, metrics)))
+    if head == "before":
+        part, _, own = rest.partition(".")
+        return (part == "metrics" and own in metrics) or (part == "agreement" and bool(own))
+    return metric in metrics or (head in _SECTIONS and bool(rest) and (head in ("agreement", "flips") or _known(rest, metrics)))
 
 
 def _models(arm: Arm) -> list[str]:

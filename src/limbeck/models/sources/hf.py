@@ -26,6 +26,7 @@ LANGUAGE_MODELS = ("causal_lm", "masked_lm", "seq2seq_lm")
 """What is predicted by models whose outputs are the tokens of their vocabulary."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _ATTENTION = "attn_implementation"
+_SPECIAL = ("bos_token_id", "eos_token_id", "pad_token_id")
 """Argument that is no field of a configuration but of the loading."""
 
 
@@ -242,7 +243,11 @@ def _arguments(config: Any, request: ModelRequest, info: DataInfo, *, fresh: boo
     for key in given:
         if key not in known and key not in settings and key not in config.attribute_map:
             raise unknown_argument(request.model, key, sorted([*known, _ATTENTION]))
-    return settings | given
+    values = settings | given
+    if fresh and "vocab_size" in values:  # the kind's own numbers of special tokens mean nothing in a smaller vocabulary
+        beyond = [key for key in _SPECIAL if isinstance(known.get(key), int) and known[key] >= values["vocab_size"]]
+        values = dict.fromkeys(beyond) | values
+    return values
 
 
 def _with_values(config: Any, values: Mapping[str, Any]) -> Any:
