@@ -102,7 +102,7 @@ def size(folder: Path) -> int:
 def test_the_epoch_from_which_storing_pays() -> None:
     pace = pace_of(update=0.5, teachers={"teacher": 0.4})
     planner: Any = planning._Planner.__new__(planning._Planner)
-    planner.labelled = {"teacher": Labelled(example=0.01, writing=0.0, reading=0.1)}
+    planner.writing, planner.labelled = {}, {"teacher": Labelled(example=0.01, writing=0.0, reading=0.1)}
     assert planner._stored(pace) == pytest.approx(0.2)
     stage = planner._stage(phase(), pace)
     assert stage.seconds == pytest.approx(2 * (20 * 0.5 + 4 * (1.0 + 0.25) + 0.25))
@@ -128,7 +128,7 @@ def test_whole_shards_are_divided_among_machines() -> None:
 
 def test_a_teacher_that_is_trained_first_is_no_part_of_a_run_from_its_store() -> None:
     planner: Any = planning._Planner.__new__(planning._Planner)
-    planner.stores, planner.labelled = {"teacher": None}, {"teacher": Labelled(example=0.01, writing=0.0, reading=0.1)}
+    planner.writing, planner.stores, planner.labelled = {}, {"teacher": None}, {"teacher": Labelled(example=0.01, writing=0.0, reading=0.1)}
     taught, alone = pace_of(update=0.5, teachers={"teacher": 0.4}), pace_of(update=0.3)
     stages = [planner._stage(phase(name), pace) for name, pace in (("teacher", alone), ("alone", alone), ("student", taught))]
     assert planner._from_stores(stages) == pytest.approx(stages[1].seconds + stages[2].stored_seconds)

@@ -230,6 +230,6 @@ def test_what_is_wrong_with_views_is_found_by_the_check(tmp_path: Path) -> None:
     found = problems({**given, "data": data, "teacher": {"kind": "ema", "view": "two"}})
     assert found["teacher.view"] == "this teacher is the student, which reads causal_lm, and the view 'two' is for seq2seq_lm."
     wrong = {**given["data"], "views": {"hinted": {"prompt": "{answer} {q}"}}}
-    assert "no column in data.views.hinted.prompt is called 'answer'" in problems({**given, "data": wrong})["data.source"]
+    assert "no column in data.views.hinted.prompt is called 'answer'" in problems({**given, "data": wrong})["data.views.hinted.prompt"]
     with pytest.raises(Exception, match="expected 'causal_lm' or 'seq2seq_lm'"):
         load_recipe({**given, "data": {**given["data"], "views": {"hinted": {"task": "masked_lm"}}}})

@@ -193,12 +193,26 @@ def _shorthands(schema: Json, definitions: Json) -> None:
     _admit(train, "mixture", whole)
     _admit(data, "transforms", text)
     _admit(data, "only", text)
-    _admit(data, "mix", text)
+    for key in ("mix", "pool", "select", "rollouts"):
+        _admit(data, key, text)
+    _admit(definitions["RolloutSpec"], "again", text)
+    _evaluation(definitions["EvaluateSpec"])
     views, transforms = data["properties"]["views"], definitions["ViewSpec"]["properties"]["transforms"]
     listed = {key: value for key, value in transforms.items() if key not in ("default", "description")}
     views["additionalProperties"] = {"anyOf": [views["additionalProperties"], listed, text, {"type": "null"}]}
     _admit(definitions["PlayerSpec"], "optimizer", text)
     _admit(definitions["PeerSpec"], "optimizer", text)
+
+
+def _evaluation(evaluate: Json) -> None:
+    for key, types in {
+        "corruptions": ["boolean", "string"],
+        "severities": ["integer"],
+        "cost": ["boolean", "integer"],
+        "canaries": ["string"],
+    }.items():
+        for kind in types:
+            _admit(evaluate, key, {"type": kind})
 
 
 def _study(study: Json, arm: Json) -> None:

@@ -6,12 +6,11 @@ import re
 from collections.abc import Sequence
 
 from ..errors import UnknownName
+from ..types import WRITES
 from .marks import Node, Parts, Report
 from .rollout_schema import RolloutSpec
 from .selection import answerable
 
-WRITES = ("causal_lm", "seq2seq_lm")
-"""Tasks whose models write."""
 _NAMED = re.compile(r"(?<!\{)\{(right|wrong)\}")
 
 
