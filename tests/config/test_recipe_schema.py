@@ -44,6 +44,11 @@ def test_shipped_recipes(checker, root):
         {"objective": "{logits: {loss: kd, targets: logit_standardization}, two: {loss: dkd, targets: {name: 'my_mod:Mine', a: 1}}}"},
         {"objective": "{logits: {loss: kd, targets: [logit_standardization, {name: logit_standardization, variant: official}]}}"},
         {"data": "{source: 'sklearn:digits', views: {moved: [flip, {noise: 0.1}], plain: null, small: {size: 8}}}"},
+        {"data": "{source: 'jsonl:x', select: kept.json, pool: 'npz:more', rollouts: written.jsonl}"},
+        {
+            "data": "{source: 'jsonl:x', rollouts: {again: told}}",
+            "evaluate": "{corruptions: true, severities: 2, cost: 8, canaries: 'pin {1}'}",
+        },
         {"teachers": "{big: resnet, small: {model: mlp, kind: frozen}}", "track": "wandb"},
         {"stages": "{a: {learner: teacher, objective: {labels: cross_entropy}, trainable: head}, b: {objective: {logits: null}}, c: null}"},
         {
