@@ -58,6 +58,7 @@ SHORTER: dict[str, dict[str, Any]] = {
 """By slug: what is laid over a recipe whose five seeds would take more than five minutes on two cores. Chosen by the time of an update and
 of an evaluation alone, before any of these recipes was run over its seeds; what is claimed of a shortened run is claimed of that."""
 MADE: dict[str, tuple[str, ...]] = {
+    "ernie_tiny": ("-m", "limbeck", "run", "recipes/base/spoken_requests.yaml", "--out", "runs/spoken_requests"),
     "spoken_digits": ("examples/spoken_digits.py", "../shared/data/fsdd/fsdd_8khz.npz", "spoken"),
 }
 """By slug: what must be run first, from the top of the repository, for a recipe to find its data: the folder where they end up is last."""
