@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="only say which recipes would be run")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found = recipes(make=not args.list)
+    found = recipes(make=None if args.list else args.only or list(MADE))
     if unknown := set(args.only) - set(found):
         parser.error(f"no such recipe: {', '.join(sorted(unknown))}. Known: {', '.join(found)}")
     todo = args.only or [name for name, path in found.items() if not fresh(args.out / f"{name}.json", path)]
@@ -90,11 +91,11 @@ def main() -> None:
         print(f"{number}/{len(todo)} {name}: {run(name, found[name], args)}", flush=True)
 
 
-def recipes(*, make: bool) -> dict[str, Path]:
+def recipes(*, make: Sequence[str] | None) -> dict[str, Path]:
     """Slug to file of every recipe that can be read on this machine; those on digits, which are quick, come first.
 
     Args:
-        make: whether data that recipes must be given first are made.
+        make: recipes whose data, where they must be made first, are made; none where only a list is wanted.
     """
     paths: dict[str, tuple[bool, Path]] = {}
     asks = needs(HERE)
@@ -102,7 +103,7 @@ def recipes(*, make: bool) -> dict[str, Path]:
         name = slug(path)
         if path.parent.name == "base" or need(path, asks) is not None:
             continue
-        if make and name in MADE and not (HERE.parent / MADE[name][-1]).exists():
+        if make is not None and name in make and name in MADE and not (HERE.parent / MADE[name][-1]).exists():
             subprocess.run([sys.executable, *MADE[name]], cwd=HERE.parent, check=True)  # noqa: S603 - of the table above
         try:
             source = load_recipe(path).recipe.data.source

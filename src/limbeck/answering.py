@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from .config.evaluate_schema import EvaluateSpec
+from .curating import Reply
 from .data.base import Examples, Splits
 from .data.language.prompts import Asked, Prompt, prompts_of
 from .data.language.vocabulary import padding_token
@@ -58,19 +58,12 @@ def answers(module: nn.Module, splits: Splits, asked: Asked, tokens: int) -> lis
     return [_text(splits.tokenizer, asked, prompt, ids) for prompt, ids in zip(asked.prompts, said, strict=True)]
 
 
-@dataclass(frozen=True)
-class Told:
-    """What was written after a prompt."""
-
-    text: str
-    ended: bool
-    """Whether it came to its end; also where a tokenizer knows no end."""
-
-
 def replies_to(
     module: nn.Module, splits: Splits, asked: Asked, tokens: int, *, temperature: float, top_k: int | None = None, seed: int = 0
-) -> list[Told]:
+) -> list[Reply]:
     """What a model writes after each prompt at a temperature; the same seed gives the same texts.
+
+    Where a tokenizer knows no end, every reply has come to it.
 
     Args:
         module: the model.
@@ -89,7 +82,7 @@ def replies_to(
     manner = Manner(tokens, temperature, top_k, seed, ends, fill, asked.start, outputs, _SIDE_BY_SIDE)
     said = drafts(module, [prompt.ids for prompt in asked.prompts], manner)
     pairs = zip(asked.prompts, said, strict=True)
-    return [Told(_text(splits.tokenizer, asked, prompt, draft.ids), draft.ended or not ends) for prompt, draft in pairs]
+    return [Reply(_text(splits.tokenizer, asked, prompt, draft.ids), draft.ended or not ends) for prompt, draft in pairs]
 
 
 def references_of(splits: Splits, asked: Asked) -> list[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import assemble
-from .answering import Told, replies_to
+from .answering import replies_to
 from .assemble import Phase
 from .config.model_schema import ModelSpec
 from .config.rollout_schema import RolloutSpec
@@ -238,7 +238,7 @@ class _Desk:
             own: dict[int, list[Reply] | None] = {rows[number]: None for number in batch}
             for number, said in zip(numbers, told, strict=True):
                 if said is not None:
-                    own[rows[number]] = [*(own[rows[number]] or []), Reply(said.text, said.ended)]
+                    own[rows[number]] = [*(own[rows[number]] or []), said]
             shelf.add(own)
             found |= own
             if time.monotonic() - last > EVERY:
@@ -248,7 +248,7 @@ class _Desk:
                 raise Interrupted("stopped while replies are written; those are kept.")
         return found
 
-    def _answers(self, splits: Splits, asked: Asked, numbers: Sequence[int], temperature: float, seed: int) -> list[Told | None]:
+    def _answers(self, splits: Splits, asked: Asked, numbers: Sequence[int], temperature: float, seed: int) -> list[Reply | None]:
         """A reply to each of some questions; None to one that the model has no room for."""
         host = self.host
         module = host.models[self.spec.by].module.to(host.backend.device)

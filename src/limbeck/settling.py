@@ -14,11 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from . import assemble
+from . import assemble, rollouts
 from .assemble import ALONE, Phase
 from .config.data_schema import SelectSpec
 from .config.model_schema import ModelSpec
-from .config.schema import Recipe
 from .config.term_schema import Alike, Kept, TermSpec
 from .data.base import Examples, Splits
 from .data.duplicates import near
@@ -26,14 +25,11 @@ from .data.loader import BatchStream, EpochPlan, train_loader
 from .data.selected import Selected
 from .data.selection import SELECTIONS
 from .data.selection.base import Amount, Evidence, Selection, need_labels
-from .engine.backend import Backend
 from .engine.optim import build_optimizer
-from .engine.watch import Listener
 from .errors import LimbeckError
 from .evaluate.surprise import surprise
 from .likeness import EXAMPLES, first_states, similarity_in, weight_at, write_similarity
 from .models.base import BuiltModel
-from .rollouts import with_rollouts
 from .taps.head import find_head
 from .taps.tapped import Tapped
 from .tasks.base import Task
@@ -45,20 +41,11 @@ SCORER = "scorer"
 """Name of the model that is trained for a selection only; its seed follows from it."""
 
 
-class Host(Protocol):
+class Host(rollouts.Host, Protocol):
     """What is needed of a run."""
 
-    folder: Path
-    backend: Backend
-    listener: Listener
-    models: dict[str, BuiltModel]
-    recipe: Recipe
     task: Task
     allow_code: bool
-
-    def data(self, spec: Any = None) -> Splits:
-        """The data of a phase."""
-        ...
 
     def build(self, name: str, spec: ModelSpec, round: int = 0) -> BuiltModel:  # noqa: A002
         """A model with its initial weights."""
@@ -66,14 +53,6 @@ class Host(Protocol):
 
     def call(self, name: str, view: str | None = None) -> Call:
         """How a model is run."""
-        ...
-
-    def interrupted(self) -> bool:
-        """Whether the run is to stop."""
-        ...
-
-    def seed(self, purpose: str, round: int = 0) -> int:  # noqa: A002
-        """A seed for one purpose."""
         ...
 
 
@@ -89,7 +68,7 @@ def settled(host: Host, phase: Phase) -> Phase:
         manifest = SelectSpec(manifest=str(_manifest(host, phase, spec)))
         phase = replace(phase, data=phase.data.model_copy(update={"select": manifest}))
     if phase.data.rollouts is not None and phase.learner != ALONE:
-        phase = with_rollouts(host, phase)
+        phase = rollouts.with_rollouts(host, phase)
     tied = {label: term for label, term in phase.objective.items() if isinstance(term.weight, Kept | Alike)}
     if not tied:
         return phase

@@ -197,14 +197,15 @@ def _config(name: str, request: ModelRequest, info: DataInfo, *, load: bool) -> 
         plain = AutoConfig.for_model(name)
         values = _arguments(plain, request, info, fresh=True)
         try:  # made with them, since some follow from others, such as the size of an attention head
-            config = AutoConfig.for_model(name, **values)
+            return AutoConfig.for_model(name, **values)
         except Exception as error:  # whatever the configuration finds wrong with them
             raise ModelError(f"{request.model}: {str(error).splitlines()[-1].strip().removeprefix('ValueError: ')}") from error
-        return _with_values(config, values)
     if not folder.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1):
         raise ModelError(f"{request.model}: there is no such folder (looked for {folder.absolute()}).")
     config = _fetched_config(name, request, load=load)
-    return _with_values(config, _arguments(config, request, info, fresh=False))
+    for key, value in _arguments(config, request, info, fresh=False).items():
+        setattr(config, key, value)
+    return config
 
 
 def _fetched_config(name: str, request: ModelRequest, *, load: bool) -> Any:
@@ -248,12 +249,6 @@ def _arguments(config: Any, request: ModelRequest, info: DataInfo, *, fresh: boo
         beyond = [key for key in _SPECIAL if isinstance(known.get(key), int) and known[key] >= values["vocab_size"]]
         values = dict.fromkeys(beyond) | values
     return values
-
-
-def _with_values(config: Any, values: Mapping[str, Any]) -> Any:
-    for key, value in values.items():
-        setattr(config, key, value)
-    return config
 
 
 def _listing(folder: Path) -> str:
