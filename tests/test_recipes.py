@@ -90,6 +90,11 @@ def plays(folder: Path) -> Overrides:
     return {"data.source": f"text:{excerpt(folder, 'tinyshakespeare/input.txt', 600)}", "evaluate.tokens": 8}
 
 
+def pages(*stages: str) -> Overrides:
+    """Few pages of Python's reference, also in these stages."""
+    return {"data.limit": 60, "evaluate.tokens": 8, **{f"stages.{name}.data.limit": 60 for name in stages}}
+
+
 def slots(folder: Path) -> Overrides:
     """Few requests with their slots."""
     source = excerpt(folder, "snips/train.jsonl", 60, "test.jsonl")
@@ -205,10 +210,15 @@ def own_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Calla
         "classification/fashion_mnist": clothes,
         "classification/folder": photos,
         "joint/spoken_digits": partial(spoken, tmp_path),
+        "language/ddk": pages,
+        "language/dlf": lambda: {**pages("large", "small"), "data.limit": 10},
         "language/gsm8k": partial(sums, tmp_path),
+        "language/miniplm": pages,
         "language/mu_encdec": partial(slots, tmp_path),
         "language/ssb": partial(sums_written, tmp_path),
         "language/shakespeare": partial(plays, tmp_path),
+        "language/swing": pages,
+        "language/topics": pages,
         "language/stories": partial(stories, tmp_path),
         "language/stories_width": partial(stories, tmp_path),
         "text/clinc150": partial(requests, tmp_path),
