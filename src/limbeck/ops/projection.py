@@ -11,12 +11,15 @@ from ..errors import SignalMissing
 from ..tokens import Fused, Hidden, Logits, Projection, Said, TopK
 from .fusion import found_weights, moved
 from .precision import widen
+from .products import product
 from .topk import log1mexp
 
 
 def project(hidden: Tensor, head: Projection) -> Tensor:
     """Logits `(rows, vocabulary)` of hidden states `(rows, width)`, in float32 or more."""
-    logits = widen(hidden) @ widen(head.weight).T
+    h, weight = widen(hidden), widen(head.weight)
+    learns = torch.is_grad_enabled() and (h.requires_grad or weight.requires_grad)
+    logits = h @ weight.T if learns else product(h, weight)
     if head.bias is not None:
         logits = logits + head.bias
     if head.scale != 1:

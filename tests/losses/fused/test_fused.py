@@ -200,7 +200,7 @@ def test_what_counts_nothing_is_not_computed(monkeypatch):
     world = World.make()
     head, seen = Projection(world.weight), []
     plain = chunks_module.logits_of
-    monkeypatch.setattr(chunks_module, "logits_of", lambda hidden, head, dtype: seen.append(head) or plain(hidden, head, dtype))
+    monkeypatch.setattr(chunks_module, "logits_of", lambda hidden, head, *rest: seen.append(head) or plain(hidden, head, *rest))
     theirs = Projection(torch.full_like(world.theirs, torch.nan))
     total, sums = fused_sums(world.student, head, Hidden(world.hidden, theirs), Measure(weight=0.0, label_weight=1.0), labels=world.labels)
     assert seen == [head]

@@ -14,6 +14,7 @@ from tests.ops.test_divergence_gradients import NAMES, oracle
 from limbeck.losses.fused import Hidden, Logits, Measure, Projection, fused_divergence, fused_divergences
 from limbeck.losses.fused import chunks as chunks_module
 from limbeck.losses.fused import function as function_module
+from limbeck.ops import products
 
 
 def test_half_precision_close_to_the_teacher():
@@ -89,12 +90,16 @@ def test_the_logits_are_never_held(monkeypatch):
         (60, 10, torch.float32, [20] * 3),  # the fewest
         (400, 50, torch.float32, [40] * 10),  # the most bytes
         (400, 50, torch.bfloat16, [40] * 10),  # computed in float32
-        (400, 50, torch.float64, [20] * 20),
+        (400, 50, torch.float64, [25] * 16),
         (0, 10, torch.float32, []),
+        (400, 300, torch.float32, [25] * 16),  # enough of them, whatever they take
+        (80, 300, torch.float32, [20] * 4),  # but no more than a quarter
     ],
 )
 def test_how_many_tokens_a_chunk_has(tokens, vocabulary, dtype, expected, monkeypatch):
-    assert (function_module.BYTES, function_module.SHARE, function_module.FEWEST) == (31 * 2**20, 4, 128)
+    sizes = (function_module.BYTES, function_module.SHARE, function_module.FEWEST, function_module.ENOUGH)
+    assert sizes == (32 * 2**20, 4, 128, 256)
+    monkeypatch.setattr(function_module, "ENOUGH", 25)
     monkeypatch.setattr(function_module, "BYTES", 8000)
     monkeypatch.setattr(function_module, "FEWEST", 20)
     made = rows_of_chunks(monkeypatch)
@@ -119,7 +124,7 @@ def test_blocks_of_a_head_in_half_precision_change_nothing(monkeypatch):
     args = (world.student, Projection(world.weight), Hidden(world.hidden, Projection(world.theirs)))
     found = []
     for size in (1000, 7):
-        monkeypatch.setattr(chunks_module, "BLOCK", size)
+        monkeypatch.setattr(products, "BLOCK", size)
         student, weight, _ = world.leaves()
         value = fused_divergence(student, Projection(weight), *args[2:])
         value.backward()
@@ -144,14 +149,6 @@ def test_only_gradients_that_are_asked_for_are_computed():
         assert [x is not None for x in function_module._Gradients(work, asked).all()] == list(asked)
     work.head = Projection(world.weight)
     assert function_module._Gradients(work, (True, True, True)).all()[2] is None
-
-
-def test_blocks():
-    size = chunks_module.BLOCK * torch.get_num_threads()
-    tall = torch.empty(2 * size + 5, 1, device="meta")
-    assert list(chunks_module.blocks(tall)) == [slice(0, len(tall))]
-    here = torch.empty(tall.shape)
-    assert [len(here[block]) for block in chunks_module.blocks(here)] == [size, size, 5]
 
 
 def test_logits_of_a_teacher_in_half_precision():

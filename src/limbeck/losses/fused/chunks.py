@@ -5,29 +5,38 @@ The products are done for the whole chunk, for which it must be large; everythin
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ...ops.classes import known_labels
 from ...ops.divergence_gradients import divergence_and_gradient, softmax_and_normaliser
+from ...ops.products import blocks, product
 from ...ops.topk import log1mexp
 from ...tokens import Hidden, Logits, Projection, Sampled, Tokens, TopK, part_of
 from .measure import Measure
 
 LEAST = -1e30
 """What stands for a logit of minus infinity: its probability is 0, and its difference from another such is 0 and not undefined."""
-BLOCK = 1024  # mutate: equivalent constant (it changes no value)
-"""Rows of a head in half precision that a thread multiplies at once: so many, widened, stay in its cache."""
 CACHED = 2**18  # mutate: equivalent constant, operator (it changes no value)
 """Logits that are worked on at once."""
 
 
-def logits_of(hidden: Tensor, head: Projection, dtype: torch.dtype) -> Tensor:
+class Room:
+    """Memory of one chunk's numbers, taken again by the next: fresh memory of this size costs as much as what is written into it."""
+
+    def __init__(self) -> None:
+        self._memory: dict[str, Tensor] = {}
+
+    def take(self, name: str, rows: int, columns: int, like: Tensor) -> Tensor:
+        """A matrix with the device and the precision of `like`, which holds anything; no chunk has more rows than the first."""
+        if name not in self._memory:
+            self._memory[name] = like.new_empty(rows, columns)
+        return self._memory[name][:rows]
+
+
+def logits_of(hidden: Tensor, head: Projection, dtype: torch.dtype, room: Room, name: str) -> Tensor:
     """Logits of some tokens in this precision, which is that of the products: half precision is widened before, not rounded after."""
-    out = _product(hidden, head.weight, dtype)
+    out = _product(hidden, head.weight, dtype, room, name)
     if head.bias is not None:
         out.add_(head.bias)
     if head.scale != 1:
@@ -39,34 +48,20 @@ def logits_of(hidden: Tensor, head: Projection, dtype: torch.dtype) -> Tensor:
     return out
 
 
-def _product(hidden: Tensor, weight: Tensor, dtype: torch.dtype) -> Tensor:
+def _product(hidden: Tensor, weight: Tensor, dtype: torch.dtype, room: Room, name: str) -> Tensor:
     if hidden.device.type == "cuda" and hidden.dtype == weight.dtype != dtype:  # mutate: equivalent (the tests run on the CPU)
         return torch.mm(hidden, weight.T, out_dtype=dtype)  # mutate: equivalent (the tests run on the CPU)
     wide = hidden.to(dtype)
-    here = hidden.device.type == "cpu" and torch.backends.mkldnn.is_available()  # mutate: equivalent (it changes no value)
-    product = _linear if here and dtype == torch.float32 else F.linear
-    if weight.dtype == dtype:
-        return product(wide, weight)
-    out = wide.new_empty(len(wide), len(weight))
+    if hidden.device.type != "cpu":  # mutate: equivalent (the tests run on the CPU)
+        return product(wide, weight.to(dtype))  # mutate: equivalent (the tests run on the CPU)
+    out = room.take(name, len(wide), len(weight), wide)
     for block in blocks(weight):
         out[:, block] = product(wide, weight[block].to(dtype))
     return out
 
 
-def _linear(x: Tensor, weight: Tensor) -> Tensor:
-    """As torch does it in compiled models: on some processors, for a few tokens, a quarter faster than what it does otherwise."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")  # noqa: SLF001 - there is no other way to it
-
-
-def blocks(weight: Tensor) -> Iterator[slice]:
-    """The rows of a head, as many at a time as are quickest to multiply."""
-    # On other devices every operation has a price, and small ones leave it idle.
-    size = BLOCK * torch.get_num_threads() if weight.device.type == "cpu" else len(weight)
-    return (slice(start, start + size) for start in range(0, len(weight), size))
-
-
 def chunk_values(
-    hidden: Tensor, head: Projection, teacher: Tokens | None, labels: Tensor | None, measure: Measure
+    hidden: Tensor, head: Projection, teacher: Tokens | None, labels: Tensor | None, measure: Measure, room: Room
 ) -> tuple[Tensor, Tensor]:
     """Values of the tokens of a chunk, and the gradient of the weighted sum of both with respect to the logits before cap and scale.
 
@@ -76,22 +71,23 @@ def chunk_values(
         teacher: of the same tokens; without one there is no divergence. `Logits` are overwritten.
         labels: `(rows,)`; without them there is no cross-entropy.
         measure: what is computed.
+        room: where the logits lie.
 
     Returns:
-        Divergences and cross-entropies, `(2, rows)`, not weighted, and `(rows, vocabulary)`. The gradient is still to be multiplied by
-        `head.scale`.
+        Divergences and cross-entropies, `(2, rows)`, not weighted, and `(rows, vocabulary)`, which the next chunk overwrites. The gradient
+        is still to be multiplied by `head.scale`.
     """
-    logits = logits_of(hidden, head, wide(hidden))
+    logits = logits_of(hidden, head, wide(hidden), room, "student")
     theirs = logits  # not read where the teacher has none
     if isinstance(teacher, Hidden):
-        theirs = logits_of(teacher.hidden, teacher.head, logits.dtype)
+        theirs = logits_of(teacher.hidden, teacher.head, logits.dtype, room, "teacher")
     elif isinstance(teacher, Logits):
         theirs = teacher.logits.to(logits.dtype).clamp_(min=LEAST)
     rows, vocabulary = logits.shape
     # On other devices there is no cache to stay in, and every operation has a price.
     step = min(rows, max(CACHED // vocabulary, 1)) if logits.device.type == "cpu" else rows
     count = 2 + (labels is not None) + (head.cap is not None)  # mutate: equivalent constant (one more is not used)
-    rooms = [logits.new_empty(step, vocabulary) for _ in range(count)]
+    rooms = [room.take(f"{i}", step, vocabulary, logits) for i in range(count)]
     values = logits.new_zeros(2, rows)
     for start in range(0, rows, step):
         some = slice(start, min(start + step, rows))

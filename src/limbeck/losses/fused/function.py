@@ -10,18 +10,21 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ...errors import LimbeckError, ShapeMismatch
+from ...ops.products import blocks, product
 from ...tokens import Projection, Sampled, Tokens, part_of
-from .chunks import blocks, chunk_values, wide
+from .chunks import Room, chunk_values, wide
 from .measure import Measure
 from .teachers import check_shapes
 
 PLAIN = Measure()
-BYTES = 31 * 2**20
-"""Most bytes of a chunk's logits, which with the two below decides how many tokens it has; what is larger no allocator keeps."""
+BYTES = 32 * 2**20
+"""Bytes of a chunk's logits, which with the three below decides how many tokens it has."""
 SHARE = 4
 """Into how many chunks the tokens are cut at least, so that the buffers are small beside all their logits."""
 FEWEST = 128
 """Tokens of a chunk at least: with fewer, products are slow."""
+ENOUGH = 256
+"""Tokens of a chunk also where their logits have more bytes: the gradient of the head is gone through once for each chunk."""
 
 
 def fused_sums(
@@ -117,15 +120,16 @@ class _Work:
         self.labels = labels if measure.label_weight else None
         self.tokens = tokens[:0] if self.teacher is None and self.labels is None else tokens
         size = len(head.weight) * wide(student).itemsize
-        rows = chunk or max(FEWEST, min(BYTES // size, len(self.tokens) // SHARE))
+        rows = chunk or max(FEWEST, min(max(BYTES // size, ENOUGH), len(self.tokens) // SHARE))
         self._count = -(-len(self.tokens) // rows)
 
     def chunks(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """The numbers of some tokens, their values, and the gradient of each with respect to its logits, but for the scale of the head."""
+        room = Room()
         for tokens in self.tokens.tensor_split(self._count) if self._count else ():
             labels = None if self.labels is None else self.labels[tokens]
             teacher = None if self.teacher is None else part_of(self.teacher, tokens)
-            yield tokens, *chunk_values(self.student[tokens], self.head, teacher, labels, self.measure)
+            yield tokens, *chunk_values(self.student[tokens], self.head, teacher, labels, self.measure, room)
 
     def factors(self, like: Tensor) -> Tensor:
         """Of divergence and cross-entropy in the total."""
@@ -147,14 +151,14 @@ class _Gradients:
         # Products of the gradient may be of the models' own precision: what is rounded here is small beside what it is added to.
         narrow, column = logits.to(self._weight.dtype), factors.unsqueeze(1)
         if self.hidden is not None:
-            self.hidden.index_copy_(0, tokens, ((narrow @ self._weight) * column).to(self.hidden.dtype))
+            self.hidden.index_copy_(0, tokens, (product(narrow, self._weight.T) * column).to(self.hidden.dtype))
         if self.weight is not None:
             rows = (self._student[tokens] * column).to(narrow.dtype)  # instead of the much larger logits
-            if narrow.dtype == self.weight.dtype:
-                self.weight.addmm_(narrow.T, rows)
+            if narrow.dtype == self.weight.dtype and narrow.device.type != "cpu":  # mutate: equivalent (the tests run on the CPU)
+                self.weight.addmm_(narrow.T, rows)  # mutate: equivalent (the tests run on the CPU)
             else:
                 for block in blocks(self.weight):
-                    self.weight[block].add_(narrow[:, block].T @ rows)
+                    self.weight[block].add_(product(narrow[:, block].T, rows.T))
         if self.bias is not None:
             self.bias.addmv_(logits.T, factors)
 
