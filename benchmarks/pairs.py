@@ -13,7 +13,9 @@ from typing import Any
 
 import peers
 import peers_exits
+import peers_features as inner
 import peers_language
+import peers_relations as relations
 import peers_text
 import torch
 from torch import Tensor
@@ -181,7 +183,7 @@ def context(loss: Any, student: Signals, teacher: Signals, labels: Any) -> Tenso
 
 def contrast(loss: Loss, student: Signals, teacher: Signals, labels: Any) -> Callable[[], Tensor]:
     """Contrast with the memory of a data set of 50,000 examples."""
-    peer = peers.ContrastMemory(loss, 50_000, 16_384)
+    peer = relations.ContrastMemory(loss, 50_000, 16_384)
     return lambda: peer(student, teacher, labels)
 
 
@@ -215,7 +217,7 @@ def skd(loss: Loss, student: Signals, teacher: Signals, labels: Any) -> Callable
 
 def subclasses(loss: Loss, student: Signals, teacher: Signals, labels: Any) -> Callable[[], Tensor]:
     """Pseudo-subclasses with a state of their own."""
-    peer = peers.Subclasses(loss)
+    peer = relations.Subclasses(loss)
     return lambda: peer(student, teacher, labels)
 
 
@@ -314,75 +316,75 @@ PAIRS: list[Pair] = [
     Pair("mix_distribution", features((32, 256, 14, 14)), Peer("from the formula, same layers", peers_text.mix_distribution),
          factor=None),
     Pair("attention_kd", features((8, 12, 128, 128), (8, 12, 128, 128)), closed("authors' structure", peers_exits.attention_kd)),
-    Pair("mse", features(MAP), closed("torch, as in torchdistill", peers.squared_error)),
-    Pair("hint", features(SMALL), closed("torch, as in torchdistill", peers.squared_error)),
-    Pair("cosine", features(MAP), closed("torch", peers.cosine)),
+    Pair("mse", features(MAP), closed("torch, as in torchdistill", inner.squared_error)),
+    Pair("hint", features(SMALL), closed("torch, as in torchdistill", inner.squared_error)),
+    Pair("cosine", features(MAP), closed("torch", inner.cosine)),
     Pair("at", features(MAP, SMALL), torchdistill("ATLoss", at_pairs=layers(2), mode="paper")),
     Pair("at", features(MAP, SMALL), torchdistill("ATLoss", at_pairs=layers(2), mode="code"), options={"variant": "official"},
          suffix="_official"),
-    Pair("nst", features((32, 64, 14, 14)), closed("as in RepDistiller", peers.nst)),
+    Pair("nst", features((32, 64, 14, 14)), closed("as in RepDistiller", inner.nst)),
     Pair("hcl", features(MAP), shared("torchdistill HierarchicalContextLoss", context)),
     Pair("reviewkd", features((8, 64, 28, 28), (8, 128, 14, 14), (8, 256, 7, 7)), shared("torchdistill HierarchicalContextLoss, same "
          "connectors", review)),
-    Pair("cat_kd", with_heads(features((32, 256, 7, 7)), 1000), closed("authors' structure", peers.cat_kd)),
-    Pair("nd_loss", with_heads(features((256, 512)), 100), shared("authors' structure", peers.nd_loss)),
+    Pair("cat_kd", with_heads(features((32, 256, 7, 7)), 1000), closed("authors' structure", inner.cat_kd)),
+    Pair("nd_loss", with_heads(features((256, 512)), 100), shared("authors' structure", inner.nd_loss)),
     Pair("lelp", with_heads(features((128, 512), classes=20), 20), Peer("from the formula, class by class, same head", subclasses)),
-    Pair("sskd", rotated(features((64, 128), classes=100)), shared("authors' structure, same projections", peers.sskd)),
+    Pair("sskd", rotated(features((64, 128), classes=100)), shared("authors' structure, same projections", relations.sskd)),
     Pair("ickd", features(SMALL), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"}, factor=1 / 32),
     Pair("ickd", features((8, 2048, 7, 7)), torchdistill("ChSimLoss", feature_pairs=layers(1)), options={"variant": "official"},
          factor=1 / 8, suffix="_wide"),
-    Pair("skt_cosine", features(MAP, SMALL), closed("authors' structure", peers.skt_cosine)),
-    Pair("skt_dense_fsp", features((8, 64, 56, 56), (8, 128, 28, 28), (8, 256, 14, 14)), closed("authors' structure", peers.skt_dense_fsp)),
-    Pair("frequency", features(MAP), closed("from the formula", peers.frequency), options={"band": "details"}),
-    Pair("pad", features(EMBEDDING), shared("as in torchdistill, same estimator", peers.pad)),
-    Pair("srd", features(EMBEDDING), shared("authors' structure, same projector", peers.srd)),
-    Pair("ft", features((8, 256, 14, 14)), shared("as in mmrazor, same networks", peers.factor_transfer),
+    Pair("skt_cosine", features(MAP, SMALL), closed("authors' structure", inner.skt_cosine)),
+    Pair("skt_dense_fsp", features((8, 64, 56, 56), (8, 128, 28, 28), (8, 256, 14, 14)), closed("authors' structure", inner.skt_dense_fsp)),
+    Pair("frequency", features(MAP), closed("from the formula", inner.frequency), options={"band": "details"}),
+    Pair("pad", features(EMBEDDING), shared("as in torchdistill, same estimator", inner.pad)),
+    Pair("srd", features(EMBEDDING), shared("authors' structure, same projector", inner.srd)),
+    Pair("ft", features((8, 256, 14, 14)), shared("as in mmrazor, same networks", inner.factor_transfer),
          options={"variant": "official", "reconstruction": 0.0}),
     Pair("fsp", features((32, 64, 28, 28), (32, 64, 28, 28)), torchdistill("FSPLoss", fsp_pairs={"0": FLOW}),
          options={"variant": "torchdistill"}),
-    Pair("fsp", features((8, 2048, 7, 7), (8, 2048, 7, 7)), closed("as in torchdistill, squared", peers.fsp), suffix="_wide"),
-    Pair("ofa", features((64, 64, 14, 14), (64, 128, 7, 7), classes=1000), shared("authors' structure, same exits", peers.ofa)),
-    Pair("dho", features(EMBEDDING, classes=1000), shared("authors' structure, same head", peers.dho)),
-    Pair("haste", features((16, 6, 197, 197)), closed("authors' structure", peers.haste)),
-    Pair("dmae", features((32, 197, 384)), closed("authors' structure", peers.dmae)),
-    Pair("scalekd", features((8, 128, 14, 14)), shared("from the formula, same projectors", peers.scalekd)),
-    Pair("kdsvd", features((32, 64, 28, 28), (32, 128, 14, 14)), closed("from the formula, torch's svd", peers.kdsvd), factor=None),
-    Pair("token_relation", features((8, 64, 28, 28)), closed("from the formula", peers.token_relation)),
-    Pair("mgd", features((8, 128, 14, 14)), shared("as in mmrazor, same convolutions", peers.mgd), factor=None),
+    Pair("fsp", features((8, 2048, 7, 7), (8, 2048, 7, 7)), closed("as in torchdistill, squared", relations.fsp), suffix="_wide"),
+    Pair("ofa", features((64, 64, 14, 14), (64, 128, 7, 7), classes=1000), shared("authors' structure, same exits", inner.ofa)),
+    Pair("dho", features(EMBEDDING, classes=1000), shared("authors' structure, same head", inner.dho)),
+    Pair("haste", features((16, 6, 197, 197)), closed("authors' structure", inner.haste)),
+    Pair("dmae", features((32, 197, 384)), closed("authors' structure", inner.dmae)),
+    Pair("scalekd", features((8, 128, 14, 14)), shared("from the formula, same projectors", inner.scalekd)),
+    Pair("kdsvd", features((32, 64, 28, 28), (32, 128, 14, 14)), closed("from the formula, torch's svd", inner.kdsvd), factor=None),
+    Pair("token_relation", features((8, 64, 28, 28)), closed("from the formula", relations.token_relation)),
+    Pair("mgd", features((8, 128, 14, 14)), shared("as in mmrazor, same convolutions", inner.mgd), factor=None),
     Pair("ab", features(MAP, SMALL), torchdistill("AltActTransferLoss", feature_pairs=layers(2), margin=1.0, reduction="mean")),
-    Pair("vid", features((8, 128, 14, 14)), shared("as in torchdistill, same regressor", peers.vid), options={"variant": "official"}),
-    Pair("ofd", features((8, 64, 28, 28), (8, 128, 14, 14)), shared("as in RepDistiller, same connectors", peers.ofd)),
+    Pair("vid", features((8, 128, 14, 14)), shared("as in torchdistill, same regressor", inner.vid), options={"variant": "official"}),
+    Pair("ofd", features((8, 64, 28, 28), (8, 128, 14, 14)), shared("as in RepDistiller, same connectors", inner.ofd)),
     Pair("kta", features((8, 256, 14, 14)), shared("torchdistill KTALoss, same networks", translated), options={"reconstruction": 0.0},
          factor=None),
-    Pair("simkd", features((8, 128, 14, 14)), shared("authors' structure, same projector", peers.simkd)),
+    Pair("simkd", features((8, 128, 14, 14)), shared("authors' structure, same projector", relations.simkd)),
     Pair("affinity", features((8, 64, 14, 14)), torchdistill("AffinityLoss", **module("0")), options={"variant": "torchdistill"}),
-    Pair("affinity", features((8, 64, 28, 28)), closed("from the formula", peers.affinity), suffix="_paper"),
-    Pair("trg", features((32, 64, 14, 14)), shared("from the formula, same map", peers.trg), factor=None),
-    Pair("afd", features((8, 64, 28, 28), (8, 128, 14, 14)), shared("authors' structure, same attention", peers.afd)),
-    Pair("semckd", features((32, 64, 14, 14), (32, 128, 7, 7)), shared("authors' structure, same projectors", peers.semckd)),
+    Pair("affinity", features((8, 64, 28, 28)), closed("from the formula", relations.affinity), suffix="_paper"),
+    Pair("trg", features((32, 64, 14, 14)), shared("from the formula, same map", relations.trg), factor=None),
+    Pair("afd", features((8, 64, 28, 28), (8, 128, 14, 14)), shared("authors' structure, same attention", relations.afd)),
+    Pair("semckd", features((32, 64, 14, 14), (32, 128, 7, 7)), shared("authors' structure, same projectors", relations.semckd)),
     # dense
     Pair("transkd", features((8, 64, 28, 28), (8, 128, 14, 14), (8, 256, 7, 7)), shared("torchdistill HierarchicalContextLoss, same "
          "connectors", review)),
-    Pair("cwd", features(MAP), closed("authors' structure", peers.cwd)),
-    Pair("pixel_kl", features(MAP), closed("from the formula", peers.pixel_kl), factor=None),
+    Pair("cwd", features(MAP), closed("authors' structure", relations.cwd)),
+    Pair("pixel_kl", features(MAP), closed("from the formula", relations.pixel_kl), factor=None),
     Pair("dist_plus", features((32, 256, 14, 14), classes=1000), torchdistill("DISTPlusLoss", **{
          f"{side}_{what}": where for side in ("student", "teacher") for what, where in (("logit_module_path", "logits"), ("logit_module_io",
          "output"), ("feature_module_path", "0"), ("feature_module_io", "output"))}), options={"variant": "official"}),
-    Pair("pkd", features(MAP), closed("as in mmrazor", peers.pkd), options={"variant": "official"}),
-    Pair("foreground", features(MAP), closed("from the formula", peers.foreground)),
-    Pair("attention_guided", features((8, 256, 28, 28)), shared("authors' structure, same maps", peers.attention_guided)),
+    Pair("pkd", features(MAP), closed("as in mmrazor", inner.pkd), options={"variant": "official"}),
+    Pair("foreground", features(MAP), closed("from the formula", inner.foreground)),
+    Pair("attention_guided", features((8, 256, 28, 28)), shared("authors' structure, same maps", inner.attention_guided)),
     # relations
     Pair("pkt", features(EMBEDDING), torchdistill("PKTLoss", **module("0")), options={"variant": "official"}),
     Pair("cc", features((512, 128)), torchdistill("CCKDLoss", student_linear_path="0", teacher_linear_path="0",
          kernel_config={"type": "gaussian", "gamma": 0.4, "max_p": 2}, reduction="batchmean"), options={"variant": "torchdistill"}),
     Pair("crd", with_index(features((32, 512)), 50_000), Peer("as in RepDistiller, same embeddings", contrast), examples=50_000,
          options={"variant": "official", "contrast_with": "example"}, factor=None),
-    Pair("mi_bound", features(EMBEDDING), shared("authors' structure, same critics", peers.mi_bound)),
-    Pair("cka", features(EMBEDDING), closed("from the formula", peers.cka)),
-    Pair("darkrank", features(EMBEDDING), closed("as in the code of RKD", peers.darkrank)),
-    Pair("neighbour_product", features(EMBEDDING), closed("as in RepDistiller", peers.neighbour_product)),
-    Pair("gssf", features(EMBEDDING), shared("from the formula, same W", peers.gssf)),
-    Pair("wcord", features(EMBEDDING), shared("from the formula, same maps", peers.wcord)),
+    Pair("mi_bound", features(EMBEDDING), shared("authors' structure, same critics", relations.mi_bound)),
+    Pair("cka", features(EMBEDDING), closed("from the formula", relations.cka)),
+    Pair("darkrank", features(EMBEDDING), closed("as in the code of RKD", relations.darkrank)),
+    Pair("neighbour_product", features(EMBEDDING), closed("as in RepDistiller", relations.neighbour_product)),
+    Pair("gssf", features(EMBEDDING), shared("from the formula, same W", relations.gssf)),
+    Pair("wcord", features(EMBEDDING), shared("from the formula, same maps", relations.wcord)),
     Pair("sp", features(SMALL), torchdistill("SPKDLoss", **OUTPUT, reduction="batchmean"), factor=None),
     Pair("sp", features(EMBEDDING), torchdistill("SPKDLoss", **OUTPUT, reduction="batchmean"), factor=None, suffix="_embedding"),
     Pair("rkd", features(EMBEDDING), torchdistill("RKDLoss", **OUTPUT, dist_factor=1.0, angle_factor=2.0, reduction="mean")),
