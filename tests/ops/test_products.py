@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from limbeck.ops import products
 from limbeck.ops.products import blocks, product
@@ -22,15 +23,20 @@ def test_by_hand(rows: int, width: int, columns: int, dtype: torch.dtype) -> Non
     torch.testing.assert_close(found.double(), expected, rtol=precision, atol=precision * width**0.5)
 
 
-def test_matrices_that_lie_otherwise() -> None:
-    """By columns, or as a part of a larger one: values are the same, and the slow way of oneDNN is not taken."""
+def test_matrices_that_lie_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By columns, or as a part of a larger one: values are the same, and what is slow in oneDNN is left to the other routine."""
+    left: list[torch.Size] = []
+    plain = F.linear
+    monkeypatch.setattr(products.F, "linear", lambda x, weight: left.append(weight.shape) or plain(x, weight))
     large = torch.randn(60, 80, generator=DRAW)
     x = torch.randn(80, 4, generator=DRAW)
     torch.testing.assert_close(product(x.T, large), x.T @ large.T)
     torch.testing.assert_close(product(x[:60].T, large.T), x[:60].T @ large)
-    torch.testing.assert_close(product(x[:30].T, large[:, :30]), x[:30].T @ large[:, :30].T)
     torch.testing.assert_close(product(x[:30].T, large[:30].T), x[:30].T @ large[:30])
     torch.testing.assert_close(product(x[:50].T, large.T[:, 10:]), x[:50].T @ large[10:])
+    assert left == [] or not torch.backends.mkldnn.is_available()
+    torch.testing.assert_close(product(x[:30].T, large[:, :30]), x[:30].T @ large[:, :30].T)
+    assert left[-1] == (60, 30)
 
 
 def test_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,8 @@ pytest.importorskip("optuna")
 from limbeck.cli.main import main
 from limbeck.config.load import load_recipe
 from limbeck.errors import RunError, UnknownName
+from limbeck.evidence import place
+from limbeck.study.meta import read_evidence
 from limbeck.study.recommend import recommend
 from limbeck.study.wish import Wish
 
@@ -113,3 +115,22 @@ def test_without_a_validation_split(tmp_path: Path) -> None:
 def test_wrong_arguments(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recommend", "recipe.yaml", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_evidence_of_ones_own_comes_before_that_of_limbeck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Far from a checkout a search still learns from what comes with the package."""
+    wishes: list[Wish] = []
+
+    def stop(recipe: Any, wish: Wish, **_: Any) -> None:
+        wishes.append(wish)
+        raise RunError("enough")
+
+    monkeypatch.setattr("limbeck.study.recommend.recommend", stop)
+    monkeypatch.chdir(tmp_path)
+    assert main(["recommend", "recipe.yaml"]) != 0
+    (tmp_path / "evidence").mkdir()
+    assert main(["recommend", "recipe.yaml"]) != 0
+    (tmp_path / "mine").mkdir()
+    assert main(["recommend", "recipe.yaml", "--evidence", "mine"]) != 0
+    assert [wish.evidence for wish in wishes] == [place(), Path("evidence"), Path("mine")]
+    assert len(read_evidence(place())) > 100

@@ -21,7 +21,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", metavar="DIR", help="the folder (default: recommendations/NAME)")
     parser.add_argument("--resume", action="store_true", help="go on with a search that was stopped or killed")
     parser.add_argument("--fix", metavar="GROUP", action="append", default=[], help="leave a group of factors as it is; repeatable")
-    parser.add_argument("--evidence", metavar="DIR", help="results of studies to learn the first trials from (default: evidence, if there)")
+    parser.add_argument(
+        "--evidence",
+        metavar="DIR",
+        help="results of studies to learn the first trials from (default: evidence, else what comes with Limbeck)",
+    )
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:N or mps (default: the best that is there)")
     parser.add_argument("--json", action="store_true", help="print what was found as JSON, and nothing else")
 
@@ -35,6 +39,7 @@ def main(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from ..errors import LimbeckError
+    from ..evidence import place
     from ..study.advice import headline
     from ..study.clock import seconds_of
     from ..study.recommend import Wish, recommend
@@ -46,6 +51,7 @@ def main(args: argparse.Namespace) -> int:
     evidence = Path(args.evidence or "evidence")
     if args.evidence and not evidence.is_dir():
         raise LimbeckError(f"--evidence: there is no folder {args.evidence!r}.")
+    known = evidence if evidence.is_dir() else place()
     wish = Wish(
         out=Path(args.out) if args.out else None,
         budget=seconds_of(args.budget),
@@ -53,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
         storage=args.storage,
         resume=args.resume,
         fix=tuple(args.fix),
-        evidence=evidence if evidence.is_dir() else None,
+        evidence=known,
         began=began,
     )
     console = Console(quiet=args.json)
