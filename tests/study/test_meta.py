@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import norm
 
-from limbeck.study.meta import Circumstances, MetaLearner, Observation, _rank_agreement, drawn_from, read_evidence, usual
+from limbeck.evidence import place
+from limbeck.study.meta import CHANCE, Circumstances, MetaLearner, Observation, _rank_agreement, drawn_from, pooled, read_evidence, usual
 from limbeck.study.pipeline import Pipeline
 from limbeck.study.space import Choice, Range, Space
 
@@ -67,12 +70,28 @@ def test_thin_evidence_is_not_believed() -> None:
     assert learner.reason == ("The evidence is too thin to learn from (12 pipelines; 24 are needed), so a fixed order is tried first.")
 
 
+def test_agreements_count_by_what_they_know() -> None:
+    """By hand, and against what chance does: of unrelated orders one in twenty is believed."""
+    assert pooled([]) == pooled([(1.0, 1)]) == (0.0, 1.0)
+    assert pooled([(0.5, 5), (-1.0, 2)]) == pytest.approx((0.2, norm.sf(0.2 * 5**0.5)))
+    assert pooled([(0.04, 30)])[1] > CHANCE > pooled([(0.55, 113), (-0.4, 4)])[1]
+    draw = np.random.default_rng(0)
+    believed = 0
+    for _ in range(2000):
+        turns = [(np.corrcoef(draw.permutation(n), np.arange(n))[0, 1], n) for n in (40, 12, 5)]
+        believed += pooled(turns)[1] < CHANCE
+    assert 0.035 < believed / 2000 < 0.065
+
+
+def test_the_evidence_that_comes_along_is_believed() -> None:
+    learner = MetaLearner(read_evidence(place()))
+    assert learner.trusted, learner.reason
+
+
 @pytest.mark.parametrize(
     ("said", "true", "value"), [([1, 2, 3], [2, 4, 9], 1.0), ([3, 2, 1], [2, 4, 9], -1.0), ([1, 1, 1], [1, 2, 3], 0.0)]
 )
 def test_rank_agreement(said: list[float], true: list[float], value: float) -> None:
-    import numpy as np
-
     assert _rank_agreement(np.array(said), np.array(true)) == pytest.approx(value)
 
 

@@ -6,9 +6,9 @@ and the pipeline to the distillation ratio
 .. math:: r = \frac{score_{student}}{score_{teacher}}
 
 (its inverse where less is better) less the mean of its situation: the same task, data, models and labels. It proposes the pipelines with
-the highest predictions for a new task. It is believed only where it ranks pipelines that it was not fitted on better than chance: those of
-a situation that is left out, or, where there are fewer than `SITUATIONS` of these, a fifth of all; else, and where there are fewer than
-`LEAST` observations, a fixed order alone is tried.
+the highest predictions for a new task. It is believed only where it ranks pipelines that it was not fitted on better than chance
+(one-sided, at the level `CHANCE`): those of a situation that is left out, or, where there are fewer than `SITUATIONS` of these, a fifth of
+all; else, and where there are fewer than `LEAST` observations, a fixed order alone is tried.
 
 Departs from the paper, which uses AutoGluon's ensembles and features of texts: a random forest, and features that every task has.
 
@@ -34,6 +34,7 @@ from .pipeline import GIVEN, NONE, Pipeline
 from .space import Choice, Space
 
 LEAST, SITUATIONS, FOLDS = 24, 3, 5
+CHANCE = 0.05
 TREES = 200
 DRAWN = 400
 """Pipelines among which the best predictions are looked for."""
@@ -166,14 +167,14 @@ class MetaLearner:
             text = f"{len(known)} pipelines; {LEAST} are needed"
             return False, f"The evidence is too thin to learn from ({text}), so a fixed order is tried first."
         agreements, how = self._left_out()
-        mean = float(np.mean(agreements)) if agreements else 0.0
-        text = f"rank correlation {mean:.2f} with {how} left out in turn"
-        if mean > 0:
+        agreement, chance = pooled(agreements)
+        text = f"rank correlation {agreement:.2f} with {how} left out in turn, p = {chance:.2g}"
+        if chance < CHANCE:
             return True, f"First trials come from a forest fitted on {len(known)} pipelines ({text}), then from a fixed order."
         return False, f"A forest fitted on {len(known)} pipelines does not rank others ({text}), so a fixed order is tried first."
 
-    def _left_out(self) -> tuple[list[float], str]:
-        """How well pipelines are ranked that were not fitted, in every turn; and what was left out."""
+    def _left_out(self) -> tuple[list[tuple[float, int]], str]:
+        """How well pipelines are ranked that were not fitted, and how many they are, in every turn; and what was left out."""
         known = self.observations
         names = sorted({item.situation for item in known})
         varied = [name for name in names if len({item.ratio for item in known if item.situation == name}) > 2]
@@ -189,7 +190,7 @@ class MetaLearner:
             held = [item for item, out in zip(known, turn, strict=True) if out]
             forest = self._fitted([item for item, out in zip(known, turn, strict=True) if not out])
             said = forest.predict(np.array([self._row(item.where, item.pipeline) for item in held]))
-            agreements.append(_rank_agreement(said, _gains(held, known)))
+            agreements.append((_rank_agreement(said, _gains(held, known)), len(held)))
         return agreements, how
 
     def _fitted(self, observations: Sequence[Observation]) -> Any:
@@ -222,6 +223,26 @@ def _columns(observations: Sequence[Observation]) -> list[tuple[str, str | None]
             if name != "taps":
                 found[(name, value if isinstance(value, str) else None)] = None
     return list(found)
+
+
+def pooled(agreements: Sequence[tuple[float, int]]) -> tuple[float, float]:
+    r"""Rank correlations of several turns as one, and the probability that chance gives as much.
+
+    .. math:: r = \frac{\sum_i (n_i - 1) r_i}{\sum_i (n_i - 1)}, \qquad p = 1 - \Phi\left(r \sqrt{\sum_i (n_i - 1)}\right)
+
+    since a rank correlation of n unrelated pairs has the variance 1 / (n - 1). So a turn counts as much as it knows.
+
+    Args:
+        agreements: the rank correlation of each turn, and of how many pairs it is.
+
+    Returns:
+        The correlation, and p; 0 and 1 where no turn has two pairs.
+    """
+    weight = sum(count - 1 for _, count in agreements)
+    if weight <= 0:
+        return 0.0, 1.0
+    agreement = sum((count - 1) * value for value, count in agreements) / weight
+    return agreement, math.erfc(agreement * math.sqrt(weight / 2)) / 2
 
 
 def _rank_agreement(said: np.ndarray, true: np.ndarray) -> float:
