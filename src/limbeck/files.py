@@ -41,6 +41,11 @@ def writing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def remains(folder: Path) -> Iterator[Path]:
+    """Temporary files that a killed process has left in a folder: those of `writing`, and those that safetensors writes by itself."""
+    return (file for pattern in (".*.tmp", ".tmp??????") for file in folder.glob(pattern) if file.is_file())
+
+
 def write_text(path: Path, text: str) -> None:
     """Writes `text` to `path` at once."""
     with writing(path) as temporary:

@@ -69,7 +69,8 @@ def test_a_damaged_beginning_is_made_whole(whole, tmp_path, seed):
     chance = random.Random(seed)
     folder = tmp_path / "store"
     fill(folder, stop_after=4)
-    (folder / ".view0001-000000000008.safetensors.1.tmp").write_bytes(b"half")  # what a killed process leaves
+    for left in (".view0001-000000000008.safetensors.1.tmp", ".tmp9XoVEY"):  # what a killed process leaves, and its safetensors
+        (folder / left).write_bytes(b"half")
     file = chance.choice([*folder.glob("view*"), *folder.glob("parts/view*")])
     content = bytearray(file.read_bytes())
     content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
