@@ -108,7 +108,7 @@ def cell(name: str, texts: Texts, head: Projection, folder: Path) -> dict[str, A
     signal = token_signal(said, {TOKENS: Signal((), codec, fields)}, vocabulary)
     plan = Manifest(0, 1, {TOKENS: signal}, Key("0" * 64, "", "{}", 0))
     begin = time.perf_counter()
-    manifest = dictate(Dictation(ask, [texts], 16, 4096, folder), plan, Backend(device="cpu"), Silent(), lambda: False, "teacher")
+    manifest = dictate(Dictation(ask, [texts], 16, 4096, folder), plan, Backend(device="cpu"), Silent(), lambda: False)
     written = time.perf_counter() - begin
     reader = TokenReader(folder)
     order = np.random.default_rng(0).permutation(len(texts))

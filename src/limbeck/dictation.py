@@ -132,7 +132,7 @@ def label_documents(
     key = Key(weights, "", inputs_of(examples, seed), seed, origin(session.recipe, order.teacher))
     plan = Manifest(0, views, {TOKENS: signal}, key, about=about)
     work = Dictation(teacher.signals, shown, order.batch, order.shard or shard_size(signal, shown[0]), order.out)
-    manifest = dictate(work, plan, session.backend, session.listener, interrupted, order.teacher)
+    manifest = dictate(work, plan, session.backend, session.listener, interrupted)
     for sentence in doubts(manifest):
         session.listener.message(sentence)
     return manifest
@@ -188,7 +188,7 @@ def contents(keys: Sequence[NDArray[np.uint8]]) -> str:
     return digest.hexdigest()
 
 
-def dictate(work: Dictation, plan: Manifest, backend: Backend, listener: Listener, interrupted: Callable[[], bool], name: str) -> Manifest:
+def dictate(work: Dictation, plan: Manifest, backend: Backend, listener: Listener, interrupted: Callable[[], bool]) -> Manifest:
     """Writes what is missing of a store of documents.
 
     Args:
@@ -197,7 +197,6 @@ def dictate(work: Dictation, plan: Manifest, backend: Backend, listener: Listene
         backend: the processes.
         listener: who is told how it goes.
         interrupted: asked after every batch.
-        name: of the teacher, for the listener.
 
     Raises:
         StoreError: where another store was begun there, or the data contradict themselves.
@@ -210,7 +209,7 @@ def dictate(work: Dictation, plan: Manifest, backend: Backend, listener: Listene
     missing = writer.missing()
     desk = _Desk(work, writer, ordered, backend)
     batches = [desk.batches(*piece) for piece in missing]
-    listener.stage("label", name, 0, 1, sum(map(len, batches)), 0)
+    listener.stage("label", "", 0, 1, sum(map(len, batches)), 0)
     done = 0
     for (view, start, stop), own in zip(missing, batches, strict=True):
         found: list[Piece] = []

@@ -284,7 +284,7 @@ def _write(
     missing = writer.missing()
     total = sum(stop - start for _, start, stop in missing)
     updates = -(-total // wish.batch)
-    listener.stage("label", wish.teacher, 0, 1, updates, 0)
+    listener.stage("label", "", 0, 1, updates, 0)
     done = 0
     with _Behind(writer) as behind:
         for view, start, stop in missing:

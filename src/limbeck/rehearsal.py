@@ -168,7 +168,7 @@ def _stored(session: Session, teacher: Repeated, sample: Sample, signal: Signal,
         work = Dictation(teacher.signals, [sample], batch, len(sample), place)
         plan = Manifest(0, 1, {TOKENS: signal}, Key("", "", "", 0))
         start = time.perf_counter()
-        dictate(work, plan, session.backend, Silent(), lambda: False, "teacher")
+        dictate(work, plan, session.backend, Silent(), lambda: False)
         yield place, time.perf_counter() - start
 
 

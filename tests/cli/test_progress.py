@@ -42,6 +42,21 @@ def test_a_stage_that_goes_on_says_so():
     assert out.getvalue() == "distil 2/3: training student, 40 updates, 12 done\n"
 
 
+def test_where_nobody_learns_batches_are_counted(monkeypatch: pytest.MonkeyPatch):
+    """A teacher that is asked for hours says how far it is, without values."""
+    now = [0.0]
+    monkeypatch.setattr("limbeck.cli._progress.time.monotonic", lambda: now[0])
+    shown, out = screen(terminal=False)
+    shown.stage("label", "", 0, 1, 4, 1)
+    for update, moment in ((2, 1.0), (3, 2.5), (4, 2.6)):
+        now[0] = moment
+        shown.update(update)
+    shown.stage("distil", "student", 0, 1, 2, 0)
+    now[0] = 9.0
+    shown.update(1)
+    assert out.getvalue().splitlines() == ["label: 4 batches, 1 done", "label: 3/4", "label: 4/4", "distil: training student, 2 updates"]
+
+
 @pytest.mark.parametrize("width", [60, 80, 200])
 def test_a_narrow_terminal_cuts_the_values_and_not_the_bar(width: int):
     shown, out = screen(terminal=True, width=width)

@@ -93,7 +93,7 @@ def write(folder, codec: str = "topk", texts: Texts | None = None, voice=None, *
     signal = token_signal(said, {TOKENS: Signal((), codec, fields)}, VOCABULARY)
     plan = Manifest(0, 1, {TOKENS: signal}, KEY)
     work = Dictation(voice.signals, [texts], batch, shard, folder)
-    return dictate(work, plan, Backend(device="cpu"), Silent(), interrupted, "teacher"), texts, voice
+    return dictate(work, plan, Backend(device="cpu"), Silent(), interrupted), texts, voice
 
 
 def read(reader, texts: Texts, numbers: list[int]):

@@ -28,6 +28,7 @@ class Screen:
         self._losses, self._metrics = "", ""
         self._last = 0.0
         self._name, self._total, self._line = "", 0, ""
+        self._silent = False
 
     def stage(self, name: str, learner: str, round: int, rounds: int, updates: int, done: int) -> None:  # noqa: A002
         """A stage begins."""
@@ -35,7 +36,9 @@ class Screen:
         self._losses, self._metrics, self._total = "", "", updates
         self._name = name + (f" {round + 1}/{rounds}" if rounds > 1 else "")
         if not self.console.is_terminal:
-            self.console.print(f"{self._name}: training {learner}, {updates} updates" + (f", {done} done" if done else ""), highlight=False)
+            work = f"training {learner}, {updates} updates" if learner else f"{updates} batches"
+            self.console.print(f"{self._name}: {work}" + (f", {done} done" if done else ""), highlight=False)
+            self._silent, self._last = not learner, time.monotonic()
             return
         columns = (
             TextColumn("[bold]{task.description}"),
@@ -53,6 +56,9 @@ class Screen:
         """An update is over."""
         if self.progress is not None:
             self.progress.update(self._bar, completed=update)
+        elif self._silent and (update == self._total or time.monotonic() - self._last > EVERY):
+            self._line = f"{self._name}: {update}/{self._total}"
+            self._print_line()
 
     def record(self, record: Mapping[str, Any]) -> None:
         """Shows the latest values."""

@@ -20,7 +20,7 @@ class Listener(Protocol):
     """Who is told how a run goes: a progress bar, a notebook, a test."""
 
     def stage(self, name: str, learner: str, round: int, rounds: int, updates: int, done: int) -> None:  # noqa: A002
-        """A stage begins, or goes on after `done` updates."""
+        """A stage begins, or goes on after `done` updates; where nobody learns, for a teacher is only asked, `learner` is empty."""
         ...
 
     def update(self, update: int) -> None:
