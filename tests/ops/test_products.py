@@ -39,11 +39,16 @@ def test_matrices_that_lie_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     assert left[-1] == (60, 30)
 
 
-def test_without_onednn(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onednn_and_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[str] = []
+    plain = F.linear
+    monkeypatch.setattr(products.F, "linear", lambda x, weight: left.append(x.device.type) or plain(x, weight))
     x, weight = torch.randn(3, 5, generator=DRAW), torch.randn(4, 5, generator=DRAW)
-    expected = product(x, weight)
+    assert product(x.to("meta"), weight.to("meta")).shape == (3, 4)
+    assert left == ["meta"]
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
-    torch.testing.assert_close(product(x, weight), expected)
+    torch.testing.assert_close(product(x, weight), x @ weight.T)
+    assert left == ["meta", "cpu"]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 4, 5, 9])
