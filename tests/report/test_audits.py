@@ -280,7 +280,9 @@ def test_what_is_damaged_is_left_out(broken):
         model["canaries"] = [None, {"canary": "x"}]
         model["cost"]["batches"] = {"1": None}
     runs[0]["similarity"] = {"cka": [None]}
-    sections(of_run(runs[0]), ACCURACY)
+    shown = [section.id for section in sections(of_run(runs[0]), ACCURACY)]
+    assert "similarity" not in shown
+    assert {"groups", "latency"} < set(shown), "what is whole is shown"
 
 
 def test_the_page_of_a_run_shows_them(run: Path, tmp_path: Path):

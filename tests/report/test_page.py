@@ -147,7 +147,8 @@ def test_missing_parts_leave_gaps_not_errors(run, change, tmp_path):
     nothing = [{}, {"models": {}}, {"models": {"student": student}}, {"models": {"student": None, "teacher": results["models"]["teacher"]}}]
     for i, parts in enumerate(nothing):
         (run / "results.json").write_text(json.dumps(parts))
-        rendered([run], tmp_path / f"{i}.html")
+        text, _, _ = rendered([run], tmp_path / f"{i}.html")
+        assert text.rstrip().endswith("</html>")
     for key in results:
         (run / "results.json").write_text(json.dumps({**results, key: None}))
         rendered([run], tmp_path / f"none-{key}.html")

@@ -170,7 +170,8 @@ def test_any_part_of_the_results_may_be_missing(numbers, alter, tmp_path):
         if key != "kind":
             for broken in (None, [], "x", 3, {"a": 1}):
                 (numbers / "results.json").write_text(json.dumps({**results, key: broken}))
-                rendered(numbers, tmp_path / "r.html")
+                text, _, _ = rendered(numbers, tmp_path / "r.html")
+                assert text.rstrip().endswith("</html>")
     for key in results["arms"]["cold"]:
         for broken in (None, [None], {"student": {"accuracy": [None, "x", float("nan")]}}):
             arms = {**results["arms"], "cold": {**results["arms"]["cold"], key: broken}}

@@ -51,7 +51,6 @@ def main(args: argparse.Namespace) -> int:
     evidence = Path(args.evidence or "evidence")
     if args.evidence and not evidence.is_dir():
         raise LimbeckError(f"--evidence: there is no folder {args.evidence!r}.")
-    known = evidence if evidence.is_dir() else place()
     wish = Wish(
         out=Path(args.out) if args.out else None,
         budget=seconds_of(args.budget),
@@ -59,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
         storage=args.storage,
         resume=args.resume,
         fix=tuple(args.fix),
-        evidence=known,
+        evidence=evidence if evidence.is_dir() else place(),
         began=began,
     )
     console = Console(quiet=args.json)
