@@ -2,7 +2,7 @@
 
 python evidence/run.py                     all recipes whose evidence is missing or stale
 python evidence/run.py --only kd quickstart    these, anew
-python evidence/run.py --part 1/2          every second of them, for two processes at once
+python evidence/run.py --part 1/2          every second of them, for two machines
 python evidence/run.py --list              what would be run
 
 What is found is written after every recipe, and a stopped one goes on where it was. Stages that recipes have in common (most of those on
@@ -74,10 +74,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=SEEDS, metavar="N", help=f"seeds of recipes that say nothing (default: {SEEDS})")
     parser.add_argument("--work", type=Path, default=WORK, help="where the runs lie meanwhile (default: studies/evidence)")
     parser.add_argument("--out", type=Path, default=HERE, help="where the evidence goes (default: evidence)")
+    parser.add_argument("--workers", type=int, default=2, metavar="N", help="runs at once, each in one thread of a process (default: 2)")
     parser.add_argument("--part", default="1/1", metavar="K/N", help="the K-th of N shares of the work (default: 1/1)")
     parser.add_argument("--list", action="store_true", help="only say which recipes would be run")
     args = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(args.workers)  # one for each, so that the numbers are the same with any number of them
     found = recipes(make=None if args.list else args.only or list(MADE))
     if unknown := set(args.only) - set(found):
         parser.error(f"no such recipe: {', '.join(sorted(unknown))}. Known: {', '.join(found)}")
@@ -143,7 +144,8 @@ def run(name: str, path: Path, args: argparse.Namespace) -> str:
     over, begun = SHORTER.get(name, {}), (folder / "study.json").exists()
     clock = Clock(args.work / f"{name}.json")
     try:
-        wish = Wish(over, seeds=seeds, out=folder, resume=begun, device="cpu", report=False, shared=args.work / "shared")
+        shared = args.work / "shared"
+        wish = Wish(over, seeds=seeds, workers=args.workers, out=folder, resume=begun, device="cpu", report=False, shared=shared)
         done = study(path, wish, clock)
     except Interrupted as stop:
         clock.keep()

@@ -41,9 +41,13 @@ def writing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def remains(folder: Path) -> Iterator[Path]:
-    """Temporary files that a killed process has left in a folder: those of `writing`, and those that safetensors writes by itself."""
-    return (file for pattern in (".*.tmp", ".tmp??????") for file in folder.glob(pattern) if file.is_file())
+def sweep(folder: Path) -> None:
+    """Removes what killed processes have left in a folder and below: of `writing`, `writing_folder` and safetensors' own writing."""
+    for left in [*folder.rglob(".*.tmp"), *folder.rglob(".tmp??????")]:
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

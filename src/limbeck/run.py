@@ -23,7 +23,7 @@ from .engine.watch import Journal, Listener, Silent
 from .environment import environment
 from .errors import CodeNotAllowed, Interrupted, RunError
 from .export.student import load_student
-from .files import check_writable, read_json, write_json, write_text
+from .files import check_writable, read_json, sweep, write_json, write_text
 from .handover import hand_over
 from .models.base import BuiltModel
 from .models.lora import merge_adapters
@@ -136,7 +136,9 @@ def _run(loaded: LoadedRecipe, wish: _Wish, listener: Listener, interrupted: Cal
         listener.message(note)
     if backend.is_main:
         check_writable(folder, found.bytes_needed)
-        if not resume:
+        if resume:
+            sweep(folder)
+        else:
             _begin(loaded, wish, folder, found.inferred)
     backend.wait()
     status = read_json(folder / "status.json")

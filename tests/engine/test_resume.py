@@ -120,6 +120,25 @@ def test_ctrl_c_saves_says_how_to_go_on_and_exits_130(tmp_path: Path, whole: Pat
     assert digest(tmp_path / "run") == digest(whole)
 
 
+def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+    """Half a file, half a folder and a half of safetensors' own; what only looks like them stays."""
+    run = tmp_path / "run"
+    distill(SMALL, out=run, device="cpu")
+    whole = digest(run)
+    (run / "results.json").unlink()
+    status = json.loads((run / "status.json").read_text())
+    (run / "status.json").write_text(json.dumps({**status, "status": "running"}))
+    left = [run / ".status.json.7.tmp", run / "checkpoints" / ".stage01.7.tmp" / "half", run / "checkpoints" / ".tmp9XoVEY"]
+    own = [run / "notes.tmp", run / ".tmp"]
+    for file in [*left, *own]:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"half")
+    distill(run, resume=True, device="cpu")
+    assert not any(file.exists() for file in [*left, left[1].parent])
+    assert all(file.exists() for file in own)
+    assert digest(run) == whole
+
+
 def test_a_finished_run_is_shown_again(tmp_path: Path) -> None:
     first = distill(SMALL, out=tmp_path / "run", device="cpu")
     again = distill(tmp_path / "run", resume=True, device="cpu")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from limbeck.models.builtin.mlp import MLP
 from limbeck.study.ground import ground_of
 from limbeck.study.pipeline import Pipeline
 from limbeck.study.space import Choice, Space, find_space, tap_pairs
+from tests.language_data import WORDS, save_tokenizer, write_jsonl
 
 RECIPE: dict[str, Any] = {
     "task": "classification",
@@ -47,8 +50,27 @@ def test_of_a_table() -> None:
     assert "needs maps" in found.rejected["at"]
     assert options(found, "augment") == ("given", "noise")
     assert options(found, "mix") == ("given", "mixup")
-    assert found.adapters["rkd"] == ("auto",)
-    assert "linear" in found.adapters["hint"]
+    assert all(found.adapters[f"rkd@{taps}"] == ("auto",) for taps in found.layers["rkd"])
+    assert all("linear" in found.adapters[f"hint@{taps}"] for taps in found.layers["hint"])
+
+
+def test_of_texts(tmp_path: Path) -> None:
+    """Where layers that cannot be tapped would hide that the losses on others do not fit either."""
+    texts = [{"text": " ".join(WORDS[(i + j) % 40] for j in range(6)), "label": i % 3} for i in range(60)]
+    sizes = {"num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 16}
+    own = {
+        **RECIPE,
+        "task": "text_classification",
+        "data": {"source": write_jsonl(tmp_path / "texts.jsonl", texts), "tokenizer": save_tokenizer(tmp_path / "words"), "max_length": 8},
+        "teacher": {"model": "hf:bert", "weights": "random", "args": {**sizes, "hidden_size": 16, "num_hidden_layers": 2}},
+        "student": {"model": "hf:bert", "args": {**sizes, "hidden_size": 8, "num_hidden_layers": 1}},
+    }
+    found = space_of(own, 2, 7)
+    assert found.layers["hidden_states"][0].startswith("bert.embeddings > bert.embeddings + bert.encoder.layer.0 > bert.encoder.layer.1")
+    assert "at" not in found.layers  # needs maps
+    assert found.adapters["hint@head:input > head:input"] == ("auto", "linear", "vector")
+    assert found.adapters["hint@bert.encoder.layer.0 > bert.encoder.layer.1"] == ("auto", "linear")
+    assert not any("classifier" in taps for own in found.layers.values() for taps in own)  # what it says are the logits
 
 
 def test_of_numbers() -> None:
@@ -75,10 +97,11 @@ def test_layers_that_lie_equally_deep() -> None:
 
 
 def test_a_pipeline_is_mended() -> None:
-    space = Space({}, {}, {"hint": ("c > d", "a > b")}, {"hint": ("auto", "linear")})
+    space = Space({}, {}, {"hint": ("c > d", "a > b")}, {"hint@a > b": ("auto", "linear"), "hint@c > d": ("auto", "vector")})
     assert space.mended(Pipeline("kd", features="hint", taps="x > y", adapter="conv1x1")) == Pipeline("kd", features="hint", taps="c > d")
     fine = Pipeline("kd", features="hint", taps="a > b", adapter="linear")
     assert space.mended(fine) == fine
+    assert space.mended(replace(fine, taps="c > d")).adapter == "auto"  # which the other pair of layers takes
     assert space.mended(Pipeline("kd", taps="a > b", adapter="linear")) == Pipeline("kd")
 
 

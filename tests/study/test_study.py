@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import limbeck
 from limbeck.errors import LimbeckError, RunError
 from limbeck.run import distill
+from limbeck.study import execute
 from limbeck.study.conduct import Wish, study
 from tests.processes import Command, command
 from tests.runs import digest
@@ -24,6 +27,20 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     limbeck.study(write(folder, baseline=True), out=folder / "out", device="cpu")
     return folder / "out"
+
+
+@pytest.fixture
+def hired(monkeypatch: pytest.MonkeyPatch) -> list[execute.Worker]:
+    """The workers that a study starts, as it starts them."""
+    found: list[execute.Worker] = []
+    hire = execute._hire
+
+    def kept(first: Path) -> execute.Worker:
+        found.append(hire(first))
+        return found[-1]
+
+    monkeypatch.setattr(execute, "_hire", kept)
+    return found
 
 
 def read(path: Path) -> Any:
@@ -158,6 +175,37 @@ def test_workers_come_to_the_same_numbers(done: Path, tmp_path: Path):
     for arm in ARMS:
         assert found.results["arms"][arm]["values"]["student"]["nll"] == pytest.approx(theirs[arm]["values"]["student"]["nll"])
     assert not list((tmp_path / "s" / "runs").rglob("*.log"))
+
+
+@pytest.mark.slow
+def test_a_worker_does_one_run_after_the_other(tmp_path: Path, hired: list[execute.Worker]):
+    """Also after one that ended with a mistake of the user's; what was printed is kept where something went wrong."""
+    arms = {"good": {}, "bad": {"train.optimizer": {"name": "sgd", "lr": 1e30}}}
+    found = study(write(tmp_path, {"seeds": 2, "arms": arms}), Wish(workers=2, out=tmp_path / "s", report=False))
+    assert set(found.results["failed"]) == {"bad, seed 0", "bad, seed 1"}
+    assert len(found.results["arms"]["good"]["values"]["student"]["accuracy"]) == 2
+    assert len(hired) == 2
+    assert all(worker.poll() is not None for worker in hired)
+    assert {path.parent.name for path in (tmp_path / "s" / "runs").rglob("*.log")} == {"bad"}
+    assert found.results["threads"] == max(1, torch.get_num_threads() // 2)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_takes_only_its_own_run_along(tmp_path: Path, hired: list[execute.Worker], monkeypatch: pytest.MonkeyPatch):
+    give = execute._write
+
+    def fatal(worker: execute.Worker, order: Mapping[str, Any]) -> None:
+        if "bad" in order["job"]["folder"]:
+            worker.kill()
+        give(worker, order)
+
+    monkeypatch.setattr(execute, "_write", fatal)
+    arms = {"bad": {"train.batch_size": 32}, "good": {}}
+    found = study(write(tmp_path, {"seeds": 2, "arms": arms}), Wish(workers=2, out=tmp_path / "s", report=False))
+    assert set(found.results["failed"]) == {"bad, seed 0", "bad, seed 1"}
+    assert "the worker ended with status -9; see " in found.results["failed"]["bad, seed 0"]
+    assert len(found.results["arms"]["good"]["values"]["student"]["accuracy"]) == 2
+    assert 2 < len(hired) <= 4
 
 
 @pytest.mark.slow

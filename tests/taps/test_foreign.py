@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+from tests.language_models import tiny
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -101,3 +102,16 @@ def test_bert() -> None:
     hidden = Tapped(model, [".:output.hidden_states.1", "bert.embeddings"])
     _, got = hidden(**inputs, output_hidden_states=True)
     assert got[".:output.hidden_states.1"].shape == got["bert.embeddings"].shape
+
+
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "llama"])
+def test_suggested_layers_of_texts_give_tensors(kind: str) -> None:
+    """Not the encoder as a whole, whose output is a record."""
+    transformers = pytest.importorskip("transformers")
+    config = tiny(kind).config
+    config.num_labels = 3
+    model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    taps = suggest_taps(model)
+    assert sum(".layer" in tap and tap[-1].isdigit() for tap in taps) == 2  # of two layers
+    _, got = Tapped(model, taps)(input_ids=torch.randint(3, 50, (2, 7)), attention_mask=torch.ones(2, 7, dtype=torch.long))
+    assert list(got) == taps

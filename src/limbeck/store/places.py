@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LimbeckError, MissingDependency
-from ..files import check_writable, remains, writing
+from ..files import check_writable, sweep, writing
 
 LOCAL = ("file://", "local://")
 READ_ONLY = ("http://", "https://")
@@ -169,8 +169,7 @@ class Local(Place):
             path.unlink(missing_ok=True)
 
     def clear(self) -> None:
-        for file in remains(self.folder):
-            file.unlink(missing_ok=True)
+        sweep(self.folder)
 
     def check_writable(self, needed: int) -> None:
         check_writable(self.folder, needed)

@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..config.load import LoadedRecipe, load_recipe
 from ..config.study_schema import StudySpec
 from ..environment import environment
@@ -147,7 +145,7 @@ def study(recipe: str | Path | Mapping[str, Any], wish: Wish | None = None, tell
         raise Interrupted(
             f"{str(stop).partition(' Go on with')[0]} Go on with: limbeck study {shlex.quote(str(folder))} --resume"
         ) from None
-    return _finish(folder, planned, jobs, record, failed, report=wish.report)
+    return _finish(folder, planned, jobs, record, failed, how)
 
 
 def _going_on(recipe: str | Path | Mapping[str, Any], wish: Wish) -> tuple[Wish, str | Path | Mapping[str, Any]]:
@@ -170,18 +168,16 @@ def _record(planned: Plan, source: str) -> dict[str, Any]:
     }
 
 
-def _finish(
-    folder: Path, planned: Plan, jobs: Sequence[Job], record: Mapping[str, Any], failed: Mapping[str, str], *, report: bool
-) -> Study:
+def _finish(folder: Path, planned: Plan, jobs: Sequence[Job], record: Mapping[str, Any], failed: Mapping[str, str], how: How) -> Study:
     """Collects what the runs found, decides the claims, and writes it down; the study counts as finished only then."""
     from ..report.study.page import write_study_report
 
-    results = collect(folder, planned, jobs, failed)
+    results = collect(folder, planned, jobs, failed) | {"threads": how.threads}
     results["seconds"] = round(results["seconds"], 1)
     results["claims"], results["ranking"] = (judge(results, planned.claims, planned.spec)[key] for key in ("claims", "ranking"))
     write_json(folder / "results.json", results)
     write_json(folder / folders.FILE, {"format": 1, "kind": "study", **record, "status": "incomplete" if failed else "finished"})
-    if report:  # it says whether the study is finished
+    if how.report:  # it says whether the study is finished
         write_study_report(folder, folder / "report.html")
     return Study(folder, read_json(folder / "results.json"))
 
@@ -214,7 +210,6 @@ def collect(folder: Path, planned: Plan, jobs: Sequence[Job], failed: Mapping[st
         "arms": arms,
         "failed": dict(failed),
         "environment": environment(),
-        "threads": torch.get_num_threads(),
         "seconds": seconds,
     }
 

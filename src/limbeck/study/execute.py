@@ -12,10 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, Protocol
-
-import torch
+from typing import Any, Protocol
 
 from ..engine.watch import Listener, Silent
 from ..errors import Interrupted, LimbeckError
@@ -105,7 +104,7 @@ def execute(jobs: Sequence[Job], how: How, teller: Teller) -> dict[str, str]:
     """
     waiting = [job for job in jobs if not job.finished]
     teller.planned(len(jobs), len(jobs) - len(waiting))
-    if how.workers == 1 or len(waiting) < 2:
+    if how.workers == 1 or len(jobs) < 2:  # not those that are left: the last run has as many threads as the others
         return _one_by_one(waiting, how, teller)
     return _Pool(waiting, how, teller).run()
 
@@ -131,11 +130,12 @@ def _one_by_one(jobs: Sequence[Job], how: How, teller: Teller) -> dict[str, str]
 
 
 class _Pool:
-    """Several jobs at once."""
+    """Several jobs at once, in processes that do one after the other."""
 
     def __init__(self, jobs: Sequence[Job], how: How, teller: Teller) -> None:
         self.waiting, self.how, self.teller = list(jobs), how, teller
-        self.running: dict[Job, tuple[subprocess.Popen[str], IO[str]]] = {}
+        self.running: dict[Job, Worker] = {}
+        self.idle: list[Worker] = []
         self.errors: dict[str, str] = {}
 
     def run(self) -> dict[str, str]:
@@ -145,18 +145,17 @@ class _Pool:
                 for job in self._ready():
                     self._start(job)
                 time.sleep(PAUSE)
-                for job in [job for job, (process, _) in self.running.items() if process.poll() is not None]:
+                for job in [job for job, worker in self.running.items() if answer(job).exists() or worker.poll() is not None]:
                     self._end(job)
         except KeyboardInterrupt:
-            for process, _ in self.running.values():
-                process.send_signal(signal.SIGINT)
-            for process, _ in self.running.values():
-                process.wait()
+            for worker in self.running.values():
+                worker.send_signal(signal.SIGINT)
+            for worker in self.running.values():
+                worker.wait()
             raise Interrupted("stopped; finished runs are kept, and the runs in hand are saved.") from None
         finally:
-            for process, log in self.running.values():
-                process.kill()
-                _closed(process, log)
+            for worker in [*self.running.values(), *self.idle]:
+                _dismiss(worker)
         return self.errors
 
     def _ready(self) -> list[Job]:
@@ -180,46 +179,63 @@ class _Pool:
 
     def _start(self, job: Job) -> None:
         self.teller.began(job)
-        threads = max(1, torch.get_num_threads() // self.how.workers)
         how = {"device": self.how.device, "allow_code": self.how.allow_code, "report": self.how.report}
-        order = {"job": job.plain(), "how": how, "threads": threads}
+        files = {"answer": str(answer(job).absolute()), "log": str(log(job).absolute())}
         answer(job).parent.mkdir(parents=True, exist_ok=True)
         answer(job).unlink(missing_ok=True)
-        log = answer(job).with_suffix(".log").open("w", encoding="utf-8")
-        process = subprocess.Popen(  # noqa: S603 - our own command
-            [sys.executable, "-m", "limbeck.study.worker", str(answer(job).absolute())],
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-        )
-        self.running[job] = (process, log)
-        if process.stdin is not None:  # it stays open: where it closes, the worker ends
-            process.stdin.write(json.dumps(order) + "\n")
-            process.stdin.flush()
+        worker = self.idle.pop() if self.idle else _hire(log(job))
+        self.running[job] = worker
+        _write(worker, {"job": job.plain(), "how": how, "threads": self.how.threads, **files})
 
     def _end(self, job: Job) -> None:
-        process, log = self.running.pop(job)
-        _closed(process, log)
-        path, error = answer(job), None
-        if process.returncode != 0:
-            said = read_json(path)["error"] if path.exists() else f"the worker ended with status {process.returncode}; see {log.name}."
-            error = self.errors[job.title] = said
+        worker, path = self.running.pop(job), answer(job)
+        if path.exists():
+            error = read_json(path)["error"]
+            path.unlink()
+            self.idle.append(worker)
         else:
-            path.with_suffix(".log").unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+            error = f"the worker ended with status {worker.returncode}; see {log(job)}."
+            _dismiss(worker)
+        if error is None:
+            log(job).unlink(missing_ok=True)
+        else:
+            self.errors[job.title] = error
         self.teller.ended(job, error)
 
 
-def _closed(process: subprocess.Popen[str], log: IO[str]) -> None:
-    """Waits for a worker and closes what it was given."""
-    if process.stdin is not None:
-        process.stdin.close()
-    process.wait()
-    log.close()
+Worker = subprocess.Popen[str]
+
+
+def _hire(first: Path) -> Worker:
+    """A process that waits for jobs; what it says before it begins is in the log of the first one."""
+    with first.open("w", encoding="utf-8") as said:
+        command = [sys.executable, "-m", "limbeck.study.worker"]
+        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=said, stderr=said, text=True, start_new_session=True)  # noqa: S603 - our own
+
+
+def _write(worker: Worker, order: Mapping[str, Any]) -> None:
+    """Gives a job to a worker. Its input stays open: where it closes, the worker ends."""
+    if worker.stdin is None:
+        raise RuntimeError("a worker is started with an input.")
+    with suppress(BrokenPipeError):  # it has died; it is found so soon
+        worker.stdin.write(json.dumps(order) + "\n")
+        worker.stdin.flush()
+
+
+def _dismiss(worker: Worker) -> None:
+    """Ends a worker."""
+    worker.kill()
+    if worker.stdin is not None:
+        with suppress(BrokenPipeError):
+            worker.stdin.close()
+    worker.wait()
 
 
 def answer(job: Job) -> Path:
-    """Where a worker says what went wrong."""
+    """Where a worker says that it is done, and what went wrong."""
     return job.folder.parent / f"{job.folder.name}.json"
+
+
+def log(job: Job) -> Path:
+    """Where what is said during a job is kept, if something goes wrong."""
+    return answer(job).with_suffix(".log")

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from .. import assemble
 from ..config.load import load_recipe
 from ..config.study_schema import StudySpec
@@ -31,6 +33,11 @@ class How:
     """Whether every run writes its report."""
     shared: Path | None = None
     """Where stages that runs have in common are kept, if not in the study's folder."""
+
+    @property
+    def threads(self) -> int:
+        """Those of each run: a worker's share of this process's."""
+        return max(1, torch.get_num_threads() // self.workers)
 
 
 @dataclass(frozen=True, eq=False)

@@ -24,8 +24,10 @@ from .pipeline import AUGMENTATIONS, GIVEN, MIXES, NONE, Pipeline
 
 LOGITS_FIRST = ("kd", "dkd", "dist", "ttm", "wttm", "nkd", "mse", "akl", "skd", "bdkd", "mlkd", "wsld", "ranking_kd", "soft_cross_entropy")
 FEATURES_FIRST = ("rkd", "hint", "sp", "srd", "at", "pkt", "cc", "crd", "reviewkd", "cka", "semckd", "vid", "afd", "ickd", "hidden_states")
+TEXT_FIRST = ("hidden_states",)
 """The order in which losses are taken into a small space, where the evidence says nothing: those that won, in the papers that compare
-losses under one training (arXiv:1910.10699, 2203.08679, 2205.10536, 2303.11098), before the others, and cheap ones before dear ones."""
+losses under one training (arXiv:1910.10699, 2203.08679, 2205.10536, 2303.11098), before the others, and cheap ones before dear ones. On
+inner layers of models of texts, those come first that leave padding out (arXiv:1909.10351)."""
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "losses": ("logits", "target", "features"),
     "layers": ("taps", "adapter"),
@@ -36,8 +38,6 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "training": ("rate", "average"),
 }
 """Factors by the name under which `--fix` leaves them as they are."""
-PASSES = 4
-"""How often a recipe of candidates is read again, after those were taken out that its reader refuses."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +69,16 @@ class Space:
     layers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """The layers that a loss on inner layers takes."""
     adapters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """The adapters that it takes."""
+    """The adapters that it takes there, by `LOSS@LAYERS`."""
 
     def mended(self, pipeline: Pipeline) -> Pipeline:
         """The pipeline with layers and adapters that its loss takes."""
         if pipeline.features == NONE:
             return replace(pipeline, taps="", adapter="auto")
-        layers, adapters = self.layers[pipeline.features], self.adapters[pipeline.features]
-        return replace(
-            pipeline,
-            taps=pipeline.taps if pipeline.taps in layers else layers[0],
-            adapter=pipeline.adapter if pipeline.adapter in adapters else "auto",
-        )
+        layers = self.layers[pipeline.features]
+        taps = pipeline.taps if pipeline.taps in layers else layers[0]
+        fits = pipeline.adapter in self.adapters[f"{pipeline.features}@{taps}"]
+        return replace(pipeline, taps=taps, adapter=pipeline.adapter if fits else "auto")
 
     def fixed(self, groups: Sequence[str]) -> Space:
         """The space without the factors of some groups, which stay as in plain distillation."""
@@ -108,15 +106,16 @@ def find_space(ground: Ground, info: DataInfo, *, logits: int, features: int, al
     adapters: dict[str, dict[str, None]] = {}
     for label in accepted:
         if "@" in label:
-            loss, taps, adapter = label.split("@")
+            place, _, adapter = label.rpartition("@")
+            loss, _, taps = place.partition("@")
             layers.setdefault(loss, {})[taps] = None
-            adapters.setdefault(loss, {"auto": None})[adapter] = None
+            adapters.setdefault(place, {"auto": None})[adapter] = None
     outputs = [label for label in accepted if "@" not in label]
     return Space(
         _factors(ground, outputs, layers, adapters, info.kind, allow_code),
         {name: reason for name, reason in rejected.items() if name not in outputs and name not in layers},
         {loss: tuple(own) for loss, own in layers.items()},
-        {loss: tuple(own) for loss, own in adapters.items()},
+        {place: tuple(own) for place, own in adapters.items()},
     )
 
 
@@ -129,8 +128,10 @@ def tap_pairs(student: nn.Module, teacher: nn.Module) -> list[str]:
     common = [f"stage{i}" for i in range(1, 5) if f"stage{i}" in mine and f"stage{i}" in theirs]
     pairs = [f"{name} > {name}" for name in common]
     if not pairs:
-        own, other = suggest_taps(student), suggest_taps(teacher)
-        own, other = [path for path in own if path != "head"], [path for path in other if path != "head"]
+        own, other = [
+            [path for path in suggest_taps(module) if layers[path] is not layers.get("head")]
+            for module, layers in ((student, mine), (teacher, theirs))
+        ]
         for i, path in enumerate(own if other else []):
             place = round((i + 1) / len(own) * len(other)) - 1
             pairs.append(f"{path} > {other[max(place, 0)]}")
@@ -152,7 +153,8 @@ def _candidates(ground: Ground, pairs: Sequence[str], logits: int, features: int
     """Terms to be tried: `LOSS` on outputs, `LOSS@LAYERS@ADAPTER` on inner layers."""
     found: dict[str, dict[str, Any]] = {}
     outputs, inner = 0, 0
-    for name in _ordered(LOSSES.names(), (ground.plain[0], *LOGITS_FIRST, *FEATURES_FIRST)):
+    inner_first = (*TEXT_FIRST, *FEATURES_FIRST) if ground.task.data_kind == "text" else FEATURES_FIRST
+    for name in _ordered(LOSSES.names(), (ground.plain[0], *LOGITS_FIRST, *inner_first)):
         needs = _needs(name)
         if needs is None or not needs.teacher or not needs.fits(ground.task.labels) or needs.rotations:
             continue
@@ -166,16 +168,16 @@ def _candidates(ground: Ground, pairs: Sequence[str], logits: int, features: int
 
 
 def _single(name: str, needs: Needs, pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """A loss that compares one layer of each: at every pair, the deepest first, and there with every adapter."""
-    found = {f"{name}@{pair}@auto": _term(name, [pair], "auto") for pair in reversed(pairs)}
-    kinds = ADAPTERS.names() if needs.match != "any" else []
-    return found | {f"{name}@{pair}@{kind}": _term(name, [pair], kind) for pair in pairs[-1:] for kind in kinds}
+    """A loss that compares one layer of each: at every pair, the deepest first, with every adapter."""
+    kinds = ["auto", *(ADAPTERS.names() if needs.match != "any" else [])]
+    return {f"{name}@{pair}@{kind}": _term(name, [pair], kind) for pair in reversed(pairs) for kind in kinds}
 
 
 def _several(name: str, pairs: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """A loss that compares several layers: all of them, those before the embedding, the last two, the last."""
+    """A loss that compares several layers: all of them, those before the embedding, the blocks among them, the last two, the last."""
     before = [pair for pair in pairs if not pair.startswith("head:input")]
-    groups = [before, list(pairs), list(pairs[-2:]), before[-1:]]
+    blocks = [pair for pair in before if pair.partition(" > ")[0].rpartition(".")[2].isdigit()]
+    groups = [before, list(pairs), blocks, list(pairs[-2:]), before[-1:]]
     return {f"{name}@{' + '.join(group)}@auto": _term(name, group, "auto") for group in groups if group}
 
 
@@ -194,21 +196,24 @@ def _term(loss: str, pairs: Sequence[str], adapter: str) -> dict[str, Any]:
 
 
 def _accepted(ground: Ground, candidates: Mapping[str, Mapping[str, Any]], *, allow_code: bool) -> tuple[list[str], dict[str, str]]:
-    """The candidates that the check has nothing against, in order, and by loss what it has against the others."""
+    """The candidates that the check has nothing against, in order, and by loss what it has against the others.
+
+    A check ends at the first of reading, layers and losses that something is wrong with, so those that are left are checked once more.
+    """
     left, why = {f"c{i}": label for i, label in enumerate(candidates)}, dict[str, str]()
-    for _ in range(PASSES):
-        found, through = problems(ground, {key: dict(candidates[label]) for key, label in left.items()}, {}, allow_code=allow_code)
-        for problem in found:
+    refused = True
+    while refused:
+        refused = False
+        for problem in problems(ground, {key: dict(candidates[label]) for key, label in left.items()}, {}, allow_code=allow_code):
             key = problem.key.rpartition("objective.")[2].split(".")[0]
             if key in left:
+                refused = True
                 why.setdefault(left.pop(key).split("@")[0], problem.message)
-        if through or not found:
-            break
     return list(left.values()), why
 
 
-def problems(ground: Ground, objective: Mapping[str, Any], data: Mapping[str, Any], *, allow_code: bool) -> tuple[Sequence[Problem], bool]:
-    """What the check has against terms of the student's last stage beside its labels, and whether it got as far as the models.
+def problems(ground: Ground, objective: Mapping[str, Any], data: Mapping[str, Any], *, allow_code: bool) -> Sequence[Problem]:
+    """What the check has against terms of the student's last stage beside its labels.
 
     Args:
         ground: the recipe.
@@ -223,14 +228,14 @@ def problems(ground: Ground, objective: Mapping[str, Any], data: Mapping[str, An
     try:
         loaded = load_recipe(recipe, allow_code=allow_code)
     except RecipeError as error:
-        return error.problems, False
-    return preflight(loaded, allow_code=allow_code).problems, True
+        return error.problems
+    return preflight(loaded, allow_code=allow_code).problems
 
 
 def _possible(ground: Ground, data: Mapping[str, Any], allow_code: bool) -> bool:
     """Whether plain distillation can have these data."""
     name, options = ground.plain
-    return not problems(ground, {"plain": {"loss": name, **options}}, data, allow_code=allow_code)[0]
+    return not problems(ground, {"plain": {"loss": name, **options}}, data, allow_code=allow_code)
 
 
 def _ordered(names: Sequence[str], first: Sequence[str]) -> list[str]:

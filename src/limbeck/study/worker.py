@@ -1,4 +1,4 @@
-"""A process of its own for one job of a study: `python -m limbeck.study.worker ANSWER`, with the job as a line of JSON on its input.
+"""A process of its own for jobs of a study: `python -m limbeck.study.worker`, with each job as a line of JSON on its input.
 
 The input stays open for as long as the study lives; where it is closed, the worker ends at once, so that no run goes on without a study.
 """
@@ -10,13 +10,26 @@ import os
 import sys
 import threading
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 
-def main(file: Path) -> int:
-    """Does the job; what went wrong is written into `file`. Exit status 2 where the user can mend it, 130 after Ctrl-C."""
-    order = json.loads(sys.stdin.readline())
-    threading.Thread(target=_end_with_the_study, daemon=True).start()
+def main() -> int:
+    """Does the jobs. Exit status 130 after Ctrl-C."""
+    orders: SimpleQueue[dict[str, Any]] = SimpleQueue()
+    threading.Thread(target=_listen, args=(orders,), daemon=True).start()
+    try:
+        while True:
+            order = orders.get()
+            _speak_into(Path(order["log"]))
+            if not _do(order):
+                return 130
+    except KeyboardInterrupt:  # between two jobs
+        return 130
 
+
+def _do(order: dict[str, Any]) -> bool:
+    """Does one job, and writes whether something went wrong that the user can mend. Returns whether it came to its end."""
     import torch
 
     from ..engine.watch import Silent
@@ -26,20 +39,30 @@ def main(file: Path) -> int:
     from .runs import How
 
     torch.set_num_threads(order["threads"])
+    error = None
     try:
         do(order["job"], How(**order["how"]), Silent())
     except Interrupted:
-        return 130
-    except LimbeckError as error:
-        write_json(file, {"error": str(error)})
-        return 2
-    return 0
+        return False
+    except LimbeckError as problem:
+        error = str(problem)
+    write_json(Path(order["answer"]), {"error": error})
+    return True
 
 
-def _end_with_the_study() -> None:
-    sys.stdin.read()
+def _speak_into(log: Path) -> None:
+    """Whatever is printed from now on, also by libraries of C, goes into a file."""
+    with log.open("w", encoding="utf-8") as file:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+            os.dup2(file.fileno(), stream.fileno())
+
+
+def _listen(orders: SimpleQueue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        orders.put(json.loads(line))
     os._exit(1)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())

@@ -46,12 +46,29 @@ def explain_missing(path: str, layers: Mapping[str, nn.Module]) -> str:
 
 
 def suggest_taps(module: nn.Module, *, count: int = 12) -> list[str]:
-    """Paths that are commonly worth a tap: the direct children, and the blocks of those that are lists or sequences."""
+    """Paths that are commonly worth a tap: the direct children, and the blocks of those that are lists or sequences.
+
+    A child that holds its blocks in a list further down, as an encoder of texts does, gives its outputs as a record, which cannot be
+    tapped; its own children stand in its place.
+    """
+    return _suggested(module, "", count)[:count]
+
+
+def _suggested(module: nn.Module, prefix: str, count: int) -> list[str]:
     found: list[str] = []
     for name, child in module.named_children():
+        path = prefix + name
         if isinstance(child, nn.ModuleList):  # runs no forward of its own
-            found += [f"{name}.{inner}" for inner, _ in child.named_children()]
+            found += [f"{path}.{inner}" for inner, _ in child.named_children()]
+        elif _blocks_below(child):
+            found += _suggested(child, f"{path}.", count)
         elif any(True for _ in child.parameters()):
-            found.append(name)
-            found += [f"{name}.{i}" for i, c in child.named_children() if any(True for _ in c.children())] if len(found) < count else []
-    return found[:count]
+            found.append(path)
+            found += [f"{path}.{i}" for i, c in child.named_children() if any(True for _ in c.children())] if len(found) < count else []
+    return found
+
+
+def _blocks_below(module: nn.Module) -> bool:
+    """Whether blocks that are many layers each lie in a list somewhere below."""
+    lists = (layer for layer in module.modules() if isinstance(layer, nn.ModuleList))
+    return any(any(True for _ in block.children()) for blocks in lists for block in blocks)
