@@ -64,6 +64,9 @@ MADE: dict[str, tuple[str, ...]] = {
 }
 """By slug: what must be run first, from the top of the repository, for a recipe to find its data: the folder where they end up is last."""
 
+TIMED = ("first_token",)
+"""Recipes whose claims are about time: their runs are made one by one."""
+
 
 def main() -> None:
     """Runs the studies and writes the evidence."""
@@ -78,7 +81,6 @@ def main() -> None:
     parser.add_argument("--part", default="1/1", metavar="K/N", help="the K-th of N shares of the work (default: 1/1)")
     parser.add_argument("--list", action="store_true", help="only say which recipes would be run")
     args = parser.parse_args()
-    torch.set_num_threads(args.workers)  # one for each, so that the numbers are the same with any number of them
     found = recipes(make=None if args.list else args.only or list(MADE))
     if unknown := set(args.only) - set(found):
         parser.error(f"no such recipe: {', '.join(sorted(unknown))}. Known: {', '.join(found)}")
@@ -142,10 +144,12 @@ def run(name: str, path: Path, args: argparse.Namespace) -> str:
     mine = load_recipe(path).recipe.study
     seeds = None if mine is not None else args.seeds
     over, begun = SHORTER.get(name, {}), (folder / "study.json").exists()
+    workers = 1 if name in TIMED else args.workers
     clock = Clock(args.work / f"{name}.json")
     try:
         shared = args.work / "shared"
-        wish = Wish(over, seeds=seeds, workers=args.workers, out=folder, resume=begun, device="cpu", report=False, shared=shared)
+        torch.set_num_threads(workers)  # one for each, so that the numbers are the same with any number of them
+        wish = Wish(over, seeds=seeds, workers=workers, out=folder, resume=begun, device="cpu", report=False, shared=shared)
         done = study(path, wish, clock)
     except Interrupted as stop:
         clock.keep()

@@ -156,4 +156,4 @@ def test_what_is_laid_over_a_recipe_is_a_part_of_what_its_evidence_is_of(script:
 
 def test_every_recipe_that_is_shortened_or_given_data_is_there(script: Any):
     slugs = {slug(path) for path in (ROOT / "recipes").rglob("*.yaml") if path.parent.name != "base"}
-    assert {*script.SHORTER, *script.MADE} <= slugs
+    assert {*script.SHORTER, *script.MADE, *script.TIMED} <= slugs
