@@ -92,6 +92,12 @@ def test_problems(overrides: dict[str, Any], expected: str):
     assert len(set(problems)) == len(problems)
 
 
+def test_a_term_of_a_stage_is_named_once():
+    layers = {"loss": "hint", "student": "stage1", "teacher": "head", "adapter": "conv1x1"}
+    (problem,) = check({"stages": {"a": {"objective": {"hint": layers}}}}).problems
+    assert (problem.key, problem.message.partition(":")[0]) == ("stages.a.objective.hint", "student 'stage1' and teacher 'head'")
+
+
 def test_all_problems_at_once_each_at_its_line(tmp_path: Path):
     file = tmp_path / "two.yaml"
     file.write_text(

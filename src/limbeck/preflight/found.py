@@ -60,4 +60,6 @@ class Desk:
 
     def problem(self, key: str, message: str) -> None:
         """Notes a problem at a key of the recipe."""
-        self.found.problems.append(self.loaded.problem(key, message.removeprefix(f"{key}: ")))
+        named, _, rest = message.partition(": ")
+        says_where = f".{key}".endswith(f".{named}")  # in a stage, an objective knows its own key alone
+        self.found.problems.append(self.loaded.problem(key, rest if says_where and rest else message))
