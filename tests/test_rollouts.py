@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from limbeck import rollouts
+from limbeck.answering import misread
 from limbeck.config.load import load_recipe
 from limbeck.curating import is_right
 from limbeck.data.language.written import Written, read_replies
@@ -66,6 +69,16 @@ def recipe(folder: Path, **changes: Any) -> dict[str, Any]:
         "evaluate": {"generations": 1, "tokens": 4, "answer": "(w[0-9]+)", "prompts": 8},
         **changes,
     }
+
+
+class Heard(Silent):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+
+    def message(self, text: str) -> None:
+        self.texts.append(text)
 
 
 def run(folder: Path, name: str, **changes: Any) -> Result:
@@ -267,6 +280,29 @@ def test_questions_for_which_a_model_has_no_room(tmp_path: Path):
     settled(session, session.phases[1])
     (counts,) = (json.loads(file.read_text()) for file in (tmp_path / "rollouts").glob("*.json"))
     assert counts["left_out"]["longer than the model reads"] == sum(replies is None for replies in lines(tmp_path, "written").values()) > 10
+
+
+@pytest.mark.parametrize(("answer", "told"), [("w2", 0), ("w2 zebra", 1)])
+def test_a_tokenizer_that_does_not_read_what_it_writes(tmp_path: Path, answer: str, told: int):
+    given = recipe(tmp_path)
+    write_jsonl(tmp_path / "rows.jsonl", [{"q": f"w{i % 5}", "a": answer} for i in range(60)])
+    data = {"views": {"hinted": {}}, "rollouts": {"keep": "all", "samples": 1, "temperature": 1, "tokens": 2}}
+    session = opened(tmp_path, {**given, "data": {**given["data"], **data}})
+    heard = Heard()
+    session.listener = heard
+    settled(session, session.phases[1])
+    start = f"distil: 39 of the first 39 replies of the data are read otherwise once the tokenizer has written them, such as {answer!r}"
+    assert sum(text.startswith(f"{start}, which becomes 'w2'. So will be what teacher writes.") for text in heard.texts) == told
+    assert sum("read otherwise" in text for text in heard.texts) == told
+
+
+def test_pieces_of_words_that_stay_apart(tmp_path: Path):
+    pieces = Tokenizer(models.WordPiece({"[UNK]": 0, "play": 1, "##music": 2, "now": 3}, unk_token="[UNK]"))
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=pieces, unk_token="[UNK]")
+    assert misread(tokenizer, ["playmusic now", "now play"]) == [("playmusic now", "play ##music now")]
+    pieces.decoder = decoders.WordPiece()
+    assert misread(PreTrainedTokenizerFast(tokenizer_object=pieces, unk_token="[UNK]"), ["playmusic now", "now play"]) == []
 
 
 def test_the_file_of_another_run(whole: tuple[Path, Result], tmp_path: Path):

@@ -85,6 +85,21 @@ def replies_to(
     return [Reply(_text(splits.tokenizer, asked, prompt, draft.ids), draft.ended or not ends) for prompt, draft in pairs]
 
 
+def misread(tokenizer: Any, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Texts that a tokenizer reads otherwise once it has written them itself, each with what it writes.
+
+    What a model says is kept as text and read again: without a decoder in its file, pieces of words are left apart (`play ##music`), and
+    characters that are not in its vocabulary are left out.
+    """
+    found: list[tuple[str, str]] = []
+    for text in texts:
+        ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+        written = tokenizer.decode(ids, skip_special_tokens=True)
+        if tokenizer(written, add_special_tokens=False)["input_ids"] != ids:
+            found.append((text, written))
+    return found
+
+
 def references_of(splits: Splits, asked: Asked) -> list[str]:
     """What the data answer."""
     return [_text(splits.tokenizer, asked, prompt, prompt.reference.tolist()) for prompt in asked.prompts]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from . import assemble
-from .answering import replies_to
+from .answering import misread, replies_to
 from .assemble import Phase
 from .config.model_schema import ModelSpec
 from .config.rollout_schema import RolloutSpec
@@ -155,6 +155,7 @@ class _Desk:
     def write(self) -> None:
         """Writes, verifies and chooses; what is written already is not written again."""
         splits = self.host.data(self.plain.data)
+        self._look_at_tokenizer(splits)
         shelf = _Shelf(self.path.with_suffix(".written.jsonl"))
         first = self._written(splits, self.spec.view, self.spec.temperature, self.spec.samples, self.seed, shelf)
         chosen: dict[int, Choice] = {}
@@ -180,6 +181,17 @@ class _Desk:
                 "right": sum(right) / len(right) if right else None,
             },
         )
+
+    def _look_at_tokenizer(self, splits: Splits) -> None:
+        """Says where the model that learns will not read what the model that writes has written."""
+        replies = [reply for _, reply in list(splits.questions.values())[:BATCH]]
+        found = misread(splits.tokenizer, replies)
+        if found:
+            (text, written), share = found[0], f"{len(found)} of the first {len(replies)} replies of the data"
+            self.host.listener.message(
+                f"{self.phase.name}: {share} are read otherwise once the tokenizer has written them, such as {text[:60]!r}, which becomes "
+                f"{written[:60]!r}. So will be what {self.spec.by} writes. Give tokenizer.json a decoder and the characters that it lacks."
+            )
 
     def pretend(self) -> float:
         """As the function of this name."""
