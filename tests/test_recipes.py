@@ -98,7 +98,7 @@ def pages(*stages: str) -> Overrides:
 def slots(folder: Path) -> Overrides:
     """Few requests with their slots."""
     source = excerpt(folder, "snips/train.jsonl", 60, "test.jsonl")
-    own = {"stages.own": None}  # after two updates a student writes nothing that ends
+    own = {"stages.own.data.rollouts": None}  # after two updates a student writes nothing that ends
     return {"data.source": f"jsonl:{source}", "evaluate.prompts": 2, "evaluate.tokens": 4, **own}
 
 

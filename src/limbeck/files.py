@@ -43,11 +43,13 @@ def writing(path: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Removes what killed processes have left in a folder and below: of `writing`, `writing_folder` and safetensors' own writing."""
-    for left in [*folder.rglob(".*.tmp"), *folder.rglob(".tmp??????")]:
+    for left in [path for path in folder.rglob(".*.tmp") if re.search(r"\.\d+\.tmp$", path.name)]:
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:
             left.unlink(missing_ok=True)
+    for left in [path for path in folder.rglob(".tmp??????") if path.is_file()]:
+        left.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -129,7 +129,7 @@ def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
     status = json.loads((run / "status.json").read_text())
     (run / "status.json").write_text(json.dumps({**status, "status": "running"}))
     left = [run / ".status.json.7.tmp", run / "checkpoints" / ".stage01.7.tmp" / "half", run / "checkpoints" / ".tmp9XoVEY"]
-    own = [run / "notes.tmp", run / ".tmp"]
+    own = [run / "notes.tmp", run / ".tmp", run / ".notes.tmp", run / ".tmpfolder" / "notes"]
     for file in [*left, *own]:
         file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"half")

@@ -24,7 +24,7 @@ SPACE = Space(
     },
     {},
     {"hint": ("c > d",)},
-    {"hint": ("auto", "linear")},
+    {"hint@c > d": ("auto", "linear")},
 )
 BASE = Pipeline("kd", rate=2.0)
 

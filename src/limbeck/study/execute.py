@@ -183,9 +183,9 @@ class _Pool:
         files = {"answer": str(answer(job).absolute()), "log": str(log(job).absolute())}
         answer(job).parent.mkdir(parents=True, exist_ok=True)
         answer(job).unlink(missing_ok=True)
-        worker = self.idle.pop() if self.idle else _hire(log(job))
-        self.running[job] = worker
-        _write(worker, {"job": job.plain(), "how": how, "threads": self.how.threads, **files})
+        self.idle = [worker for worker in self.idle if worker.poll() is None]
+        self.running[job] = self.idle.pop() if self.idle else _hire(log(job))
+        _write(self.running[job], {"job": job.plain(), "how": how, "threads": self.how.threads, **files})
 
     def _end(self, job: Job) -> None:
         worker, path = self.running.pop(job), answer(job)

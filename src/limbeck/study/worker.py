@@ -5,6 +5,7 @@ The input stays open for as long as the study lives; where it is closed, the wor
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -46,6 +47,9 @@ def _do(order: dict[str, Any]) -> bool:
         return False
     except LimbeckError as problem:
         error = str(problem)
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # others may be in need of it while this worker waits
     write_json(Path(order["answer"]), {"error": error})
     return True
 
