@@ -278,6 +278,8 @@ def check(path: Path) -> bool:
         again = path.with_name("again.yaml")
         again.write_text(loaded.resolved(), encoding="utf-8")
         assert load_recipe(again).recipe == loaded.recipe, loaded.resolved()
+        again.write_text(loaded.resolved(defaults=False), encoding="utf-8")
+        assert load_recipe(again).recipe == loaded.recipe, loaded.resolved(defaults=False)
         return True
     assert problems
     for problem in problems:

@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 import yaml
 
-from limbeck.config.load import load_recipe
+from limbeck.config.load import LoadedRecipe, load_recipe
+from limbeck.config.study_schema import StudySpec
+from limbeck.config.variants import Variant, laid
 from limbeck.errors import RecipeError
-from limbeck.study.arms import arms_of, seeds_of
+from limbeck.run import differences
+from limbeck.study.arms import Arms, _variants, arms_of, seeds_of
 from limbeck.study.conduct import Wish, plan
 from tests.study.small import STAGED, write
+
+RECIPES = Path(__file__).resolve().parents[2] / "recipes"
+STUDIES = [file for file in sorted(RECIPES.rglob("*.yaml")) if "\nstudy:" in file.read_text()]
 
 
 def arms(folder: Path, own: Any, **more: Any) -> Any:
@@ -252,3 +258,24 @@ def test_paths_in_the_arms_of_a_resolved_recipe_hold_from_elsewhere(tmp_path: Pa
     found = arms_of(load_recipe(tmp_path / "inner" / "again.yaml"))
     assert found.problems == []
     assert [(arm.loaded.recipe.seed, arm.loaded.recipe.train.epochs) for arm in found.found] == [(0, 2), (3, 2), (3, 4)]
+
+
+def variants(loaded: LoadedRecipe) -> list[Variant]:
+    return [variant for _, variant, _ in _variants(loaded, loaded.recipe.study or StudySpec(), Arms())]
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=[file.stem for file in STUDIES])
+def test_arms_are_the_same_over_what_lies_in_the_folder(file: Path, tmp_path: Path):
+    """Of every recipe with a study that is shipped and whose data are here."""
+    try:
+        loaded = load_recipe(file)
+    except RecipeError as error:
+        pytest.skip(f"cannot be read here: {error.problems[0].message}")
+    copy = tmp_path / "recipe.yaml"
+    copy.write_text(loaded.resolved(tmp_path, defaults=False))
+    again = load_recipe(copy)
+    assert differences(again, loaded) == []
+    own, theirs = variants(again), variants(loaded)
+    assert [variant.name for variant in own] == [variant.name for variant in theirs]
+    for mine, other in zip(own, theirs, strict=True):
+        assert differences(laid(again, mine, ()), laid(loaded, other, ())) == []

@@ -137,6 +137,16 @@ def test_a_study_is_extended_by_seeds_and_gone_on_with_from_its_folder(tmp_path:
         study(tmp_path / "s")
 
 
+def test_arms_with_another_loss_are_gone_on_with_from_the_folder(tmp_path: Path):
+    """The defaults of the loss that they replace are not in their way."""
+    arms = {"kd": {}, "dkd": {"objective.logits": {"loss": "dkd"}}}
+    study(write(tmp_path, {"seeds": 1, "arms": arms}), Wish(out=tmp_path / "s", report=False))
+    assert "divergence" in (tmp_path / "s" / "arms" / "kd.yaml").read_text()
+    more = study(tmp_path / "s", Wish(resume=True, seeds=2, report=False))
+    assert more.results["failed"] == {}
+    assert all(len(more.results["arms"][arm]["values"]["student"]["accuracy"]) == 2 for arm in arms)
+
+
 def test_folders_are_numbered_and_found_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     recipe = write(tmp_path, {"seeds": 1, "arms": {"a": {"train.steps": 1}}})

@@ -74,15 +74,17 @@ class LoadedRecipe:
             tree = composer.override(tree, key, from_python(value, mark, composer.report, parse_path(key)))
         return finish(composer, tree, self.path, allow_code=self.allow_code)
 
-    def resolved(self, folder: Path | None = None) -> str:
+    def resolved(self, folder: Path | None = None, *, defaults: bool = True) -> str:
         """The whole recipe as YAML, with the origin of each value as a comment. It loads to an equal recipe.
 
         Args:
             folder: where the text will be kept, if elsewhere than the recipe: relative paths are rewritten to hold from there.
+            defaults: write them, too. Without them something else can be laid over the text, such as another loss over a term, whose
+                defaults would be keys that the other one does not know.
         """
         from .render import render
 
-        return render(self, folder)
+        return render(self, folder, defaults=defaults)
 
 
 def load_recipe(

@@ -27,11 +27,11 @@ _OF_FILES = ("hf", "llama2c")
 _UNSAFE = set("#:,?[]{}&*!|>'\"%@`\\\n\t")
 
 
-def render(loaded: LoadedRecipe, folder: Path | None = None) -> str:
+def render(loaded: LoadedRecipe, folder: Path | None = None, *, defaults: bool = True) -> str:
     """The recipe as YAML text; see `LoadedRecipe.resolved`."""
     values = _without_the_other_cut(_with_terms(loaded.recipe.model_dump(by_alias=True)))
     values |= _study(loaded)
-    writer = _Writer(loaded, folder)
+    writer = _Writer(loaded, folder, defaults)
     stages = values.pop("stages")
     lines = list(writer.mapping(values, (), 0))
     if stages:
@@ -79,15 +79,18 @@ def _without_the_other_cut(values: dict[str, Any]) -> dict[str, Any]:
 
 
 class _Writer:
-    def __init__(self, loaded: LoadedRecipe, folder: Path | None) -> None:
-        self.loaded, self.folder = loaded, folder
+    def __init__(self, loaded: LoadedRecipe, folder: Path | None, defaults: bool) -> None:
+        self.loaded, self.folder, self.defaults = loaded, folder, defaults
         self.home = (loaded.path or Path("recipe")).absolute().parent
 
     def mapping(self, values: Mapping[str, Any], path: Parts, indent: int, *, all_: bool = False) -> Iterator[str]:
         """The lines of a mapping without what is empty by default."""
         for key, value in values.items():
             own = (*path, key)
-            if not all_ and value in (None, "", [], {}) and self.node(own) is None:
+            written = self.node(own) is not None
+            if not all_ and value in (None, "", [], {}) and not written:
+                continue
+            if not self.defaults and not written and not isinstance(value, dict):
                 continue
             yield from self.entry(key, value, own, indent)
 
@@ -99,7 +102,7 @@ class _Writer:
             if below:
                 yield head
                 yield from below
-            else:
+            elif self.defaults or self.node(path) is not None:
                 yield self.comment(f"{head} {{}}", path)
         else:
             yield self.comment(f"{head} {flow(self.rewritten(value, path))}", path)

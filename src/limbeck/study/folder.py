@@ -73,7 +73,7 @@ def begin(folder: Path, loaded: LoadedRecipe, arms: Iterable[Arm], record: dict[
     for arm in arms:
         if not arm_file(folder, arm.name).exists():
             write_text(arm_file(folder, arm.name), arm.loaded.resolved(arm_file(folder, arm.name).parent))
-    write_text(folder / "recipe.yaml", loaded.resolved(folder))
+    write_text(folder / "recipe.yaml", loaded.resolved(folder, defaults=False))  # the arms are laid over it when it is gone on with
     write_json(folder / FILE, {"format": 1, "kind": "study", **record})
 
 
